@@ -1,0 +1,47 @@
+//! One preallocated, memory-mapped file of a log, and the protocol by which bytes in it become readable.
+//!
+//! This crate is the only home of `unsafe` in the workspace. What makes its safe interface sound:
+//!
+//! * a [`Folder`] is locked against other processes and lets each segment be opened once;
+//! * a position is handed out for writing once, by the [`Reserver`] of a log;
+//! * bytes are written through a mapping that no reader sees, by raw copies, and become readable only when the
+//!   [`Publication`] passes them, in order;
+//! * readers get slices of a separate read-only mapping, never past the published position, and each slice keeps
+//!   the mapping alive. A segment is deleted by unlinking, never truncated or reused.
+//!
+//! ```
+//! use foliomq_segment::{Folder, Publication, SegmentFile, Writer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let folder = Folder::lock(dir.path())?;
+//! let (publication, mut reserver) = Publication::new(0);
+//! let segment = SegmentFile::create(&folder, 0, 64 << 10)?.map(&publication)?;
+//! let writer = Writer::new(&segment)?;
+//!
+//! let mut slot = reserver.reserve(&writer, 5)?;
+//! slot.write(0, b"hello");
+//! assert!(segment.bytes(0, 5).is_none(), "not readable before it is published");
+//! slot.publish();
+//! assert_eq!(&segment.bytes(0, 5).unwrap()[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod file;
+mod folder;
+mod publication;
+mod segment;
+pub mod watermark;
+pub mod words;
+mod writer;
+
+pub use file::SegmentFile;
+pub use folder::{Folder, FolderError, Usage};
+pub use publication::{IN_FLIGHT, Publication, Refused, Reserver, Slot};
+pub use segment::Segment;
+pub use watermark::Watermark;
+pub use writer::Writer;
+
+/// Bytes of a page: the unit of mapping, flushing and preheating.
+pub const PAGE: u64 = 4096;
