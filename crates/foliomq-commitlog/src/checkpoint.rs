@@ -1,0 +1,172 @@
+//! The checkpoint: how far the log is known to be on the device.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Name of the file in the log's folder.
+pub(crate) const NAME: &str = "checkpoint";
+const MAGIC: u32 = u32::from_le_bytes(*b"FOCP");
+const VERSION: u32 = 1;
+/// The two slots are pages apart, so that a torn write damages one only.
+const SLOT_DISTANCE: u64 = 4096;
+const SLOT: usize = 64;
+const CRC_AT: usize = SLOT - 4;
+
+/// What a checkpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything below was flushed; the start of a record, or of a segment.
+    pub durable: u64,
+    /// Of the records from `durable` on.
+    pub generation: u64,
+    /// Whether the log was closed at `durable`, with nothing after it.
+    pub clean: bool,
+    /// Bytes of a new segment then.
+    pub segment_size: u64,
+    /// Unix milliseconds of the last record before `durable`, or later.
+    pub store_time: u64,
+}
+
+impl Checkpoint {
+    fn encode(&self, sequence: u64) -> [u8; SLOT] {
+        let mut bytes = [0; SLOT];
+        bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.durable.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.segment_size.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.store_time.to_le_bytes());
+        bytes[48] = u8::from(self.clean);
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; SLOT]) -> Option<(u64, Self)> {
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let sound = word(0) == MAGIC
+            && word(4) == VERSION
+            && word(CRC_AT) == crc32c::crc32c(&bytes[..CRC_AT]);
+        let checkpoint = Self {
+            durable: long(16),
+            generation: long(24),
+            segment_size: long(32),
+            store_time: long(40),
+            clean: bytes[48] == 1,
+        };
+        sound.then_some((long(8), checkpoint))
+    }
+
+    /// Reads the newer sound slot of the file in `dir`; `None` if there is no file. Needs no lock.
+    pub fn load(dir: &Path) -> io::Result<Option<Self>> {
+        match File::open(dir.join(NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(file) => match newest(&file)? {
+                Some((_, checkpoint)) => Ok(Some(checkpoint)),
+                None => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "both slots of the checkpoint are damaged",
+                )),
+            },
+        }
+    }
+}
+
+fn newest(file: &File) -> io::Result<Option<(u64, Checkpoint)>> {
+    let mut best: Option<(u64, Checkpoint)> = None;
+    for slot in 0..2 {
+        let mut bytes = [0; SLOT];
+        match file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            other => other?,
+        }
+        if let Some(found) = Checkpoint::decode(&bytes)
+            && best.is_none_or(|(sequence, _)| found.0 > sequence)
+        {
+            best = Some(found);
+        }
+    }
+    Ok(best)
+}
+
+/// The open checkpoint file, written alternately in its two slots.
+#[derive(Debug)]
+pub(crate) struct CheckpointFile {
+    file: File,
+    sequence: u64,
+}
+
+impl CheckpointFile {
+    /// Opens or makes the file. The folder must be synced before the first write counts.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(dir.join(NAME))?;
+        file.set_len(2 * SLOT_DISTANCE)?;
+        let sequence = newest(&file)?.map_or(0, |(sequence, _)| sequence);
+        Ok(Self { file, sequence })
+    }
+
+    /// Writes the older slot and waits for the device.
+    pub(crate) fn write(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let sequence = self.sequence + 1;
+        self.file
+            .write_all_at(&checkpoint.encode(sequence), sequence % 2 * SLOT_DISTANCE)?;
+        self.file.sync_data()?;
+        self.sequence = sequence;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(durable: u64) -> Checkpoint {
+        Checkpoint {
+            durable,
+            generation: 7,
+            clean: durable % 2 == 1,
+            segment_size: 1 << 20,
+            store_time: 3,
+        }
+    }
+
+    #[test]
+    fn the_newer_slot_counts_and_the_older_stands_in() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Checkpoint::load(dir.path()).unwrap(), None);
+        let mut file = CheckpointFile::open(dir.path()).unwrap();
+        for durable in 1..=3 {
+            file.write(&checkpoint(durable)).unwrap();
+            assert_eq!(
+                Checkpoint::load(dir.path()).unwrap(),
+                Some(checkpoint(durable))
+            );
+        }
+        let newer = file.sequence % 2 * SLOT_DISTANCE;
+        file.file.write_all_at(&[0xff], newer + 20).unwrap();
+        assert_eq!(Checkpoint::load(dir.path()).unwrap(), Some(checkpoint(2)));
+        let mut file = CheckpointFile::open(dir.path()).unwrap();
+        file.write(&checkpoint(4)).unwrap();
+        assert_eq!(Checkpoint::load(dir.path()).unwrap(), Some(checkpoint(4)));
+    }
+
+    #[test]
+    fn two_damaged_slots_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        CheckpointFile::open(dir.path()).unwrap();
+        assert_eq!(
+            Checkpoint::load(dir.path()).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! The flusher: a thread that makes appends durable, many at a time.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use event_listener::{Event, Listener};
+
+use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::error::AppendError;
+use crate::options::Flush;
+use crate::shared::Shared;
+
+/// A checkpoint is at most this much behind what was flushed.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the flusher is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// Everything below is wanted on the device.
+    wanted: AtomicU64,
+    stop: AtomicBool,
+    event: Event,
+}
+
+impl Requests {
+    /// Asks for everything below `end`.
+    pub(crate) fn want(&self, end: u64) {
+        if self.wanted.fetch_max(end, Ordering::SeqCst) < end {
+            self.event.notify(usize::MAX);
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.event.notify(usize::MAX);
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// What the flusher does next.
+enum Step {
+    Flush,
+    /// Something is wanted that is still being written.
+    AwaitAppend,
+    Idle,
+}
+
+impl Shared {
+    /// Blocks until everything below `end` is durable.
+    pub(crate) fn wait_durable(&self, end: u64) -> Result<(), AppendError> {
+        while let Some(listener) = self.durable_or_listener(end)? {
+            listener.wait();
+        }
+        Ok(())
+    }
+
+    /// `None` once everything below `end` is committed; otherwise what to wait for before asking again.
+    pub(crate) fn committed_or_listener(
+        &self,
+        end: u64,
+    ) -> Result<Option<event_listener::EventListener>, AppendError> {
+        if self.options.flush == Flush::Sync {
+            return self.durable_or_listener(end);
+        }
+        self.poisoned()?;
+        let appended = self.publication.watermark();
+        if appended.value() >= end {
+            return Ok(None);
+        }
+        let listener = appended.listen();
+        if self.publication.poisoned() {
+            let reason = "an append was given up half-way".to_owned();
+            return Err(AppendError::Poisoned { reason });
+        }
+        Ok((appended.value() < end).then_some(listener))
+    }
+
+    /// `None` once everything below `end` is durable; otherwise what to wait for before asking again.
+    pub(crate) fn durable_or_listener(
+        &self,
+        end: u64,
+    ) -> Result<Option<event_listener::EventListener>, AppendError> {
+        if self.durable.value() >= end {
+            return Ok(None);
+        }
+        let listener = self.durable.listen();
+        self.requests.want(end);
+        if self.durable.value() >= end {
+            return Ok(None);
+        }
+        self.poisoned()?;
+        if self.requests.stopped() {
+            Err(AppendError::Closed)
+        } else {
+            Ok(Some(listener))
+        }
+    }
+
+    /// The flusher's thread.
+    pub(crate) fn flush_until_stopped(&self, mut marks: Marks) -> Marks {
+        let mut flushed = Instant::now();
+        loop {
+            let listener = self.requests.event.listen();
+            if self.requests.stopped() || self.poisoned().is_err() {
+                return marks;
+            }
+            match self.next_step(flushed) {
+                Step::Flush => {
+                    flushed = Instant::now();
+                    self.flush_appended();
+                    self.checkpoint_if_due(&mut marks);
+                }
+                Step::AwaitAppend => self.await_append(),
+                Step::Idle => {
+                    self.checkpoint_if_due(&mut marks);
+                    match self.idle_until(flushed, &marks) {
+                        Some(deadline) => drop(listener.wait_deadline(deadline)),
+                        None => listener.wait(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_step(&self, flushed: Instant) -> Step {
+        let durable = self.durable.value();
+        let wanted = self.requests.wanted.load(Ordering::SeqCst) > durable;
+        let pending = self.publication.position() > durable;
+        let due = match self.options.flush {
+            Flush::Sync => false,
+            Flush::Async { interval } => flushed.elapsed() >= interval,
+        };
+        match (pending, wanted) {
+            (true, true) => Step::Flush,
+            (false, true) => Step::AwaitAppend,
+            (_, false) if due => Step::Flush,
+            (_, false) => Step::Idle,
+        }
+    }
+
+    /// Waits until more is published than is durable.
+    fn await_append(&self) {
+        let listener = self.publication.watermark().listen();
+        if self.publication.poisoned() {
+            self.poison("a write was given up half way".to_owned());
+        } else if self.publication.position() <= self.durable.value() && !self.requests.stopped() {
+            listener.wait();
+        }
+    }
+
+    /// When an idle flusher has something to do again, if nobody asks before.
+    fn idle_until(&self, flushed: Instant, marks: &Marks) -> Option<Instant> {
+        let interval = match self.options.flush {
+            Flush::Sync => None,
+            Flush::Async { interval } => Some(flushed + interval),
+        };
+        let checkpoint =
+            (self.durable.value() > marks.durable).then(|| marks.written + CHECKPOINT_INTERVAL);
+        interval.into_iter().chain(checkpoint).min()
+    }
+
+    /// Makes everything published so far durable. A failure poisons the log.
+    pub(crate) fn flush_appended(&self) {
+        let (durable, appended) = (self.durable.value(), self.publication.position());
+        if durable == appended {
+            return;
+        }
+        match self.flush_range(durable, appended) {
+            Ok(()) => self.durable.advance(appended),
+            Err(error) => self.poison(format!(
+                "flushing positions {durable} to {appended}: {error}"
+            )),
+        }
+    }
+
+    fn flush_range(&self, start: u64, end: u64) -> io::Result<()> {
+        if let Some(fault) = &self.options.fault {
+            fault.flush()?;
+        }
+        for segment in self.segments.overlapping(start, end) {
+            segment.flush(start..end)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&self, marks: &mut Marks) {
+        if self.durable.value() > marks.durable && marks.written.elapsed() >= CHECKPOINT_INTERVAL {
+            self.checkpoint(marks, false);
+        }
+    }
+
+    /// Writes down how far the log is durable. A failure costs a longer recovery, unless the mark is the final one.
+    pub(crate) fn checkpoint(&self, marks: &mut Marks, clean: bool) {
+        let checkpoint = Checkpoint {
+            durable: self.durable.value(),
+            generation: self.generation,
+            clean,
+            segment_size: self.options.segment_size,
+            store_time: self.store_time.load(Ordering::Relaxed),
+        };
+        if let Err(error) = marks.file.write(&checkpoint) {
+            self.poison(format!("writing the checkpoint: {error}"));
+        }
+        marks.durable = checkpoint.durable;
+        marks.written = Instant::now();
+    }
+}
+
+/// The checkpoint file and what was last written to it.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    pub(crate) file: CheckpointFile,
+    pub(crate) durable: u64,
+    pub(crate) written: Instant,
+}

@@ -1,0 +1,281 @@
+//! The log as its users see it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use event_listener::{EventListener, Listener};
+use foliomq_segment::Usage;
+use parking_lot::Mutex;
+
+use crate::append::UNSET;
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::flusher::Marks;
+use crate::options::{Options, Preheat};
+use crate::read::Records;
+use crate::record::{Appended, Draft, Record};
+use crate::recovery::{self, Opened, Recovery};
+use crate::segments::SegmentInfo;
+use crate::shared::Shared;
+
+/// How far a log is, in positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first position still in the log.
+    pub start: u64,
+    /// Everything below is written.
+    pub appended: u64,
+    /// Everything below is on the device.
+    pub durable: u64,
+    /// Everything below is readable and may be acknowledged.
+    pub committed: u64,
+}
+
+/// The log. Cheap to clone; every method may be called from any thread. Background threads (flusher, preparer) end on
+/// [`close`](Self::close) or when the last clone is dropped, which closes it cleanly too.
+#[derive(Debug, Clone)]
+pub struct CommitLog(Arc<Owner>);
+
+/// Ends the threads when the last clone is gone.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    flusher: JoinHandle<Marks>,
+    preparers: Vec<JoinHandle<()>>,
+}
+
+impl CommitLog {
+    /// Opens or creates the log, recovers it, and takes the folder's lock.
+    pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
+        let Opened {
+            shared,
+            marks,
+            recovery,
+        } = recovery::open(options)?;
+        let shared = Arc::new(shared);
+        let threads = Threads::start(&shared, marks).map_err(|source| OpenError::Io {
+            what: "starting the log's threads".to_owned(),
+            source,
+        })?;
+        Ok((
+            Self(Arc::new(Owner {
+                shared,
+                threads: Mutex::new(Some(threads)),
+            })),
+            recovery,
+        ))
+    }
+
+    /// Appends one record; returns once it is in the log (not yet committed in sync mode).
+    pub fn append(&self, draft: &Draft<'_>) -> Result<Appended, AppendError> {
+        self.0.shared.append(draft)
+    }
+
+    /// Appends all or none, one after the other, with nothing of others in between, taking the lock once.
+    ///
+    /// Together they must fit a segment.
+    pub fn append_batch(&self, drafts: &[Draft<'_>]) -> Result<Vec<Appended>, AppendError> {
+        let mut appended = vec![UNSET; drafts.len()];
+        if !drafts.is_empty() {
+            self.0.shared.append_all(drafts, &mut appended)?;
+        }
+        Ok(appended)
+    }
+
+    /// Blocks until `end` is committed: on the device in sync mode; in async mode once every append before it is whole,
+    /// since a crash would cut the log at the first that is not.
+    pub fn wait_committed(&self, end: u64) -> Result<(), AppendError> {
+        while let Some(listener) = self.0.shared.committed_or_listener(end)? {
+            listener.wait();
+        }
+        Ok(())
+    }
+
+    /// The same for async callers; needs no runtime.
+    pub async fn committed(&self, end: u64) -> Result<(), AppendError> {
+        while let Some(listener) = self.0.shared.committed_or_listener(end)? {
+            listener.await;
+        }
+        Ok(())
+    }
+
+    /// How far the log is.
+    pub fn watermarks(&self) -> Watermarks {
+        let shared = &self.0.shared;
+        // In this order each is at most the one after it.
+        let start = shared.segments.start();
+        let durable = shared.durable.value();
+        let committed = shared.committed().value();
+        Watermarks {
+            start,
+            durable,
+            committed,
+            appended: shared.publication.position(),
+        }
+    }
+
+    /// A listener for the next move of `committed` (also woken by poison and close).
+    pub fn listen(&self) -> EventListener {
+        self.0.shared.committed().listen()
+    }
+
+    /// The record that begins at `position` (from an index, say). Fillers are `Invalid`.
+    ///
+    /// The record's structure is checked, its checksum is not: see [`Record::verify`].
+    pub fn read(&self, position: u64) -> Result<Record, ReadError> {
+        self.0.shared.read(position)
+    }
+
+    /// Records from `position` (the start of one, or of a segment) up to what is committed, fillers skipped.
+    /// `None` means "no more yet": the same iterator goes on when there is more.
+    pub fn records(&self, position: u64) -> Records {
+        Records::new(self.0.shared.clone(), position)
+    }
+
+    /// Makes everything appended so far durable, in either mode.
+    pub fn flush(&self) -> Result<(), AppendError> {
+        let end = self.0.shared.head.lock().reserver.position();
+        self.0.shared.wait_durable(end)
+    }
+
+    /// Oldest first; the last one is the active one.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.0.shared.segment_infos()
+    }
+
+    /// Unlinks the sealed segments that end at or below `position`; returns the new start. References handed out stay
+    /// valid. What is not yet durable is not deleted.
+    pub fn delete_before(&self, position: u64) -> io::Result<u64> {
+        self.0.shared.delete_before(position)
+    }
+
+    /// Why appends are refused now (disk full, poisoned), if they are.
+    pub fn refusing(&self) -> Option<AppendError> {
+        let shared = &self.0.shared;
+        if let Err(error) = shared.poisoned() {
+            return Some(error);
+        }
+        let reason = shared.preparation.refusing()?;
+        Some(AppendError::DiskFull {
+            dir: shared.options.dir.clone(),
+            reason,
+        })
+    }
+
+    /// Whether `bytes` lies in the pages of a mapped segment.
+    pub fn is_mapped(&self, bytes: &[u8]) -> bool {
+        self.0.shared.segments.contains(bytes)
+    }
+
+    /// Size and free space of the file system that holds the log.
+    pub fn disk(&self) -> io::Result<Usage> {
+        self.0.shared.folder.usage()
+    }
+
+    /// Flushes, writes the clean mark, stops the threads. Appends fail with `Closed` afterwards; idempotent.
+    pub fn close(&self) -> Result<(), AppendError> {
+        self.0.close()
+    }
+}
+
+impl Threads {
+    fn start(shared: &Arc<Shared>, marks: Marks) -> io::Result<Self> {
+        let started = Self::start_all(shared, marks);
+        if started.is_err() {
+            shared.preparation.stop();
+        }
+        started
+    }
+
+    fn start_all(shared: &Arc<Shared>, marks: Marks) -> io::Result<Self> {
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        let log = shared.clone();
+        let mut preparers =
+            vec![named("folio-preparer").spawn(move || log.prepare_until_stopped())?];
+        if let Preheat::Window { bytes } = shared.options.preheat {
+            let log = shared.clone();
+            preparers
+                .push(named("folio-preheater").spawn(move || log.preheat_until_stopped(bytes))?);
+        }
+        let log = shared.clone();
+        let flusher = named("folio-flusher").spawn(move || log.flush_until_stopped(marks))?;
+        Ok(Self { flusher, preparers })
+    }
+}
+
+impl Owner {
+    fn close(&self) -> Result<(), AppendError> {
+        // Held to the end, so that a second caller returns when all is done.
+        let mut running = self.threads.lock();
+        let Some(threads) = running.take() else {
+            return self.shared.poisoned();
+        };
+        let end = self.shared.refuse_appends();
+        let flushed = self.shared.wait_durable(end);
+        self.shared.requests.stop();
+        self.shared.preparation.stop();
+        let marks = threads.flusher.join();
+        // A panic of theirs costs nothing that matters here.
+        threads
+            .preparers
+            .into_iter()
+            .for_each(|thread| drop(thread.join()));
+        self.shared.durable.wake();
+        self.shared.publication.watermark().wake();
+        flushed?;
+        self.shared.preparation.discard(&self.shared.folder);
+        match marks {
+            Ok(mut marks) => self.shared.checkpoint(&mut marks, true),
+            Err(_) => self.shared.poison("the flusher has panicked".to_owned()),
+        }
+        self.shared.poisoned()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(dir = %self.shared.options.dir.display(), %error, "the log was not closed cleanly");
+        }
+    }
+}
+
+impl Shared {
+    /// No append begins after this; returns where the last one ends.
+    fn refuse_appends(&self) -> u64 {
+        let mut head = self.head.lock();
+        head.closed = true;
+        head.reserver.position()
+    }
+
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        let store_time = self.store_time.load(Ordering::Relaxed);
+        let entries = self.segments.all();
+        let last = entries.len().saturating_sub(1);
+        let mut infos = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            infos.push(entry.info((index == last).then_some(store_time)));
+        }
+        infos
+    }
+
+    fn delete_before(&self, position: u64) -> io::Result<u64> {
+        let mut removed = false;
+        for base in self.segments.ending_by(position.min(self.durable.value())) {
+            self.folder.remove(base)?;
+            self.segments.forget_first(base);
+            removed = true;
+        }
+        if removed {
+            self.folder.sync()?;
+            self.preparation.retry();
+        }
+        Ok(self.segments.start())
+    }
+}

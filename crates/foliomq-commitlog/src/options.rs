@@ -1,0 +1,84 @@
+//! Settings of a log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fault::Fault;
+
+/// When an append counts as done, and so when it may be acknowledged and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Once on the device, by group commit: committed = durable.
+    Sync,
+    /// Once in the page cache, which is flushed every interval: committed = appended.
+    Async {
+        /// Time between two flushes.
+        interval: Duration,
+    },
+}
+
+/// Which pages ahead of the append head are made resident and writable before an append needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preheat {
+    /// The next `bytes`, a window that moves with the head.
+    Window {
+        /// Size of the window.
+        bytes: u64,
+    },
+    /// The whole segment when it is made.
+    Segment,
+    /// None: an append pays for the page faults.
+    Off,
+}
+
+/// How a record gets to its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadMode {
+    /// By reference to the mapped pages.
+    Mapped,
+    /// By `pread` into a buffer of the reader's.
+    Buffered,
+}
+
+/// Settings of a log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of the log; made if needed.
+    pub dir: PathBuf,
+    /// Bytes of a new segment: a power of two from 64 KiB to 4 GiB. Segments that exist keep their size.
+    pub segment_size: u64,
+    /// When an append is committed.
+    pub flush: Flush,
+    /// Which pages are prepared ahead.
+    pub preheat: Preheat,
+    /// Whether to lock the active segment in memory. That this fails is only a warning.
+    pub lock_memory: bool,
+    /// How records are read.
+    pub read_mode: ReadMode,
+    /// How many bytes before the durable position are checked against their checksums when the log is opened.
+    pub check_on_open: u64,
+    /// Failures to inject, for tests. `None` costs nothing.
+    pub fault: Option<Arc<dyn Fault>>,
+}
+
+impl Options {
+    /// The smallest segment, bytes.
+    pub const MIN_SEGMENT: u64 = 64 << 10;
+    /// The largest segment, bytes.
+    pub const MAX_SEGMENT: u64 = 4 << 30;
+
+    /// 1 GiB segments, sync, a 32 MiB window, mapped reads, the last 64 MiB checked on open.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_size: 1 << 30,
+            flush: Flush::Sync,
+            preheat: Preheat::Window { bytes: 32 << 20 },
+            lock_memory: false,
+            read_mode: ReadMode::Mapped,
+            check_on_open: 64 << 20,
+            fault: None,
+        }
+    }
+}

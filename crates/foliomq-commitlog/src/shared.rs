@@ -1,0 +1,107 @@
+//! What the threads of one log share.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+
+use foliomq_segment::{Folder, Publication, Watermark, Writer};
+use parking_lot::Mutex;
+
+use crate::append::Head;
+use crate::error::AppendError;
+use crate::flusher::Requests;
+use crate::options::{Flush, Options};
+use crate::preparer::Preparation;
+use crate::segments::Segments;
+
+/// The state of an open log.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) generation: u64,
+    /// The short lock.
+    pub(crate) head: Mutex<Head>,
+    /// The head's writer once more: threads that are not in a hurry stay out of the short lock.
+    active: Mutex<Arc<Writer>>,
+    /// Unix milliseconds of the last record; written under the short lock.
+    pub(crate) store_time: AtomicU64,
+    /// Holds `appended`.
+    pub(crate) publication: Arc<Publication>,
+    pub(crate) durable: Watermark,
+    pub(crate) segments: Segments,
+    pub(crate) preparation: Preparation,
+    pub(crate) requests: Requests,
+    /// Why nothing more is acknowledged, once a flush has failed.
+    poison: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        folder: Arc<Folder>,
+        generation: u64,
+        head: Head,
+        store_time: u64,
+        publication: Arc<Publication>,
+        segments: Segments,
+    ) -> Self {
+        let durable = Watermark::new(publication.position());
+        let (preparation, requests) = (Preparation::default(), Requests::default());
+        let active = Mutex::new(head.writer.clone());
+        let head = Mutex::new(head);
+        let poison = OnceLock::new();
+        Self {
+            options,
+            folder,
+            generation,
+            head,
+            active,
+            store_time: AtomicU64::new(store_time),
+            publication,
+            durable,
+            segments,
+            preparation,
+            requests,
+            poison,
+        }
+    }
+
+    /// Where appends go now.
+    pub(crate) fn active(&self) -> Arc<Writer> {
+        self.active.lock().clone()
+    }
+
+    /// Lets appends go through `writer` from here on.
+    pub(crate) fn activate(&self, head: &mut Head, writer: Arc<Writer>) {
+        self.active.lock().clone_from(&writer);
+        head.writer = writer;
+    }
+
+    /// The watermark that readers and acknowledgements go by.
+    pub(crate) fn committed(&self) -> &Watermark {
+        match self.options.flush {
+            Flush::Sync => &self.durable,
+            Flush::Async { .. } => self.publication.watermark(),
+        }
+    }
+
+    /// The error of a poisoned log.
+    pub(crate) fn poisoned(&self) -> Result<(), AppendError> {
+        match self.poison.get() {
+            Some(reason) => Err(AppendError::Poisoned {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all acknowledging, for good, and wakes everyone who waits.
+    pub(crate) fn poison(&self, reason: String) {
+        tracing::error!(dir = %self.options.dir.display(), reason, "the log is poisoned: nothing more is acknowledged until a restart");
+        let _ = self.poison.set(reason);
+        self.durable.wake();
+        self.publication.watermark().wake();
+        self.preparation.wake_waiters();
+    }
+}

@@ -1,0 +1,174 @@
+//! A disk that fails or is full, and retention.
+
+mod common;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::{SEGMENT, all, append, messages, open, options};
+use foliomq_commitlog::{AppendError, CommitLog, Fault, Options, ReadError};
+
+#[derive(Debug, Default)]
+struct Disk {
+    full: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Fault for Disk {
+    fn flush(&self) -> io::Result<()> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("the device is gone")),
+            false => Ok(()),
+        }
+    }
+
+    fn create(&self) -> io::Result<()> {
+        match self.full.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn on_disk(dir: &Path) -> (CommitLog, Arc<Disk>) {
+    let disk = Arc::new(Disk::default());
+    let fault: Arc<dyn Fault> = disk.clone();
+    (
+        CommitLog::open(Options {
+            fault: Some(fault),
+            ..options(dir)
+        })
+        .unwrap()
+        .0,
+        disk,
+    )
+}
+
+/// Appends until an error; returns it.
+fn fill(log: &CommitLog, next: &AtomicU64) -> AppendError {
+    (0..1000)
+        .find_map(|_| append(log, next, &[1; 1000]).err())
+        .expect("the disk is full")
+}
+
+#[test]
+fn a_failed_flush_poisons_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk) = on_disk(dir.path());
+    let next = AtomicU64::new(0);
+    let first = append(&log, &next, b"kept").unwrap();
+    log.wait_committed(first.end()).unwrap();
+    disk.broken.store(true, Ordering::SeqCst);
+    let second = append(&log, &next, b"lost?").unwrap();
+    let error = log.wait_committed(second.end()).unwrap_err();
+    assert!(
+        matches!(&error, AppendError::Poisoned { reason } if reason.contains("the device is gone")),
+        "{error}"
+    );
+    disk.broken.store(false, Ordering::SeqCst);
+    assert_eq!(append(&log, &next, b"no more").as_ref(), Err(&error));
+    assert_eq!(log.wait_committed(second.end()).as_ref(), Err(&error));
+    assert_eq!(log.flush().as_ref(), Err(&error));
+    assert_eq!(log.refusing().as_ref(), Some(&error));
+    assert_eq!(log.watermarks().committed, first.end());
+    assert_eq!(
+        messages(&log),
+        [b"kept"],
+        "reads go on, below what was acknowledged"
+    );
+    assert_eq!(log.close().as_ref(), Err(&error));
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_clears_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk) = on_disk(dir.path());
+    disk.full.store(true, Ordering::SeqCst);
+    let next = AtomicU64::new(0);
+    let error = fill(&log, &next);
+    assert!(matches!(error, AppendError::DiskFull { .. }), "{error}");
+    assert_eq!(log.refusing(), Some(error));
+    let sent = next.load(Ordering::SeqCst);
+    log.flush().unwrap();
+    assert_eq!(
+        all(&log).len() as u64,
+        sent,
+        "what was refused took no queue offset"
+    );
+    disk.full.store(false, Ordering::SeqCst);
+    while let Err(error) = append(&log, &next, &[1; 1000]) {
+        assert!(matches!(error, AppendError::DiskFull { .. }), "{error}");
+        std::thread::yield_now();
+    }
+    assert_eq!(log.refusing(), None);
+    assert_eq!(next.load(Ordering::SeqCst), sent + 1);
+}
+
+#[test]
+fn deleting_lets_a_full_log_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk) = on_disk(dir.path());
+    let next = AtomicU64::new(0);
+    while log.segments().len() < 3 {
+        append(&log, &next, &[1; 1000]).unwrap();
+    }
+    disk.full.store(true, Ordering::SeqCst);
+    fill(&log, &next);
+    log.flush().unwrap();
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(log.delete_before(SEGMENT).unwrap(), SEGMENT);
+    append(&log, &next, &[1; 1000]).unwrap();
+}
+
+#[test]
+fn references_outlive_the_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let next = AtomicU64::new(0);
+    append(&log, &next, b"the very first").unwrap();
+    while log.segments().len() < 3 {
+        append(&log, &next, &[1; 1000]).unwrap();
+    }
+    log.flush().unwrap();
+    let record = log.read(0).unwrap();
+    let bytes = record.message_bytes();
+    let infos = log.segments();
+    assert!(infos[0].sealed && !infos[2].sealed);
+    assert!(infos[0].first_store_time > 0 && infos[0].last_store_time >= infos[0].first_store_time);
+    assert_eq!(
+        log.delete_before(u64::MAX).unwrap(),
+        2 * SEGMENT,
+        "the active one stays"
+    );
+    assert!(!infos[0].path.exists() && infos[2].path.exists());
+    assert_eq!(&bytes[..], b"the very first");
+    assert!(log.is_mapped(&bytes));
+    assert!(
+        matches!(log.read(0), Err(ReadError::Deleted { position: 0, start }) if start == 2 * SEGMENT)
+    );
+    assert!(matches!(
+        log.records(0).next(),
+        Some(Err(ReadError::Deleted { .. }))
+    ));
+    let left = messages(&log).len();
+    drop((log, record, bytes));
+    let log = open(dir.path());
+    assert_eq!(
+        (log.watermarks().start, messages(&log).len()),
+        (2 * SEGMENT, left)
+    );
+}
+
+#[test]
+fn what_is_not_durable_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk) = on_disk(dir.path());
+    disk.broken.store(true, Ordering::SeqCst);
+    let next = AtomicU64::new(0);
+    while log.segments().len() < 2 {
+        append(&log, &next, &[1; 1000]).unwrap();
+    }
+    assert_eq!(log.delete_before(u64::MAX).unwrap(), 0);
+}
