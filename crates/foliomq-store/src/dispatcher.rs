@@ -1,0 +1,177 @@
+//! Reads what is committed, in log order, and enters it into the indexes.
+
+use std::sync::Arc;
+
+use event_listener::Listener;
+use foliomq_commitlog::{AppendError, Kind, Record, Records};
+use foliomq_consumequeue::{Entry, key_hash, tag_hash};
+
+use crate::error::{OpenError, StoreError};
+use crate::meta::{Change, TopicMeta};
+use crate::open::CatchUpError;
+use crate::registry::TopicState;
+use crate::shared::Shared;
+use crate::stored::StoredMessage;
+use crate::topic::{MAX_QUEUES, TopicType};
+
+/// Records that are entered before those who wait for them are woken.
+const BATCH: usize = 256;
+
+impl Shared {
+    /// The thread: enters what comes, until the store closes.
+    pub(crate) fn run_dispatcher(&self) {
+        let mut records = self.log.records(self.dispatched.value());
+        loop {
+            let listener = self.log.listen();
+            let closing = self.closing();
+            match self.dispatch(&mut records) {
+                Ok(()) if closing => return,
+                Ok(()) => listener.wait(),
+                Err(error) => return self.stop_dispatching(&error),
+            }
+        }
+    }
+
+    /// Enters everything that is committed now.
+    pub(crate) fn dispatch(&self, records: &mut Records) -> Result<(), CatchUpError> {
+        let mut touched: Vec<Arc<TopicState>> = Vec::new();
+        loop {
+            let mut count = 0;
+            for record in records.by_ref().take(BATCH) {
+                let record = record.map_err(|error| failed(error.into()))?;
+                if let Some(topic) = self.enter(record, touched.last())?
+                    && !touched.iter().any(|other| Arc::ptr_eq(other, &topic))
+                {
+                    touched.push(topic);
+                }
+                count += 1;
+            }
+            self.dispatched.advance(Records::position(records));
+            touched
+                .drain(..)
+                .for_each(|topic| _ = topic.event.notify(usize::MAX));
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Enters one record; returns the topic that has a new message.
+    fn enter(
+        &self,
+        record: Record,
+        last: Option<&Arc<TopicState>>,
+    ) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+        if record.kind() != Kind::Message {
+            return Ok(None);
+        }
+        let Some(topic) = self.topic_of(&record, last)? else {
+            return Ok(None);
+        };
+        let Ok(number) = topic.number(record.queue_id()) else {
+            let reason = format!(
+                "record {} is of a queue that its topic does not have",
+                record.position()
+            );
+            return Err(CatchUpError::Failed(OpenError::invalid(reason)));
+        };
+        let offset = record.queue_offset();
+        let message = StoredMessage::new(record).map_err(failed)?;
+        let (position, size, store_time) =
+            (message.position(), message.size(), message.store_time());
+        self.queues.put(
+            number,
+            offset,
+            Entry {
+                position,
+                size,
+                tag_hash: tag_hash(message.tag()),
+                store_time,
+            },
+        )?;
+        for key in message.keys().chain(message.sender_id()) {
+            self.keys.put(key_hash(message.topic(), key), position)?;
+        }
+        Ok(Some(topic))
+    }
+
+    /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.
+    fn topic_of(
+        &self,
+        record: &Record,
+        last: Option<&Arc<TopicState>>,
+    ) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+        let name = record.topic();
+        let found = match last.filter(|topic| topic.meta.name == name) {
+            Some(topic) => Some(topic.clone()),
+            None => self.registry.find(name),
+        };
+        if let Some(topic) = found {
+            return Ok((record.position() >= topic.meta.since).then_some(topic));
+        }
+        if self.registry.is_deleted(name, record.position()) {
+            return Ok(None);
+        }
+        let queues = self.options.default_queues.max(self.queues_in_log(record)?);
+        tracing::warn!(
+            topic = name,
+            queues,
+            "a topic is missing in the metadata: made from the log"
+        );
+        self.make_topic(name, queues, TopicType::Any, record.position())
+            .map(Some)
+            .map_err(failed)
+    }
+
+    /// How many queues the topic of `first` has, as far as its records tell.
+    fn queues_in_log(&self, first: &Record) -> Result<u32, CatchUpError> {
+        let mut queues = 0;
+        for record in self.log.records(first.position()) {
+            let record = record.map_err(|error| failed(error.into()))?;
+            if record.kind() == Kind::Message && record.topic() == first.topic() {
+                queues = queues.max(record.queue_id().saturating_add(1));
+            }
+        }
+        Ok(queues.min(MAX_QUEUES))
+    }
+
+    /// Makes a topic, durably, unless one of this name is there.
+    pub(crate) fn make_topic(
+        &self,
+        name: &str,
+        queues: u32,
+        kind: TopicType,
+        since: u64,
+    ) -> Result<Arc<TopicState>, StoreError> {
+        let _changing = self.changing.lock();
+        self.registry.add(name, |id, first_number| {
+            let meta = TopicMeta {
+                name: name.to_owned(),
+                id,
+                queues,
+                kind,
+                first_number,
+                since,
+            };
+            self.meta.append(&Change::Topic(meta.clone()))?;
+            self.meta.flush()?;
+            Ok(meta)
+        })
+    }
+
+    /// Nothing new can be read any more: so nothing more is taken either.
+    fn stop_dispatching(&self, error: &CatchUpError) {
+        let reason = match error {
+            CatchUpError::Rebuild(reason) => format!("{reason}; a restart makes the indexes anew"),
+            CatchUpError::Failed(error) => error.to_string(),
+        };
+        tracing::error!(%reason, "the indexes cannot follow the log: no more messages are taken");
+        self.set_refusal(Some(AppendError::Poisoned {
+            reason: format!("the indexes cannot follow the log: {reason}"),
+        }));
+    }
+}
+
+fn failed(error: StoreError) -> CatchUpError {
+    CatchUpError::Failed(OpenError::invalid(error.to_string()))
+}

@@ -1,0 +1,296 @@
+//! What is done beside appends and reads: flushing the indexes, dropping old segments, watching the disk.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use event_listener::Listener;
+use foliomq_commitlog::{AppendError, SegmentInfo, Usage};
+
+use crate::error::StoreError;
+use crate::meta::Change;
+use crate::options::Retention;
+use crate::shared::Shared;
+
+/// The indexes are flushed this often, if there is anything new.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// How far below the mark use must fall before appends are taken again.
+const REFUSE_SLACK: f64 = 0.02;
+
+impl Shared {
+    /// The thread: works at intervals until the store closes.
+    pub(crate) fn run_housekeeper(&self) {
+        let retention = self
+            .options
+            .retention
+            .interval
+            .max(Duration::from_millis(10));
+        let (mut flush_at, mut retain_at) = (Instant::now() + FLUSH_EVERY, Instant::now());
+        loop {
+            let listener = self.wake.listen();
+            if self.closing() {
+                return;
+            }
+            let now = Instant::now();
+            if now >= retain_at {
+                self.report("retention", self.retain());
+                retain_at = now + retention;
+            }
+            if now >= flush_at {
+                self.report("flushing the indexes", self.flush_indexes());
+                self.report("compacting the metadata", self.compact_meta());
+                flush_at = now + FLUSH_EVERY;
+            }
+            listener.wait_deadline(flush_at.min(retain_at));
+        }
+    }
+
+    /// Makes the indexes durable, and moves the checkpoint: never past what the log itself has on the device.
+    pub(crate) fn flush_indexes(&self) -> Result<(), StoreError> {
+        let position = self.dispatched.value().min(self.log.watermarks().durable);
+        if position <= self.checkpoint.position() {
+            return Ok(());
+        }
+        self.queues.flush()?;
+        self.keys.flush()?;
+        self.checkpoint.advance(position)?;
+        Ok(())
+    }
+
+    /// Drops what retention asks for, and refuses or admits appends by how full the disk is.
+    pub(crate) fn retain(&self) -> Result<(), StoreError> {
+        let usage = self
+            .usage()
+            .map_err(|error| StoreError::Read(format!("disk usage: {error}")))?;
+        let segments = self.log.segments();
+        if let Some(position) = drop_before(&self.options.retention, &segments, usage, unix_ms()) {
+            self.drop_segments(position)?;
+        }
+        self.watch_disk(usage);
+        Ok(())
+    }
+
+    fn drop_segments(&self, position: u64) -> Result<(), StoreError> {
+        // A restart finds the indexes as they were flushed; none of them may be needed from what is dropped.
+        self.flush_indexes()?;
+        let position = position.min(self.checkpoint.position());
+        let start = self
+            .log
+            .delete_before(position)
+            .map_err(|error| StoreError::Read(format!("dropping segments: {error}")))?;
+        tracing::info!(start, "old segments were dropped");
+        self.queues.trim(start);
+        self.keys.trim(start)?;
+        self.keep_offsets_of_empty_queues()
+    }
+
+    /// A queue that holds nothing must not begin again at 0, even if its index is lost.
+    fn keep_offsets_of_empty_queues(&self) -> Result<(), StoreError> {
+        for topic in self.registry.all() {
+            for queue in 0..topic.meta.queues {
+                let offsets = self.queues.offsets(topic.meta.first_number + queue);
+                if offsets.is_empty() && offsets.end > 0 {
+                    self.change(&Change::Emptied {
+                        topic: topic.meta.id,
+                        queue,
+                        next: offsets.end,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_disk(&self, usage: Usage) {
+        let used = share(usage);
+        let mark = self.options.retention.disk_refuse;
+        let refusing = matches!(*self.refusal.lock(), Some(AppendError::DiskFull { .. }));
+        if !refusing && used > mark && self.refusal.lock().is_none() {
+            let reason = format!(
+                "the file system is {:.1} % full, above the mark of {:.1} %",
+                used * 100.0,
+                mark * 100.0
+            );
+            tracing::warn!(%reason, "no more messages are taken");
+            self.set_refusal(Some(AppendError::DiskFull {
+                dir: self.log_dir(),
+                reason,
+            }));
+        } else if refusing && used < mark - REFUSE_SLACK {
+            tracing::info!("there is space again: messages are taken");
+            self.set_refusal(None);
+        }
+    }
+
+    /// Writes the metadata again once its log has grown.
+    pub(crate) fn compact_meta(&self) -> Result<(), StoreError> {
+        if !self.meta.is_large() {
+            return Ok(());
+        }
+        let _changing = self.changing.lock();
+        let topics = self
+            .registry
+            .all()
+            .into_iter()
+            .map(|topic| Change::Topic(topic.meta.clone()));
+        let deleted = self
+            .registry
+            .deleted(self.log.watermarks().start)
+            .into_iter();
+        let deleted = deleted.map(|(name, gone)| Change::Deleted {
+            name,
+            id: gone.id,
+            position: gone.position,
+        });
+        let state: Vec<Change> = deleted
+            .chain(topics)
+            .chain(self.progress.changes())
+            .collect();
+        self.meta.rewrite(&state)
+    }
+
+    fn report(&self, what: &str, result: Result<(), StoreError>) {
+        match result {
+            Err(error @ StoreError::Index(_)) => {
+                tracing::error!(%error, "{what} failed: no more messages are taken");
+                self.set_refusal(Some(AppendError::Poisoned {
+                    reason: format!("{what}: {error}"),
+                }));
+            }
+            Err(error) => tracing::warn!(%error, "{what} failed; it is tried again"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// The position below which sealed segments are to go, if any are.
+fn drop_before(
+    retention: &Retention,
+    segments: &[SegmentInfo],
+    usage: Usage,
+    now: u64,
+) -> Option<u64> {
+    let mut log: u64 = segments.iter().map(|segment| segment.allocated).sum();
+    let mut used = share(usage);
+    // Hysteresis: once above the high mark, down to the low one.
+    let disk = retention
+        .disk
+        .filter(|&(high, _)| used > high)
+        .map(|(_, low)| low);
+    let mut position = None;
+    for segment in segments.iter().take_while(|segment| segment.sealed) {
+        let age = Duration::from_millis(now.saturating_sub(segment.last_store_time));
+        let go = retention.age.is_some_and(|limit| age > limit)
+            || retention.size.is_some_and(|limit| log > limit)
+            || disk.is_some_and(|low| used > low);
+        if !go {
+            break;
+        }
+        log -= segment.allocated;
+        used -= segment.allocated as f64 / usage.total.max(1) as f64;
+        position = Some(segment.base + segment.size);
+    }
+    position
+}
+
+fn share(usage: Usage) -> f64 {
+    1.0 - usage.free as f64 / usage.total.max(1) as f64
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn segments(count: u64) -> Vec<SegmentInfo> {
+        let segment = |n: u64| SegmentInfo {
+            base: n * MIB,
+            path: Default::default(),
+            size: MIB,
+            allocated: MIB,
+            first_store_time: n * 1000,
+            last_store_time: n * 1000 + 999,
+            sealed: n + 1 < count,
+        };
+        (0..count).map(segment).collect()
+    }
+
+    fn keep_all() -> Retention {
+        Retention {
+            age: None,
+            size: None,
+            disk: None,
+            ..Retention::default()
+        }
+    }
+
+    const EMPTY: Usage = Usage {
+        total: 100 * MIB,
+        free: 90 * MIB,
+    };
+
+    #[test]
+    fn nothing_goes_without_a_limit() {
+        assert_eq!(
+            drop_before(&keep_all(), &segments(5), EMPTY, u64::MAX),
+            None
+        );
+    }
+
+    #[test]
+    fn by_age_of_the_newest_record() {
+        let retention = Retention {
+            age: Some(Duration::from_millis(2000)),
+            ..keep_all()
+        };
+        assert_eq!(
+            drop_before(&retention, &segments(5), EMPTY, 4500),
+            Some(2 * MIB)
+        );
+        assert_eq!(
+            drop_before(&retention, &segments(5), EMPTY, u64::MAX),
+            Some(4 * MIB),
+            "the active one stays"
+        );
+    }
+
+    #[test]
+    fn by_total_size() {
+        let retention = Retention {
+            size: Some(3 * MIB),
+            ..keep_all()
+        };
+        assert_eq!(
+            drop_before(&retention, &segments(5), EMPTY, 0),
+            Some(2 * MIB)
+        );
+        assert_eq!(drop_before(&retention, &segments(3), EMPTY, 0), None);
+    }
+
+    #[test]
+    fn by_the_disk_with_hysteresis() {
+        let retention = Retention {
+            disk: Some((0.90, 0.88)),
+            ..keep_all()
+        };
+        let usage = |free| Usage {
+            total: 100 * MIB,
+            free: free * MIB,
+        };
+        assert_eq!(
+            drop_before(&retention, &segments(9), usage(11), 0),
+            None,
+            "between the marks nothing goes"
+        );
+        assert_eq!(
+            drop_before(&retention, &segments(9), usage(9), 0),
+            Some(3 * MIB),
+            "from 91 % to 88 %"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! An embeddable message store on a mapped commit log.
+//!
+//! Topics with queues; append from any number of threads; read by reference to the mapped pages; follow the tail,
+//! blocking or async; keep the progress of consumer groups. No async runtime, no global state, no logger of its own
+//! (events go to `tracing`), several stores in one process.
+//!
+//! ```
+//! use foliomq_store::{Message, Options, TopicOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let store = Options::new(dir.path()).segment_size(16 << 20).open()?;
+//! store.create_topic("greetings", TopicOptions { queues: 1, ..Default::default() })?;
+//! let appended = store.append("greetings", &Message::new(b"hello").tag("first"))?;
+//! let message = store.read("greetings", 0, appended.queue_offset)?.expect("it was just appended");
+//! assert_eq!(message.body(), b"hello");
+//! assert!(store.is_mapped(message.body()), "no copy was made");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A store's folder holds `commitlog` (every message), `consumequeue` and `keys` (indexes, which can be made anew from
+//! the log), `index-checkpoint` (how far they are flushed) and `meta` (topics and progress).
+#![forbid(unsafe_code)]
+
+mod append;
+mod dispatcher;
+mod error;
+mod housekeeper;
+mod message;
+mod meta;
+mod open;
+mod options;
+mod progress;
+mod read;
+mod registry;
+mod shared;
+mod store;
+mod stored;
+mod tail;
+mod topic;
+mod wire;
+
+pub use append::Submitted;
+pub use error::{OpenError, StoreError};
+pub use foliomq_commitlog::{
+    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo,
+};
+pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
+pub use message::Message;
+pub use options::{Options, Retention};
+pub use store::{Delivered, Store, Watermarks};
+pub use stored::StoredMessage;
+pub use tail::Tail;
+pub use topic::{MAX_QUEUES, Topic, TopicOptions, TopicType};

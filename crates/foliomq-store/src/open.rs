@@ -1,0 +1,199 @@
+//! Opening a store: the logs recover, the indexes catch up with the log.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use foliomq_commitlog::CommitLog;
+use foliomq_consumequeue::{Checkpoint, ConsumeQueues, IndexError, KeyIndex};
+use foliomq_segment::watermark::Watermark;
+
+use crate::error::OpenError;
+use crate::meta::MetaLog;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::registry::Registry;
+use crate::shared::{CHECKPOINT, COMMIT_LOG, CONSUME_QUEUES, KEYS, META, Shared};
+
+impl Shared {
+    pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
+        options.check()?;
+        make_dir(&options.dir)?;
+        let (meta, changes) = MetaLog::open(&options.dir.join(META))?;
+        let (log, recovery) = CommitLog::open(log_options(&options))?;
+        if changes.is_empty() && recovery.end > recovery.start {
+            // Without metadata nobody knows which queue has which number.
+            tracing::warn!(
+                "the metadata is missing: topics and indexes are made anew from the log"
+            );
+            wipe_indexes(&options.dir)?;
+        }
+        let indexes = Indexes::open(&options, recovery.start, recovery.end)?;
+        let shared = Self {
+            recovery,
+            log,
+            meta,
+            registry: Registry::default(),
+            progress: Progress::default(),
+            queues: indexes.queues,
+            keys: indexes.keys,
+            checkpoint: indexes.checkpoint,
+            dispatched: Watermark::new(indexes.position),
+            changing: Default::default(),
+            refusal: Default::default(),
+            refuses: Default::default(),
+            closing: Default::default(),
+            wake: Default::default(),
+            by_reference: Default::default(),
+            copied: Default::default(),
+            options,
+        };
+        for change in &changes {
+            shared.registry.apply(change);
+            shared.progress.apply(change);
+        }
+        Ok(shared)
+    }
+
+    /// Brings the indexes up to the log's end, and sets each queue's next offset from them.
+    pub(crate) fn catch_up(&self) -> Result<(), CatchUpError> {
+        self.forget_unknown_queues();
+        let mut records = self.log.records(self.dispatched.value());
+        self.dispatch(&mut records)?;
+        for topic in self.registry.all() {
+            for (queue, next) in topic.next_offsets.iter().enumerate() {
+                let end = self
+                    .queues
+                    .offsets(topic.meta.first_number + queue as u32)
+                    .end;
+                next.fetch_max(end, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left of the queues of a topic that is deleted.
+    fn forget_unknown_queues(&self) {
+        let topics = self.registry.all();
+        let known = |number: u32| {
+            let mut topics = topics.iter().map(|topic| &topic.meta);
+            topics
+                .any(|meta| (meta.first_number..meta.first_number + meta.queues).contains(&number))
+        };
+        self.queues
+            .numbers()
+            .into_iter()
+            .filter(|&number| !known(number))
+            .for_each(|number| self.queues.remove(number));
+    }
+}
+
+/// Why the indexes could not be brought up to the log's end.
+#[derive(Debug)]
+pub(crate) enum CatchUpError {
+    /// They contradict the log, and are to be made anew.
+    Rebuild(String),
+    /// Nothing helps here.
+    Failed(OpenError),
+}
+
+impl From<IndexError> for CatchUpError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Io { .. } => Self::Failed(error.into()),
+            IndexError::Gap { .. } | IndexError::Damaged { .. } => Self::Rebuild(error.to_string()),
+        }
+    }
+}
+
+/// Removes every index of the store in `dir`.
+pub(crate) fn wipe_indexes(dir: &Path) -> Result<(), OpenError> {
+    ConsumeQueues::wipe(&dir.join(CONSUME_QUEUES))?;
+    KeyIndex::wipe(&dir.join(KEYS))?;
+    match fs::remove_file(dir.join(CHECKPOINT)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Io {
+            what: format!("removing {}", dir.join(CHECKPOINT).display()),
+            source,
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+struct Indexes {
+    checkpoint: Checkpoint,
+    queues: ConsumeQueues,
+    keys: KeyIndex,
+    /// Everything below is in them.
+    position: u64,
+}
+
+impl Indexes {
+    /// Opens them; makes them anew where they are damaged, or ahead of a log that has lost its end.
+    fn open(options: &Options, start: u64, end: u64) -> Result<Self, OpenError> {
+        let reason = match Self::try_open(options, start, end) {
+            Err(OpenError::Index(IndexError::Damaged { path, what })) => {
+                format!("{}: {what}", path.display())
+            }
+            Ok(indexes) if indexes.position > end => {
+                format!("they reach to {}, the log to {end}", indexes.position)
+            }
+            other => return other,
+        };
+        tracing::warn!(%reason, "the indexes are made anew from the log");
+        wipe_indexes(&options.dir)?;
+        Self::try_open(options, start, end)
+    }
+
+    fn try_open(options: &Options, start: u64, end: u64) -> Result<Self, OpenError> {
+        let checkpoint = Checkpoint::open(&options.dir.join(CHECKPOINT))?;
+        let position = checkpoint.position();
+        for folder in [CONSUME_QUEUES, KEYS].map(|name| options.dir.join(name)) {
+            if position > 0 && !folder.is_dir() {
+                return Err(IndexError::Damaged {
+                    path: folder,
+                    what: "the folder is missing".to_owned(),
+                }
+                .into());
+            }
+        }
+        let queues = ConsumeQueues::open(&options.dir.join(CONSUME_QUEUES), position.min(end))?;
+        let keys = KeyIndex::open(
+            &options.dir.join(KEYS),
+            position.min(end),
+            options.segment_size,
+        )?;
+        queues.trim(start);
+        keys.trim(start)?;
+        Ok(Self {
+            checkpoint,
+            queues,
+            keys,
+            position: position.max(start),
+        })
+    }
+}
+
+fn log_options(options: &Options) -> foliomq_commitlog::Options {
+    foliomq_commitlog::Options {
+        segment_size: options.segment_size,
+        flush: options.flush,
+        preheat: options.preheat,
+        lock_memory: options.lock_memory,
+        read_mode: options.read_mode,
+        check_on_open: options.check_on_open,
+        ..foliomq_commitlog::Options::new(options.dir.join(COMMIT_LOG))
+    }
+}
+
+/// Messages are nobody else's business: mode 0700.
+fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| {
+            OpenError::invalid(format!("cannot make the folder {}: {error}", dir.display()))
+        })
+}

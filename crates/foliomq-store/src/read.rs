@@ -1,0 +1,128 @@
+//! Reading messages by offset, time, key and id.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use foliomq_consumequeue::{Entry, key_hash};
+
+use crate::error::StoreError;
+use crate::shared::Shared;
+use crate::stored::{StoredMessage, position_of};
+
+/// How long a read waits for the dispatcher to enter what was committed before it. It takes microseconds; the bound is
+/// for a machine that is starved.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// Records looked at for each one asked for by key: hashes collide, and the newest are not always of this topic.
+const KEY_CANDIDATES: usize = 4;
+
+impl Shared {
+    /// Up to `most` messages from `offset` on; what was committed before the call is found.
+    pub(crate) fn read_many(
+        &self,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let mut entries = Vec::new();
+        let found = self.entries(topic, queue, offset, most, &mut entries)? as u64;
+        if found < most as u64 && self.is_appended(topic, queue, offset.saturating_add(found)) {
+            self.catch_up_with_commits();
+            entries.clear();
+            self.entries(topic, queue, offset, most, &mut entries)?;
+        }
+        entries
+            .iter()
+            .map(|entry| self.message(entry.position))
+            .collect()
+    }
+
+    pub(crate) fn entries(
+        &self,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+        most: usize,
+        out: &mut Vec<Entry>,
+    ) -> Result<usize, StoreError> {
+        let number = self.registry.get(topic)?.number(queue)?;
+        Ok(self.queues.entries(number, offset, most, out))
+    }
+
+    pub(crate) fn find_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.find(topic, key, most, |message| {
+            message.keys().any(|other| other == key)
+        })
+    }
+
+    pub(crate) fn find_by_id(
+        &self,
+        topic: &str,
+        id: &str,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.registry.get(topic)?;
+        match position_of(id) {
+            // An id that the store made of the position. Whatever else stands there is not what was asked for.
+            Some(position) => {
+                let message = self.message(position).ok();
+                let mine = |message: &StoredMessage| {
+                    message.topic() == topic && message.sender_id().is_none()
+                };
+                Ok(message.filter(mine).into_iter().take(most).collect())
+            }
+            None => self.find(topic, id, most, |message| message.sender_id() == Some(id)),
+        }
+    }
+
+    fn find(
+        &self,
+        topic: &str,
+        key: &str,
+        most: usize,
+        wanted: impl Fn(&StoredMessage) -> bool,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let since = self.registry.get(topic)?.meta.since;
+        self.catch_up_with_commits();
+        let positions = self
+            .keys
+            .positions(key_hash(topic, key), most.saturating_mul(KEY_CANDIDATES))?;
+        let start = self.log.watermarks().start.max(since);
+        let mut found = Vec::new();
+        for position in positions.into_iter().filter(|&position| position >= start) {
+            if found.len() >= most {
+                break;
+            }
+            let message = self.message(position)?;
+            if message.topic() == topic && wanted(&message) {
+                found.push(message);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until what is committed now is in the indexes.
+    fn catch_up_with_commits(&self) {
+        self.dispatched
+            .wait_past(self.log.watermarks().committed.saturating_sub(1), CATCH_UP);
+    }
+
+    /// Whether the offset was given to a message already.
+    fn is_appended(&self, topic: &str, queue: u32, offset: u64) -> bool {
+        let next = |topic: std::sync::Arc<crate::registry::TopicState>| {
+            topic
+                .next_offsets
+                .get(queue as usize)
+                .map(|next| next.load(Ordering::Acquire))
+        };
+        self.registry
+            .find(topic)
+            .and_then(next)
+            .is_some_and(|next| offset < next)
+    }
+}

@@ -1,0 +1,203 @@
+//! The topics of a store, in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use event_listener::Event;
+use parking_lot::RwLock;
+
+use crate::error::StoreError;
+use crate::meta::{Change, TopicMeta};
+use crate::topic::Topic;
+
+/// A topic with what changes in it.
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) meta: TopicMeta,
+    /// For each queue the offset of its next message.
+    pub(crate) next_offsets: Box<[AtomicU64]>,
+    /// Whose turn it is among the queues.
+    turn: AtomicU32,
+    /// Woken when new messages can be read.
+    pub(crate) event: Event,
+}
+
+impl TopicState {
+    pub(crate) fn new(meta: TopicMeta) -> Arc<Self> {
+        let next_offsets = (0..meta.queues).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self {
+            meta,
+            next_offsets,
+            turn: AtomicU32::new(0),
+            event: Event::new(),
+        })
+    }
+
+    /// The next queue in turn.
+    pub(crate) fn take_turn(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.meta.queues
+    }
+
+    /// The number of a queue in the consume queues.
+    pub(crate) fn number(&self, queue: u32) -> Result<u32, StoreError> {
+        if queue < self.meta.queues {
+            return Ok(self.meta.first_number + queue);
+        }
+        Err(StoreError::UnknownQueue {
+            topic: self.meta.name.clone(),
+            queue,
+            queues: self.meta.queues,
+        })
+    }
+
+    pub(crate) fn topic(&self) -> Topic {
+        let TopicMeta {
+            name,
+            id,
+            queues,
+            kind,
+            ..
+        } = self.meta.clone();
+        Topic {
+            name,
+            id,
+            queues,
+            kind,
+        }
+    }
+}
+
+/// A deleted topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) id: u32,
+    /// What lies below in the commit log belongs to nobody.
+    pub(crate) position: u64,
+}
+
+/// Every topic, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    topics: HashMap<String, Arc<TopicState>>,
+    deleted: HashMap<String, Deleted>,
+    next_id: u32,
+    next_number: u32,
+}
+
+impl Registry {
+    /// Brings a change into effect that comes from the metadata log.
+    pub(crate) fn apply(&self, change: &Change) {
+        let mut inner = self.inner.write();
+        match change {
+            Change::Topic(meta) => inner.insert(meta.clone()),
+            Change::Deleted { name, id, position } => inner.remove(name, *id, *position),
+            Change::Emptied { topic, queue, next } => {
+                if let Some(offset) = inner
+                    .by_id(*topic)
+                    .and_then(|state| state.next_offsets.get(*queue as usize))
+                {
+                    offset.fetch_max(*next, Ordering::Relaxed);
+                }
+            }
+            Change::Progress { .. } => {}
+        }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<TopicState>> {
+        self.inner.read().topics.get(name).cloned()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<TopicState>, StoreError> {
+        self.find(name).ok_or_else(|| StoreError::UnknownTopic {
+            topic: name.to_owned(),
+        })
+    }
+
+    /// Adds the topic that `make` describes, from the next free id and queue number, unless one of this name is there.
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        make: impl FnOnce(u32, u32) -> Result<TopicMeta, StoreError>,
+    ) -> Result<Arc<TopicState>, StoreError> {
+        let mut inner = self.inner.write();
+        if let Some(state) = inner.topics.get(name) {
+            return Ok(state.clone());
+        }
+        let meta = make(inner.next_id, inner.next_number)?;
+        let state = TopicState::new(meta);
+        inner.put(state.clone());
+        Ok(state)
+    }
+
+    /// All topics, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<TopicState>> {
+        let mut topics: Vec<_> = self.inner.read().topics.values().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        topics
+    }
+
+    /// Whether the record at `position` belongs to a topic that is deleted.
+    pub(crate) fn is_deleted(&self, name: &str, position: u64) -> bool {
+        self.inner
+            .read()
+            .deleted
+            .get(name)
+            .is_some_and(|deleted| position < deleted.position)
+    }
+
+    /// Deleted topics that still have bytes in a log that begins at `start`; forgets the others.
+    pub(crate) fn deleted(&self, start: u64) -> Vec<(String, Deleted)> {
+        let mut inner = self.inner.write();
+        inner.deleted.retain(|_, deleted| deleted.position > start);
+        inner
+            .deleted
+            .iter()
+            .map(|(name, deleted)| (name.clone(), *deleted))
+            .collect()
+    }
+}
+
+impl Inner {
+    fn insert(&mut self, meta: TopicMeta) {
+        // The state is written again when the log is compacted; what is there may have waiters and counters.
+        if self
+            .topics
+            .get(&meta.name)
+            .is_none_or(|state| state.meta.id != meta.id)
+        {
+            self.put(TopicState::new(meta));
+        }
+    }
+
+    fn put(&mut self, state: Arc<TopicState>) {
+        self.next_id = self.next_id.max(state.meta.id + 1);
+        self.next_number = self
+            .next_number
+            .max(state.meta.first_number + state.meta.queues);
+        self.topics.insert(state.meta.name.clone(), state);
+    }
+
+    fn remove(&mut self, name: &str, id: u32, position: u64) {
+        self.next_id = self.next_id.max(id + 1);
+        if self
+            .topics
+            .get(name)
+            .is_some_and(|state| state.meta.id == id)
+            && let Some(state) = self.topics.remove(name)
+        {
+            state.event.notify(usize::MAX);
+        }
+        self.deleted
+            .insert(name.to_owned(), Deleted { id, position });
+    }
+
+    fn by_id(&self, id: u32) -> Option<&Arc<TopicState>> {
+        self.topics.values().find(|state| state.meta.id == id)
+    }
+}

@@ -1,0 +1,433 @@
+//! The store as its users see it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use event_listener::EventListener;
+use foliomq_commitlog::{AppendError, Appended, Recovery, SegmentInfo};
+use foliomq_consumequeue::Entry;
+use parking_lot::Mutex;
+
+use crate::append::Submitted;
+use crate::error::{OpenError, StoreError};
+use crate::message::Message;
+use crate::meta::Change;
+use crate::open::{CatchUpError, wipe_indexes};
+use crate::options::Options;
+use crate::shared::Shared;
+use crate::stored::StoredMessage;
+use crate::tail::Tail;
+use crate::topic::{MAX_QUEUES, Topic, TopicOptions, check_name};
+
+/// How far a store is, in positions of its commit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first position still in the log.
+    pub start: u64,
+    /// Everything below is written.
+    pub appended: u64,
+    /// Everything below is on the device.
+    pub durable: u64,
+    /// Everything below may be acknowledged and read.
+    pub committed: u64,
+    /// Everything below is in the indexes.
+    pub dispatched: u64,
+}
+
+/// Body bytes that readers got, by the way they took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// As slices of mapped pages.
+    pub by_reference: u64,
+    /// In buffers.
+    pub copied: u64,
+}
+
+/// The store. Cheap to clone; every method may be called from any thread; no async runtime, no global state.
+///
+/// It closes when the last clone is dropped, or by [`close`](Self::close).
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Owner>);
+
+/// Ends the threads when the last clone is gone.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store could not be closed cleanly");
+        }
+    }
+}
+
+impl Store {
+    /// Opens or creates a store, recovers its log and brings the indexes up to it.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let shared = Self::open_caught_up(&options)?;
+        let owner = Owner {
+            shared: shared.clone(),
+            threads: Mutex::default(),
+        };
+        let start = |name: &str, run: fn(&Shared)| {
+            let shared = shared.clone();
+            let thread = thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(&shared));
+            thread.map_err(|error| {
+                OpenError::invalid(format!("cannot start the thread {name}: {error}"))
+            })
+        };
+        owner
+            .threads
+            .lock()
+            .push(start("dispatcher", Shared::run_dispatcher)?);
+        owner
+            .threads
+            .lock()
+            .push(start("housekeeper", Shared::run_housekeeper)?);
+        Ok(Self(Arc::new(owner)))
+    }
+
+    /// Makes the indexes anew, once, if they contradict the log.
+    fn open_caught_up(options: &Options) -> Result<Arc<Shared>, OpenError> {
+        let shared = Shared::open(options.clone())?;
+        let reason = match shared.catch_up() {
+            Ok(()) => return Ok(Arc::new(shared)),
+            Err(CatchUpError::Failed(error)) => return Err(error),
+            Err(CatchUpError::Rebuild(reason)) => reason,
+        };
+        tracing::warn!(%reason, "the indexes are made anew from the log");
+        drop(shared);
+        wipe_indexes(&options.dir)?;
+        let shared = Shared::open(options.clone())?;
+        match shared.catch_up() {
+            Ok(()) => Ok(Arc::new(shared)),
+            Err(CatchUpError::Failed(error)) => Err(error),
+            Err(CatchUpError::Rebuild(reason)) => Err(OpenError::invalid(format!(
+                "the log contradicts itself: {reason}"
+            ))),
+        }
+    }
+
+    /// The settings it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.0.shared.options
+    }
+
+    /// What opening found and did.
+    pub fn recovery(&self) -> &Recovery {
+        &self.0.shared.recovery
+    }
+
+    /// Creates a topic, durably. One that is there with the same settings is no error.
+    pub fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic, StoreError> {
+        check_name(name)?;
+        let shared = &self.0.shared;
+        let queues = if options.queues == 0 {
+            shared.options.default_queues
+        } else {
+            options.queues
+        };
+        if queues > MAX_QUEUES {
+            return Err(StoreError::illegal(format!(
+                "a topic has 1 to {MAX_QUEUES} queues, not {queues}"
+            )));
+        }
+        let since = shared.log.watermarks().appended;
+        let topic = shared
+            .make_topic(name, queues, options.kind, since)?
+            .topic();
+        if topic.kind != options.kind || (options.queues != 0 && topic.queues != queues) {
+            let what = format!("{} queues and type {:?}", topic.queues, topic.kind);
+            return Err(StoreError::TopicExists {
+                topic: name.to_owned(),
+                what,
+            });
+        }
+        Ok(topic)
+    }
+
+    /// One topic.
+    pub fn topic(&self, name: &str) -> Option<Topic> {
+        self.0.shared.registry.find(name).map(|topic| topic.topic())
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.0
+            .shared
+            .registry
+            .all()
+            .iter()
+            .map(|topic| topic.topic())
+            .collect()
+    }
+
+    /// Deletes a topic, durably. Its messages can no longer be read; their bytes go with their segments.
+    pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+        let shared = &self.0.shared;
+        let topic = shared.registry.get(name)?;
+        let position = shared.log.watermarks().appended;
+        shared.change(&Change::Deleted {
+            name: name.to_owned(),
+            id: topic.meta.id,
+            position,
+        })?;
+        shared.meta.flush()?;
+        (0..topic.meta.queues)
+            .for_each(|queue| shared.queues.remove(topic.meta.first_number + queue));
+        Ok(())
+    }
+
+    /// Appends to the topic's next queue in turn, and blocks until it is committed.
+    pub fn append(&self, topic: &str, message: &Message<'_>) -> Result<Appended, StoreError> {
+        self.append_and_wait(topic, None, message)
+    }
+
+    /// The same, to one queue.
+    pub fn append_to(
+        &self,
+        topic: &str,
+        queue: u32,
+        message: &Message<'_>,
+    ) -> Result<Appended, StoreError> {
+        self.append_and_wait(topic, Some(queue), message)
+    }
+
+    fn append_and_wait(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        message: &Message<'_>,
+    ) -> Result<Appended, StoreError> {
+        let appended = self.0.shared.append_one(topic, queue, message)?;
+        self.wait_committed(appended.end())?;
+        Ok(appended)
+    }
+
+    /// Appends all or none, contiguous, in one queue (`None`: the next in turn), *without* waiting: they may be
+    /// acknowledged once [`committed`](Self::committed) or [`wait_committed`](Self::wait_committed) returns for
+    /// [`Submitted::end`]. Together they must fit a segment.
+    pub fn submit(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        messages: &[Message<'_>],
+    ) -> Result<Submitted, StoreError> {
+        self.0.shared.append_all(topic, queue, messages)
+    }
+
+    /// Blocks until everything below `end` is committed.
+    pub fn wait_committed(&self, end: u64) -> Result<(), StoreError> {
+        Ok(self.0.shared.log.wait_committed(end)?)
+    }
+
+    /// The same for async callers; needs no runtime.
+    pub async fn committed(&self, end: u64) -> Result<(), StoreError> {
+        Ok(self.0.shared.log.committed(end).await?)
+    }
+
+    /// One message; `None` if the queue does not hold the offset. What was committed before the call is found.
+    pub fn read(
+        &self,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        let found = self.read_many(topic, queue, offset, 1)?.pop();
+        Ok(found.filter(|message| message.queue_offset() == offset))
+    }
+
+    /// Up to `most` messages from `offset` (or the queue's start, if that is later) on.
+    pub fn read_many(
+        &self,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.0.shared.read_many(topic, queue, offset, most)
+    }
+
+    /// Index entries from `offset` (or the queue's start, if that is later) on, without touching the log: to filter by
+    /// tag hash, say. Appended to `out`; returns how many.
+    pub fn entries(
+        &self,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+        most: usize,
+        out: &mut Vec<Entry>,
+    ) -> Result<usize, StoreError> {
+        self.0.shared.entries(topic, queue, offset, most, out)
+    }
+
+    /// The message of an entry.
+    pub fn message(&self, entry: &Entry) -> Result<StoredMessage, StoreError> {
+        self.0.shared.message(entry.position)
+    }
+
+    /// Follows a queue from an offset on.
+    pub fn tail(&self, topic: &str, queue: u32, from: u64) -> Result<Tail, StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        topic.number(queue)?;
+        Ok(Tail::new(self.0.shared.clone(), topic, queue, from))
+    }
+
+    /// Woken when new messages of the topic can be read, and when it is deleted or the store closes. Listen first, then
+    /// look, then wait.
+    pub fn listen(&self, topic: &str) -> Result<EventListener, StoreError> {
+        Ok(self.0.shared.registry.get(topic)?.event.listen())
+    }
+
+    /// The offsets that a queue holds.
+    pub fn offsets(&self, topic: &str, queue: u32) -> Result<Range<u64>, StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        let offsets = self.0.shared.queues.offsets(topic.number(queue)?);
+        // An index that was made anew does not know of messages that retention had dropped.
+        let next = topic.next_offsets[queue as usize].load(Ordering::Acquire);
+        Ok(
+            if offsets == (0..0) && self.0.shared.dispatched.value() >= self.watermarks().appended {
+                next..next
+            } else {
+                offsets
+            },
+        )
+    }
+
+    /// The first offset whose store time is at or after `time` (Unix ms); the queue's end if there is none.
+    pub fn offset_at(&self, topic: &str, queue: u32, time: u64) -> Result<u64, StoreError> {
+        let number = self.0.shared.registry.get(topic)?.number(queue)?;
+        Ok(self.0.shared.queues.offset_at(number, time))
+    }
+
+    /// Messages with this key, newest first.
+    pub fn find_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.0.shared.find_by_key(topic, key, most)
+    }
+
+    /// Messages with this id, newest first: a client that sends again sends the same id.
+    pub fn find_by_id(
+        &self,
+        topic: &str,
+        id: &str,
+        most: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.0.shared.find_by_id(topic, id, most)
+    }
+
+    /// A group's progress in one queue: every message below it is done. Survives a restart.
+    pub fn progress(&self, group: &str, topic: &str, queue: u32) -> Option<u64> {
+        let topic = self.0.shared.registry.find(topic)?;
+        self.0.shared.progress.offset(group, topic.meta.id, queue)
+    }
+
+    /// Sets a group's progress: safe from a crash of the process when it returns, from a power cut half a second later.
+    pub fn set_progress(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+        offset: u64,
+    ) -> Result<(), StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        topic.number(queue)?;
+        self.0.shared.change(&Change::Progress {
+            group: group.to_owned(),
+            topic: topic.meta.id,
+            queue,
+            offset,
+        })
+    }
+
+    /// How far the store is.
+    pub fn watermarks(&self) -> Watermarks {
+        // Read before the log's, so that it is never past what is committed.
+        let dispatched = self.0.shared.dispatched.value();
+        let log = self.0.shared.log.watermarks();
+        let (start, appended, durable, committed) =
+            (log.start, log.appended, log.durable, log.committed);
+        Watermarks {
+            start,
+            appended,
+            durable,
+            committed,
+            dispatched,
+        }
+    }
+
+    /// The segments of the log, oldest first.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.0.shared.log.segments()
+    }
+
+    /// Body bytes that readers got.
+    pub fn delivered(&self) -> Delivered {
+        let shared = &self.0.shared;
+        Delivered {
+            by_reference: shared.by_reference.load(Ordering::Relaxed),
+            copied: shared.copied.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Why appends are refused now, if they are.
+    pub fn refusing(&self) -> Option<AppendError> {
+        self.0
+            .shared
+            .admit()
+            .err()
+            .or_else(|| self.0.shared.log.refusing())
+    }
+
+    /// Whether `bytes` lies in the pages of a mapped segment.
+    pub fn is_mapped(&self, bytes: &[u8]) -> bool {
+        self.0.shared.log.is_mapped(bytes)
+    }
+
+    /// Makes everything durable: messages, metadata, indexes.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let shared = &self.0.shared;
+        shared.log.flush()?;
+        shared.meta.flush()?;
+        shared.flush_indexes()
+    }
+
+    /// Flushes everything and marks the store clean; wakes whoever waits. Appends fail with `Closed` afterwards.
+    /// Idempotent; also done when the last clone is dropped.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.0.close()
+    }
+}
+
+impl Owner {
+    fn close(&self) -> Result<(), StoreError> {
+        let mut threads = self.threads.lock();
+        let shared = &self.shared;
+        if shared.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        // Wakes the dispatcher, too.
+        let log = shared.log.close();
+        shared.wake.notify(usize::MAX);
+        threads.drain(..).for_each(|thread| _ = thread.join());
+        shared
+            .registry
+            .all()
+            .iter()
+            .for_each(|topic| _ = topic.event.notify(usize::MAX));
+        let indexes = shared.flush_indexes();
+        let meta = shared.meta.close();
+        log.map_err(StoreError::from).and(indexes).and(meta)
+    }
+}

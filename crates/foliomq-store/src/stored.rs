@@ -1,0 +1,167 @@
+//! A message as it lies in the log.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use foliomq_commitlog::{Kind, Record};
+
+use crate::error::StoreError;
+use crate::message::{BODY, KEYS, MESSAGE_ID, SYSTEM_PROPERTIES, TAG, USER_PROPERTIES, property};
+use crate::wire::Fields;
+
+/// What the id of a message begins with that its sender gave none: version 01, as the clients' own, and `FOLIOQ` where
+/// they have a hardware address, process 0. The position follows, in 16 hex digits.
+const POSITION_ID: &str = "01464F4C494F510000";
+
+/// A stored message, read by reference. Cheap to clone; keeps its segment mapped.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    record: Record,
+    /// Where the parts lie in the record's message.
+    user: Range<usize>,
+    system: Range<usize>,
+    body: Range<usize>,
+}
+
+impl StoredMessage {
+    /// Finds the parts.
+    pub(crate) fn new(record: Record) -> Result<Self, StoreError> {
+        let malformed = || {
+            StoreError::Read(format!(
+                "the record at position {} is not a message",
+                record.position()
+            ))
+        };
+        if record.kind() != Kind::Message {
+            return Err(malformed());
+        }
+        let mut parts = Parts::default();
+        let mut fields = Fields::new(record.message());
+        let ordered = fields.all(|field| {
+            let range = field.end - field.content.map_or(0, <[u8]>::len)..field.end;
+            match u8::try_from(field.number) {
+                Ok(USER_PROPERTIES) if parts.body.end == 0 && parts.system.end == 0 => {
+                    parts.user.end = field.end
+                }
+                Ok(SYSTEM_PROPERTIES) if parts.body.end == 0 && parts.system.end == 0 => {
+                    parts.system = range
+                }
+                Ok(BODY) if parts.body.end == 0 => parts.body = range,
+                _ => return false,
+            }
+            field.content.is_some()
+        });
+        if !(ordered && fields.sound()) {
+            return Err(malformed());
+        }
+        Ok(Self {
+            user: parts.user,
+            system: parts.system,
+            body: parts.body,
+            record,
+        })
+    }
+
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        self.record.topic()
+    }
+
+    /// Its queue within the topic.
+    pub fn queue_id(&self) -> u32 {
+        self.record.queue_id()
+    }
+
+    /// Its place in the queue.
+    pub fn queue_offset(&self) -> u64 {
+        self.record.queue_offset()
+    }
+
+    /// Byte offset in the commit log.
+    pub fn position(&self) -> u64 {
+        self.record.position()
+    }
+
+    /// Unix milliseconds.
+    pub fn store_time(&self) -> u64 {
+        self.record.store_time()
+    }
+
+    /// Bytes that it takes in the log.
+    pub fn size(&self) -> u32 {
+        self.record.size()
+    }
+
+    /// A slice of the mapped page.
+    pub fn body(&self) -> &[u8] {
+        &self.record.message()[self.body.clone()]
+    }
+
+    /// The same, owning a share of the mapping. No copy.
+    pub fn body_bytes(&self) -> Bytes {
+        self.record.message_bytes().slice(self.body.clone())
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> Option<&str> {
+        self.system_texts(TAG).last()
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.system_texts(KEYS)
+    }
+
+    /// The sender's message id, or one made of the position (34 hex digits, as the clients' own).
+    pub fn id(&self) -> Cow<'_, str> {
+        match self.sender_id() {
+            Some(id) => Cow::Borrowed(id),
+            None => Cow::Owned(format!("{POSITION_ID}{:016X}", self.position())),
+        }
+    }
+
+    /// The application's properties.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        let entries = Fields::new(self.encoded_user_properties()).filter_map(|field| field.content);
+        entries.filter_map(property)
+    }
+
+    /// Whole `user_properties` entries as field 2 of `apache.rocketmq.v2.Message`, a slice of the page.
+    pub fn encoded_user_properties(&self) -> &[u8] {
+        &self.record.message()[self.user.clone()]
+    }
+
+    /// The content of `SystemProperties`, a slice of the page.
+    pub fn encoded_system_properties(&self) -> &[u8] {
+        &self.record.message()[self.system.clone()]
+    }
+
+    pub(crate) fn sender_id(&self) -> Option<&str> {
+        self.system_texts(MESSAGE_ID)
+            .last()
+            .filter(|id| !id.is_empty())
+    }
+
+    fn system_texts(&self, number: u8) -> impl Iterator<Item = &str> {
+        let fields = Fields::new(self.encoded_system_properties());
+        fields
+            .filter(move |field| field.number == u32::from(number))
+            .filter_map(|field| field.text())
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    user: Range<usize>,
+    system: Range<usize>,
+    body: Range<usize>,
+}
+
+/// The position in an id that [`StoredMessage::id`] made.
+pub(crate) fn position_of(id: &str) -> Option<u64> {
+    let digits = id
+        .strip_prefix(POSITION_ID)
+        .filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}

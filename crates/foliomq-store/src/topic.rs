@@ -1,0 +1,109 @@
+//! Topics: what they are called and what they have.
+
+use crate::error::StoreError;
+
+/// Most queues of a topic.
+pub const MAX_QUEUES: u32 = 1024;
+/// Longest name of a topic, bytes.
+pub const MAX_NAME: usize = 127;
+/// Longest name of a group's retry or dead-letter topic, bytes.
+pub const MAX_GROUP_TOPIC_NAME: usize = 255;
+
+/// Which kinds of message a topic takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicType {
+    /// Every kind.
+    #[default]
+    Any,
+    /// Plain messages.
+    Normal,
+    /// Messages in order within a message group.
+    Fifo,
+    /// Messages with a delivery time.
+    Delay,
+    /// Half messages that are committed or rolled back.
+    Transaction,
+    /// Messages of lite topics.
+    Lite,
+    /// Messages with a priority.
+    Priority,
+}
+
+/// What to create a topic with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TopicOptions {
+    /// 1 to 1024; 0 stands for the store's default.
+    pub queues: u32,
+    /// Which kinds of message it takes.
+    pub kind: TopicType,
+}
+
+/// A topic as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Dense and never reused.
+    pub id: u32,
+    /// How many queues it has, numbered from 0.
+    pub queues: u32,
+    /// Which kinds of message it takes.
+    pub kind: TopicType,
+}
+
+/// Names have 1 to 127 (those of retry and dead-letter topics: 255) of the characters `%`, `|`, `a-z`, `A-Z`, `0-9`, `_`
+/// and `-`, as in RocketMQ.
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
+    let of_group = name.starts_with("%RETRY%") || name.starts_with("%DLQ%");
+    let limit = if of_group {
+        MAX_GROUP_TOPIC_NAME
+    } else {
+        MAX_NAME
+    };
+    if name.is_empty() || name.len() > limit {
+        return Err(StoreError::illegal(format!(
+            "a topic's name has 1 to {limit} characters, this one {}",
+            name.len()
+        )));
+    }
+    match name
+        .chars()
+        .find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-')))
+    {
+        Some(c) => Err(StoreError::illegal(format!(
+            "topic {name:?} has the character {c:?}; allowed are a-z A-Z 0-9 % | _ -"
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in [
+            "a",
+            "%DLQ%group",
+            "A_b-9|x",
+            &"x".repeat(127),
+            &format!("%DLQ%{}", "g".repeat(250)),
+        ] {
+            check_name(good).unwrap();
+        }
+        for bad in [
+            "",
+            "a b",
+            "ä",
+            "a.b",
+            "a/b",
+            "a\0",
+            &"x".repeat(128),
+            &format!("%DLQ%{}", "g".repeat(251)),
+        ] {
+            check_name(bad).unwrap_err();
+        }
+    }
+}
