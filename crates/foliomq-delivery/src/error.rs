@@ -1,0 +1,46 @@
+//! Why a request about a group was refused.
+
+use foliomq_store::{AppendError, StoreError};
+
+/// Errors of [`Groups`](crate::Groups).
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum DeliveryError {
+    /// The name of a group breaks a rule; `what` says which.
+    #[error("{what}")]
+    IllegalGroup {
+        /// The rule, and the name.
+        what: String,
+    },
+    /// The group was never created.
+    #[error("group {group} does not exist")]
+    UnknownGroup {
+        /// Its name.
+        group: String,
+    },
+    /// A tag expression that cannot be read.
+    #[error("filter expression: {what} at {at}")]
+    IllegalFilter {
+        /// What is wrong.
+        what: String,
+        /// Byte offset in the expression.
+        at: usize,
+    },
+    /// Malformed, forged, of another group or topic, expired, or replaced by a newer one.
+    #[error("receipt handle is invalid: {what}")]
+    InvalidHandle {
+        /// Which of these.
+        what: &'static str,
+    },
+    /// The store, or the journal's own log, refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal or its folder cannot be opened or read.
+    #[error("delivery journal: {0}")]
+    Journal(String),
+}
+
+impl From<AppendError> for DeliveryError {
+    fn from(error: AppendError) -> Self {
+        Self::Store(StoreError::Append(error))
+    }
+}

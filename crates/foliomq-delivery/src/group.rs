@@ -1,0 +1,169 @@
+//! Groups as an operator sees and changes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foliomq_store::StoreError;
+
+use crate::groups::Shared;
+use crate::lease::Change;
+use crate::subscription::{Policy, Subscription};
+use crate::{DeliveryError, Timestamp};
+
+/// Where [`Groups::reset`](crate::Groups::reset) moves a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTo {
+    /// The first message that is still there.
+    Earliest,
+    /// Past the last one: only what comes from now on.
+    Latest,
+    /// The first message stored at or after this time.
+    Time(Timestamp),
+    /// This offset in every queue, or the nearest that is there.
+    Offset(u64),
+}
+
+/// A group as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Deliveries of one message before it is a dead letter.
+    pub max_attempts: u32,
+    /// Every queue of every topic that it reads, by topic and number.
+    pub queues: Vec<GroupQueue>,
+}
+
+/// A group's state in one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupQueue {
+    /// The topic's name.
+    pub topic: String,
+    /// The queue's number.
+    pub queue: u32,
+    /// Every message below it is done.
+    pub committed: u64,
+    /// The next message never delivered.
+    pub next: u64,
+    /// One past the queue's last message.
+    pub max_offset: u64,
+    /// Messages leased, or given back and not delivered again yet.
+    pub in_flight: u64,
+}
+
+impl Shared {
+    pub fn group(&self, name: &str) -> Option<Group> {
+        let policy = self.registry.read().group(name)?;
+        Some(self.describe(&policy))
+    }
+
+    pub fn groups(&self) -> Vec<Group> {
+        let registry = self.registry.read();
+        let (policies, all) = (registry.groups(), registry.subscriptions());
+        drop(registry);
+        let mut by_group: HashMap<u32, Vec<Arc<Subscription>>> = HashMap::new();
+        for subscription in all {
+            by_group
+                .entry(subscription.group.id)
+                .or_default()
+                .push(subscription);
+        }
+        let mut subscriptions = |policy: &Policy| by_group.remove(&policy.id).unwrap_or_default();
+        policies
+            .iter()
+            .map(|policy| self.describe_group(policy, subscriptions(policy)))
+            .collect()
+    }
+
+    pub fn update(&self, name: &str, max_attempts: Option<u32>) -> Result<Group, DeliveryError> {
+        let mut registry = self.registry.write();
+        let policy = registry.join(
+            &self.journal,
+            name,
+            max_attempts.unwrap_or(self.options.max_attempts),
+        )?;
+        if let Some(max_attempts) = max_attempts {
+            registry.set_max_attempts(&self.journal, &policy, max_attempts)?;
+        }
+        drop(registry);
+        self.sweep_anew(&policy);
+        Ok(self.describe(&policy))
+    }
+
+    pub fn reset(&self, group: &str, topic: &str, to: ResetTo) -> Result<Group, DeliveryError> {
+        let unknown = || DeliveryError::UnknownGroup {
+            group: group.to_owned(),
+        };
+        let policy = self.registry.read().group(group).ok_or_else(unknown)?;
+        let subscription = self.join(group, topic)?;
+        for number in 0..subscription.queue_count() {
+            let next = self.target(topic, number, to)?;
+            subscription
+                .queue(number)
+                .commit(&self.journal, &Change::Reset { next })?;
+        }
+        subscription.wake();
+        Ok(self.describe(&policy))
+    }
+
+    fn target(&self, topic: &str, queue: u32, to: ResetTo) -> Result<u64, StoreError> {
+        let offsets = self.store.offsets(topic, queue)?;
+        let target = match to {
+            ResetTo::Earliest => 0,
+            ResetTo::Latest => offsets.end,
+            ResetTo::Time(time) => self.store.offset_at(topic, queue, time)?,
+            ResetTo::Offset(offset) => offset,
+        };
+        Ok(target.min(offsets.end))
+    }
+
+    fn subscriptions(&self, policy: &Policy) -> Vec<Arc<Subscription>> {
+        let mut subscriptions = self.registry.read().subscriptions();
+        subscriptions.retain(|subscription| subscription.group.id == policy.id);
+        subscriptions
+    }
+
+    /// Another maximum may make dead letters of leases that ended before.
+    fn sweep_anew(&self, policy: &Policy) {
+        for subscription in self.subscriptions(policy) {
+            for number in 0..subscription.queue_count() {
+                subscription.queue(number).swept = 0;
+            }
+        }
+    }
+
+    fn describe(&self, policy: &Policy) -> Group {
+        self.describe_group(policy, self.subscriptions(policy))
+    }
+
+    fn describe_group(&self, policy: &Policy, mut subscriptions: Vec<Arc<Subscription>>) -> Group {
+        subscriptions.sort_by(|a, b| a.topic.cmp(&b.topic));
+        let mut queues = Vec::new();
+        for subscription in subscriptions {
+            let numbers = 0..subscription.queue_count();
+            queues.extend(numbers.filter_map(|number| self.describe_queue(&subscription, number)));
+        }
+        Group {
+            name: policy.name.clone(),
+            max_attempts: policy.max_attempts(),
+            queues,
+        }
+    }
+
+    /// `None`: the topic was deleted.
+    fn describe_queue(&self, subscription: &Subscription, number: u32) -> Option<GroupQueue> {
+        if !self.is_there(subscription) {
+            return None;
+        }
+        let (queue, offsets) = self.enter(subscription, number).ok()?;
+        let leases = queue.leases();
+        Some(GroupQueue {
+            topic: subscription.topic.clone(),
+            queue: number,
+            committed: leases.committed().max(offsets.start),
+            next: leases.next().max(offsets.start),
+            max_offset: offsets.end,
+            in_flight: leases.in_flight() as u64,
+        })
+    }
+}

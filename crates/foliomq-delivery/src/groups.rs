@@ -1,0 +1,324 @@
+//! What a frontend calls: [`Groups`].
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_listener::{Event, EventListener};
+use foliomq_store::{Store, StoreError, StoredMessage};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::group::{Group, ResetTo};
+use crate::handle::{Handle, Key};
+use crate::journal::Journal;
+use crate::lease::{Claim, Lease};
+use crate::registry::Registry;
+use crate::subscription::{Queue, Subscription};
+use crate::{DeliveryError, Filter, Timestamp};
+
+/// How leases are kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Deliveries of one message before it is a dead letter, for groups that say nothing else. Default 17, at most 65,535.
+    pub max_attempts: u32,
+    /// Messages that one group may have un-acknowledged in one queue before it gets no new ones. Default 1,000,000; each
+    /// takes about 90 bytes of memory.
+    pub max_in_flight: usize,
+    /// Bytes of journal after which a snapshot replaces it. Default 64 MiB; more while a snapshot is larger than half.
+    pub snapshot_after: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_attempts: 17,
+            max_in_flight: 1_000_000,
+            snapshot_after: 64 << 20,
+        }
+    }
+}
+
+/// What one receive asks for.
+#[derive(Debug, Clone)]
+pub struct Receive<'a> {
+    /// Created if it is not there.
+    pub group: &'a str,
+    /// Must be there.
+    pub topic: &'a str,
+    /// Messages that it refuses are done for the group.
+    pub filter: &'a Filter,
+    /// Most messages to lease; at least 1, and more than [`MAX_SCANNED`](crate::MAX_SCANNED) means that many.
+    pub most: usize,
+    /// How long the leases last; at least 1 ms.
+    pub invisible: Duration,
+    /// The server renews the lease while the client lives; it is written into the handle.
+    pub auto_renew: bool,
+}
+
+/// One delivery of one message.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The message, by reference.
+    pub message: StoredMessage,
+    /// Opaque to clients; self-contained, checked by a keyed hash, good across restarts. 48 URL-safe characters.
+    pub handle: String,
+    /// 1 for the first delivery.
+    pub attempt: u32,
+    /// When the lease ends.
+    pub visible_at: Timestamp,
+}
+
+/// What a receive got.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    /// Empty: nothing to deliver now.
+    pub messages: Vec<Delivery>,
+    /// When the next leased message of this group and topic becomes visible, if nothing else happens. Not later than now:
+    /// look again at once, there was more than one call looks at.
+    pub next_visible: Option<Timestamp>,
+}
+
+/// Consumer groups over a store. Cheap to clone; every method from any thread.
+///
+/// Nothing waits for a lock of another group, topic or queue. What blocks is the disk: a page of the log that must be
+/// read, and a dead letter's append, so an async caller calls from a thread that may block.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the clones of [`Groups`] share. The modules of this crate add its operations.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub store: Store,
+    pub options: Options,
+    pub journal: Journal,
+    pub key: Key,
+    pub registry: RwLock<Registry>,
+    /// Notified when a group begins to read a topic: who listened to it before waits here.
+    pub newcomers: Event,
+    /// The first sequence of leases since the start.
+    pub first_sequence: u32,
+    /// One snapshot at a time.
+    pub snapshotting: Mutex<()>,
+}
+
+impl Groups {
+    /// Opens the journal in the store's folder (`delivery`) and brings back leases, attempts and acks. Call it before the
+    /// first append after the store was opened: if the store lost its end in a power cut, what was known of the lost
+    /// offsets is forgotten here, and new messages will have these offsets.
+    pub fn open(store: Store, options: Options) -> Result<Self, DeliveryError> {
+        Ok(Self {
+            shared: Arc::new(Shared::open(store, options)?),
+        })
+    }
+
+    /// Leases up to `most` messages from all queues of the topic: expired leases first (attempt + 1; past the group's
+    /// maximum to `%DLQ%group`), then new ones. A group that is not there is created; it begins at the earliest message.
+    pub fn receive(
+        &self,
+        request: &Receive<'_>,
+        now: Timestamp,
+    ) -> Result<Received, DeliveryError> {
+        self.shared.receive(request, now)
+    }
+
+    /// Ends the lease. A second ack of the same delivery is OK.
+    pub fn ack(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        self.shared.ack(group, topic, handle, now)
+    }
+
+    /// The lease ends `invisible` from now instead (0: visible at once). Returns the new handle; the old one is void.
+    pub fn change_invisible(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+    ) -> Result<String, DeliveryError> {
+        self.shared
+            .change_invisible(group, topic, handle, invisible, now)
+    }
+
+    /// Renews an auto-renewed lease in place: the handle that the client holds stays good.
+    pub fn renew(
+        &self,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        self.shared.renew(handle, invisible, now)
+    }
+
+    /// Gives a delivery back as if it had not happened (the client never got it): visible at once, attempt not counted.
+    pub fn release(&self, handle: &str, now: Timestamp) -> Result<(), DeliveryError> {
+        self.shared.release(handle, now)
+    }
+
+    /// Appends the message to `%DLQ%group` with its origin, waits until that is committed, and acks it here. A crash
+    /// between the two leaves it in both places; it is never lost.
+    pub fn dead_letter(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        self.shared.dead_letter(group, topic, handle, now)
+    }
+
+    /// Whether a handle was given for an auto-renewed delivery; `None` if it is malformed or forged.
+    pub fn is_auto_renewed(&self, handle: &str) -> Option<bool> {
+        self.shared
+            .key
+            .open_handle(handle)
+            .ok()
+            .map(|handle| handle.claim.auto_renew)
+    }
+
+    /// Woken when a message of this group and topic becomes visible other than by time: a change of its invisible time, a
+    /// release, a reset, an ack where there were too many un-acknowledged. (New messages wake [`Store::listen`].)
+    /// Listen first, then receive, then wait.
+    pub fn listen(&self, group: &str, topic: &str) -> EventListener {
+        match self.shared.find(group, topic) {
+            Some(subscription) => subscription.changed.listen(),
+            None => self.shared.newcomers.listen(),
+        }
+    }
+
+    /// A group as it is now.
+    pub fn group(&self, group: &str) -> Option<Group> {
+        self.shared.group(group)
+    }
+
+    /// All groups, by name.
+    pub fn groups(&self) -> Vec<Group> {
+        self.shared.groups()
+    }
+
+    /// Creates the group if it is not there. `None` leaves the setting; at least 1 attempt.
+    pub fn update(&self, group: &str, max_attempts: Option<u32>) -> Result<Group, DeliveryError> {
+        self.shared.update(group, max_attempts)
+    }
+
+    /// Moves the group in every queue of the topic; forgets leases and attempts there; older handles are void.
+    pub fn reset(
+        &self,
+        group: &str,
+        topic: &str,
+        to: ResetTo,
+        now: Timestamp,
+    ) -> Result<Group, DeliveryError> {
+        let _ = now;
+        self.shared.reset(group, topic, to)
+    }
+
+    /// Housekeeping, about once a second: progress into the store, snapshots, dead letters of groups that nobody reads.
+    /// All of it is tried; the first error is returned.
+    pub fn tick(&self, now: Timestamp) -> Result<(), DeliveryError> {
+        self.shared.tick(now)
+    }
+
+    /// Writes the progress into the store and closes the journal cleanly; call it before the store is closed. Idempotent.
+    pub fn close(&self) -> Result<(), DeliveryError> {
+        self.shared.close()
+    }
+}
+
+impl Shared {
+    /// The subscription, if the group reads the topic.
+    pub fn find(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
+        let topic = self.store.topic(topic)?;
+        self.registry.read().find(group, topic.id)
+    }
+
+    /// The subscription; group and it are created if they are not there.
+    pub fn join(&self, group: &str, topic: &str) -> Result<Arc<Subscription>, DeliveryError> {
+        let topic = self
+            .store
+            .topic(topic)
+            .ok_or_else(|| StoreError::UnknownTopic {
+                topic: topic.to_owned(),
+            })?;
+        if let Some(subscription) = self.registry.read().find(group, topic.id) {
+            return Ok(subscription);
+        }
+        let mut registry = self.registry.write();
+        if let Some(subscription) = registry.find(group, topic.id) {
+            return Ok(subscription);
+        }
+        let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
+        let starts = (0..topic.queues)
+            .map(|queue| self.start(group, &topic.name, queue))
+            .collect::<Result<_, _>>()?;
+        let subscription = registry.subscribe(&self.journal, &policy, &topic, starts)?;
+        for queue in 0..subscription.queue_count() {
+            subscription
+                .queue(queue)
+                .begin_sequence(self.first_sequence);
+        }
+        self.newcomers.notify(usize::MAX);
+        Ok(subscription)
+    }
+
+    /// Where a group begins in a queue: at its progress, else at the beginning. What is gone is skipped when it is read.
+    fn start(&self, group: &str, topic: &str, queue: u32) -> Result<u64, StoreError> {
+        let offsets = self.store.offsets(topic, queue)?;
+        let progress = self.store.progress(group, topic, queue).unwrap_or(0);
+        Ok(progress.min(offsets.end))
+    }
+
+    /// A queue's state, locked, without the messages that the store no longer has; and the offsets that it has.
+    pub fn enter<'s>(
+        &self,
+        subscription: &'s Subscription,
+        queue: u32,
+    ) -> Result<(MutexGuard<'s, Queue>, Range<u64>), StoreError> {
+        let offsets = self.store.offsets(&subscription.topic, queue)?;
+        let mut guard = subscription.queue(queue);
+        // Of an empty queue there is nothing to skip; and its range may be that of a message just arriving.
+        if !offsets.is_empty() {
+            guard.skip_to(offsets.start);
+        }
+        Ok((guard, offsets))
+    }
+
+    /// The handle of a lease.
+    pub fn seal(
+        &self,
+        subscription: &Subscription,
+        queue: u32,
+        offset: u64,
+        lease: &Lease,
+    ) -> String {
+        let Lease {
+            visible_at,
+            sequence,
+            auto_renew,
+            ..
+        } = *lease;
+        let claim = Claim {
+            offset,
+            sequence,
+            visible_at,
+            auto_renew,
+        };
+        self.key.seal(&Handle {
+            subscription: subscription.id,
+            queue: queue as u16,
+            claim,
+        })
+    }
+}
+
+/// `time` and `duration` later, in milliseconds.
+pub(crate) fn after(time: Timestamp, duration: Duration) -> Timestamp {
+    time.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,123 @@
+//! What is done about once a second: progress into the store, dead letters, snapshots of the journal.
+
+use crate::groups::Shared;
+use crate::lease::Lease;
+use crate::subscription::Subscription;
+use crate::{DeliveryError, Timestamp};
+
+/// Most dead letters that one tick moves out of one queue.
+const MAX_SWEPT: usize = 256;
+
+impl Shared {
+    pub fn tick(&self, now: Timestamp) -> Result<(), DeliveryError> {
+        let mut result = Ok(());
+        let mut subscriptions = self.registry.read().subscriptions();
+        if !subscriptions
+            .iter()
+            .all(|subscription| self.is_there(subscription))
+        {
+            let mut registry = self.registry.write();
+            registry.retain(|subscription| self.is_there(subscription));
+            subscriptions = registry.subscriptions();
+        }
+        for subscription in subscriptions {
+            for number in 0..subscription.queue_count() {
+                result = result.and(self.report(&subscription, number));
+                result = result.and(self.sweep(&subscription, number, now));
+                result = result.and(self.catch_up(&subscription, number));
+            }
+        }
+        if self.journal.snapshot_due(self.options.snapshot_after) {
+            result = result.and(self.snapshot());
+        }
+        result
+    }
+
+    pub fn close(&self) -> Result<(), DeliveryError> {
+        let mut result = Ok(());
+        let subscriptions = self.registry.read().subscriptions();
+        for subscription in subscriptions {
+            for number in 0..subscription.queue_count() {
+                result = result.and(self.report(&subscription, number));
+                result = result.and(self.catch_up(&subscription, number));
+            }
+        }
+        result.and(self.journal.close().map_err(DeliveryError::from))
+    }
+
+    /// Whether the subscription's topic is.
+    pub fn is_there(&self, subscription: &Subscription) -> bool {
+        self.store
+            .topic(&subscription.topic)
+            .is_some_and(|topic| topic.id == subscription.topic_id)
+    }
+
+    /// Tells the store what is done, if that changed.
+    fn report(&self, subscription: &Subscription, number: u32) -> Result<(), DeliveryError> {
+        let (mut queue, _) = self.enter(subscription, number)?;
+        let committed = queue.leases().committed();
+        if queue.reported != Some(committed) {
+            self.store.set_progress(
+                &subscription.group.name,
+                &subscription.topic,
+                number,
+                committed,
+            )?;
+            queue.reported = Some(committed);
+        }
+        Ok(())
+    }
+
+    /// Moves the dead letters among the leases that ended since the last time.
+    fn sweep(
+        &self,
+        subscription: &Subscription,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        let max_attempts = subscription.group.max_attempts();
+        let mut queue = subscription.queue(number);
+        let ended = queue.leases().expired_since(queue.swept, now);
+        let dead: Vec<(u64, Lease)> = ended
+            .filter(|(_, lease)| u32::from(lease.attempt) >= max_attempts)
+            .take(MAX_SWEPT)
+            .collect();
+        if dead.len() < MAX_SWEPT {
+            queue.swept = now;
+        }
+        let dead = self.claim_dead(&mut queue, number, &dead, now)?;
+        drop(queue);
+        self.bury(subscription, &dead);
+        Ok(())
+    }
+
+    /// Gives the journal the state of a queue whose changes it missed.
+    fn catch_up(&self, subscription: &Subscription, number: u32) -> Result<(), DeliveryError> {
+        let mut queue = subscription.queue(number);
+        if queue.is_behind() {
+            queue.write_state(&self.journal)?;
+            tracing::info!(group = %subscription.group.name, topic = %subscription.topic, queue = number, "the delivery journal is complete again");
+        }
+        Ok(())
+    }
+
+    /// Writes the whole state into the journal and drops what came before. Each queue is locked for its own part only;
+    /// changes that others make meanwhile follow their queue's part. Until the end is on the disk nothing is dropped, so
+    /// a crash half-way leaves the older records, and parts that are complete only repeat them.
+    pub fn snapshot(&self) -> Result<(), DeliveryError> {
+        let Some(_one) = self.snapshotting.try_lock() else {
+            return Ok(());
+        };
+        let begin = self.journal.end();
+        let registry = self.registry.read();
+        registry.write(&self.journal)?;
+        let subscriptions = registry.subscriptions();
+        drop(registry);
+        for subscription in subscriptions {
+            for number in 0..subscription.queue_count() {
+                subscription.queue(number).write_state(&self.journal)?;
+            }
+        }
+        self.journal.end_snapshot(begin)
+    }
+}

@@ -1,0 +1,179 @@
+//! What ends or changes a delivery: ack, change of invisible time, renewal, release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::groups::{Shared, after};
+use crate::handle::Handle;
+use crate::lease::{Change, Lease, Standing};
+use crate::subscription::Subscription;
+use crate::{DeliveryError, Timestamp};
+
+const DONE: DeliveryError = DeliveryError::InvalidHandle {
+    what: "the message is done",
+};
+
+impl Shared {
+    pub fn ack(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        let (subscription, handle) = self.owned(group, topic, handle)?;
+        let mut queue = subscription.queue(u32::from(handle.queue));
+        match queue.leases().standing(&handle.claim, now) {
+            Standing::Done => return Ok(()),
+            Standing::Void(what) => return Err(DeliveryError::InvalidHandle { what }),
+            Standing::Held(_) => {}
+        }
+        let was_full = queue.leases().in_flight() >= self.options.max_in_flight;
+        queue.commit(
+            &self.journal,
+            &Change::Done {
+                offset: handle.claim.offset,
+            },
+        )?;
+        if was_full {
+            subscription.wake();
+        }
+        Ok(())
+    }
+
+    pub fn change_invisible(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+    ) -> Result<String, DeliveryError> {
+        let (subscription, handle) = self.owned(group, topic, handle)?;
+        let visible_at = after(now, invisible);
+        let lease = self.replace(&subscription, &handle, now, |lease, sequence| {
+            Ok(Lease {
+                visible_at,
+                sequence,
+                ..lease
+            })
+        })?;
+        subscription.wake();
+        Ok(self.seal(
+            &subscription,
+            u32::from(handle.queue),
+            handle.claim.offset,
+            &lease,
+        ))
+    }
+
+    pub fn renew(
+        &self,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        let (subscription, handle) = self.opened(handle)?;
+        let visible_at = after(now, invisible);
+        let renewed = |lease: Lease, _| {
+            let is_ours = lease.auto_renew;
+            let error = DeliveryError::InvalidHandle {
+                what: "it is not auto-renewed",
+            };
+            is_ours
+                .then_some(Lease {
+                    visible_at,
+                    ..lease
+                })
+                .ok_or(error)
+        };
+        self.replace(&subscription, &handle, now, renewed)
+            .map(|_| ())
+    }
+
+    pub fn release(&self, handle: &str, now: Timestamp) -> Result<(), DeliveryError> {
+        let (subscription, handle) = self.opened(handle)?;
+        let given_back = |lease: Lease, sequence| {
+            Ok(Lease {
+                visible_at: now,
+                sequence,
+                attempt: lease.attempt.saturating_sub(1),
+                ..lease
+            })
+        };
+        self.replace(&subscription, &handle, now, given_back)?;
+        subscription.wake();
+        Ok(())
+    }
+
+    /// Ends a lease that has not changed since; an old one stays as it became.
+    pub fn settle(
+        &self,
+        subscription: &Subscription,
+        queue: u32,
+        offset: u64,
+        sequence: u32,
+    ) -> Result<(), DeliveryError> {
+        let mut queue = subscription.queue(queue);
+        match queue.leases().lease(offset) {
+            Some(lease) if lease.sequence == sequence => {
+                queue.commit(&self.journal, &Change::Done { offset })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts another lease in place of the one that a handle holds. `make` is given that lease and the next sequence.
+    fn replace(
+        &self,
+        subscription: &Subscription,
+        handle: &Handle,
+        now: Timestamp,
+        make: impl FnOnce(Lease, u32) -> Result<Lease, DeliveryError>,
+    ) -> Result<Lease, DeliveryError> {
+        let mut queue = subscription.queue(u32::from(handle.queue));
+        let lease = match queue.leases().standing(&handle.claim, now) {
+            Standing::Held(lease) => make(lease, queue.leases().sequence())?,
+            Standing::Void(what) => return Err(DeliveryError::InvalidHandle { what }),
+            Standing::Done => return Err(DONE),
+        };
+        queue.commit(
+            &self.journal,
+            &Change::Leased {
+                offset: handle.claim.offset,
+                lease,
+            },
+        )?;
+        Ok(lease)
+    }
+
+    /// What a handle of this group and topic says.
+    pub fn owned(
+        &self,
+        group: &str,
+        topic: &str,
+        text: &str,
+    ) -> Result<(Arc<Subscription>, Handle), DeliveryError> {
+        let (subscription, handle) = self.opened(text)?;
+        if subscription.group.name != group || subscription.topic != topic {
+            return Err(DeliveryError::InvalidHandle {
+                what: "it is of another group or topic",
+            });
+        }
+        Ok((subscription, handle))
+    }
+
+    fn opened(&self, text: &str) -> Result<(Arc<Subscription>, Handle), DeliveryError> {
+        let handle = self.key.open_handle(text)?;
+        let subscription = self.registry.read().subscription(handle.subscription);
+        let gone = DeliveryError::InvalidHandle {
+            what: "its group or topic is gone",
+        };
+        match subscription {
+            Some(subscription) if subscription.has_queue(u32::from(handle.queue)) => {
+                Ok((subscription, handle))
+            }
+            _ => Err(gone),
+        }
+    }
+}

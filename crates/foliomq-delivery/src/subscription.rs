@@ -1,0 +1,297 @@
+//! A group that reads a topic: the leases of each queue, and who waits for them to change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use event_listener::Event;
+use foliomq_commitlog::AppendError;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::journal::Journal;
+use crate::lease::{Change, Lease, Leases};
+use crate::record::{Record, STATE_CHUNK};
+use crate::{DeliveryError, Timestamp};
+
+/// A group's name and rules.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub id: u32,
+    pub name: String,
+    pub max_attempts: AtomicU32,
+}
+
+impl Policy {
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub id: u32,
+    pub group: Arc<Policy>,
+    pub topic: String,
+    /// A topic of the same name made anew has another.
+    pub topic_id: u32,
+    /// Notified when a message becomes visible other than by time.
+    pub changed: Event,
+    queues: Box<[Mutex<Queue>]>,
+    turn: AtomicUsize,
+}
+
+impl Subscription {
+    pub fn new(id: u32, group: Arc<Policy>, topic: String, topic_id: u32, starts: &[u64]) -> Self {
+        let queue =
+            |(number, start): (usize, &u64)| Mutex::new(Queue::new(id, number as u32, *start));
+        let queues = starts.iter().enumerate().map(queue).collect();
+        Self {
+            id,
+            group,
+            topic,
+            topic_id,
+            changed: Event::new(),
+            queues,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn queue_count(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
+    /// The queue's state, locked. The number must be below [`queue_count`](Self::queue_count).
+    pub fn queue(&self, number: u32) -> MutexGuard<'_, Queue> {
+        self.queues[number as usize].lock()
+    }
+
+    pub fn has_queue(&self, number: u32) -> bool {
+        number < self.queue_count()
+    }
+
+    /// All queues, beginning one further each time, so that none is always last.
+    pub fn rotation(&self) -> impl Iterator<Item = u32> + use<> {
+        let count = self.queue_count();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) as u32;
+        (0..count).map(move |step| (first.wrapping_add(step)) % count)
+    }
+
+    /// Wakes who waits for a message to become visible.
+    pub fn wake(&self) {
+        self.changed.notify(usize::MAX);
+    }
+}
+
+/// One queue's leases, and how far they are in the journal and the store.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    subscription: u32,
+    number: u32,
+    leases: Leases,
+    /// The journal misses changes, for want of space: nothing may follow them until it has the whole state again.
+    behind: bool,
+    /// What the store was last told is done.
+    pub reported: Option<u64>,
+    /// Leases that ended before were looked at for dead letters.
+    pub swept: Timestamp,
+}
+
+impl Queue {
+    fn new(subscription: u32, number: u32, start: u64) -> Self {
+        Self {
+            subscription,
+            number,
+            leases: Leases::new(start, 0),
+            behind: false,
+            reported: None,
+            swept: 0,
+        }
+    }
+
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Journals a change and makes it true. On a full disk consumers go on without the journal: a crash before there is
+    /// space again brings back what was acked since.
+    pub fn commit(&mut self, journal: &Journal, change: &Change) -> Result<(), DeliveryError> {
+        if !self.behind {
+            match journal.append_change(self.subscription, self.number, change) {
+                Ok(_) => {}
+                Err(error @ AppendError::DiskFull { .. }) => self.fall_behind(&error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.leases.apply(change);
+        Ok(())
+    }
+
+    fn fall_behind(&mut self, error: &AppendError) {
+        tracing::warn!(%error, "delivery goes on without its journal: after a crash now, acked messages come again");
+        self.behind = true;
+    }
+
+    /// Writes the whole state into the journal.
+    pub fn write_state(&mut self, journal: &Journal) -> Result<(), AppendError> {
+        let mut leases = self.leases.iter().peekable();
+        let mut first = true;
+        loop {
+            let chunk: Vec<(u64, Lease)> = leases.by_ref().take(STATE_CHUNK).collect();
+            let last = leases.peek().is_none();
+            let (subscription, queue, next) = (self.subscription, self.number, self.leases.next());
+            journal.append(&Record::State {
+                subscription,
+                queue,
+                first,
+                last,
+                next,
+                leases: chunk,
+            })?;
+            if last {
+                break;
+            }
+            first = false;
+        }
+        self.behind = false;
+        Ok(())
+    }
+
+    /// Messages below `start` are gone; the journal need not know, for the store says so again after a restart.
+    pub fn skip_to(&mut self, start: u64) {
+        self.leases.skip_to(start);
+    }
+
+    /// The change as the journal has it: already written.
+    pub fn replay(&mut self, change: &Change) {
+        self.leases.apply(change);
+    }
+
+    pub fn replace(&mut self, leases: Leases) {
+        self.leases = leases;
+    }
+
+    pub fn begin_sequence(&mut self, sequence: u32) {
+        self.leases.begin_sequence(sequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Taken;
+
+    fn subscription(queues: usize) -> Subscription {
+        let group = Arc::new(Policy {
+            id: 1,
+            name: "g".into(),
+            max_attempts: AtomicU32::new(3),
+        });
+        Subscription::new(7, group, "t".into(), 0, &vec![0; queues])
+    }
+
+    fn taken(next: u64) -> Change {
+        let run = next - 10..next;
+        Change::Taken(Taken {
+            visible_at: 50,
+            fresh: vec![run],
+            next,
+            ..Taken::default()
+        })
+    }
+
+    /// The queue's state as the journal has it: changes from the last complete state on.
+    fn replayed(journal: &Journal) -> Leases {
+        let mut leases = Leases::default();
+        let mut parts = Vec::new();
+        let take = |record| match record {
+            Record::Change { change, .. } => leases.apply(&change),
+            Record::State {
+                first,
+                last,
+                next,
+                leases: part,
+                ..
+            } => {
+                assert_eq!(first, parts.is_empty());
+                parts.extend(part);
+                if last {
+                    leases = Leases::new(next, 0);
+                    parts
+                        .drain(..)
+                        .for_each(|(offset, lease)| leases.restore(offset, lease));
+                }
+            }
+            other => panic!("{other:?}"),
+        };
+        journal.replay(take).unwrap();
+        leases
+    }
+
+    fn same(left: &Leases, right: &Leases) -> bool {
+        left.next() == right.next() && left.iter().eq(right.iter())
+    }
+
+    #[test]
+    fn each_rotation_begins_one_further() {
+        let subscription = subscription(3);
+        let rotations: Vec<Vec<u32>> = (0..4).map(|_| subscription.rotation().collect()).collect();
+        assert_eq!(rotations, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+
+    #[test]
+    fn without_space_the_journal_keeps_an_earlier_state_until_it_has_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let subscription = subscription(1);
+        let mut queue = subscription.queue(0);
+        queue.commit(&journal, &taken(10)).unwrap();
+        queue.commit(&journal, &Change::Done { offset: 3 }).unwrap();
+        let before = queue.leases().clone();
+        queue.fall_behind(&AppendError::DiskFull {
+            dir: dir.path().into(),
+            reason: "a test".into(),
+        });
+        for offset in 0..5 {
+            queue.commit(&journal, &Change::Done { offset }).unwrap();
+        }
+        queue.commit(&journal, &taken(20)).unwrap();
+        assert!(
+            same(&replayed(&journal), &before),
+            "what was acked since comes again, but nothing is lost"
+        );
+        queue.write_state(&journal).unwrap();
+        queue
+            .commit(&journal, &Change::Done { offset: 12 })
+            .unwrap();
+        assert!(!queue.is_behind());
+        assert!(same(&replayed(&journal), queue.leases()));
+    }
+
+    #[test]
+    fn a_state_larger_than_one_record_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let subscription = subscription(1);
+        let mut queue = subscription.queue(0);
+        for next in 1..=1000 {
+            queue.replay(&taken(next * 10));
+        }
+        queue.write_state(&journal).unwrap();
+        assert!(same(&replayed(&journal), queue.leases()));
+        assert_eq!(queue.leases().in_flight(), 10_000);
+    }
+
+    #[test]
+    fn a_closed_journal_refuses_a_change_and_the_state_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let subscription = subscription(1);
+        let mut queue = subscription.queue(0);
+        journal.close().unwrap();
+        assert!(queue.commit(&journal, &taken(10)).is_err());
+        assert_eq!(queue.leases().next(), 0);
+    }
+}

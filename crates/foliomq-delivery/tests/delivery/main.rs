@@ -1,0 +1,10 @@
+//! Delivery over a real store.
+
+mod dead_letters;
+mod filters;
+mod fixture;
+mod groups;
+mod model;
+mod restart;
+mod rules;
+mod world;
