@@ -1,0 +1,414 @@
+//! `foliomq.v1.Admin`: what the command line asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foliomq_delivery::ResetTo;
+use foliomq_proto::{v1, v2};
+use foliomq_store::{StoreError, StoredMessage, TopicOptions, TopicType};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::broker::{Broker, Handles};
+use crate::properties::{timestamp, unix_ms, unix_ms_of};
+use crate::status::{Refusal, grpc_status};
+
+/// Most messages of one query.
+const MAX_FOUND: u32 = 64;
+/// Messages that a tail reads at once, and that wait for a slow reader.
+const TAIL_BATCH: usize = 64;
+
+/// Administration of a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin(pub(crate) Arc<Broker>);
+
+impl Admin {
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Handles) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        self.0
+            .blocking(work)
+            .await
+            .map(Response::new)
+            .map_err(grpc_status)
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for Admin {
+    type TailStream = ReceiverStream<Result<v1::TailedMessage, Status>>;
+
+    async fn create_topic(
+        &self,
+        request: Request<v1::CreateTopicRequest>,
+    ) -> Result<Response<v1::Topic>, Status> {
+        let request = request.into_inner();
+        let kind = topic_kind(request.r#type());
+        let created = self.0.blocking(move |handles| {
+            let created = handles.store.create_topic(
+                &request.topic,
+                TopicOptions {
+                    queues: request.queues,
+                    kind,
+                },
+            );
+            match created {
+                Err(error @ StoreError::TopicExists { .. }) => {
+                    Ok(Err(Status::already_exists(error.to_string())))
+                }
+                other => Ok(Ok(describe_topic(handles, &other?.name)?)),
+            }
+        });
+        created.await.map_err(grpc_status)?.map(Response::new)
+    }
+
+    async fn list_topics(
+        &self,
+        _: Request<v1::ListTopicsRequest>,
+    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
+        self.work(|handles| {
+            let topics = handles.store.topics();
+            // One that is deleted meanwhile is left out.
+            let topics = topics
+                .iter()
+                .filter_map(|topic| describe_topic(handles, &topic.name).ok())
+                .collect();
+            Ok(v1::ListTopicsResponse { topics })
+        })
+        .await
+    }
+
+    async fn describe_topic(
+        &self,
+        request: Request<v1::DescribeTopicRequest>,
+    ) -> Result<Response<v1::Topic>, Status> {
+        self.work(move |handles| describe_topic(handles, &request.get_ref().topic))
+            .await
+    }
+
+    async fn delete_topic(
+        &self,
+        request: Request<v1::DeleteTopicRequest>,
+    ) -> Result<Response<v1::DeleteTopicResponse>, Status> {
+        self.work(move |handles| {
+            handles.store.delete_topic(&request.get_ref().topic)?;
+            Ok(v1::DeleteTopicResponse {})
+        })
+        .await
+    }
+
+    async fn list_groups(
+        &self,
+        _: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        self.work(|handles| {
+            Ok(v1::ListGroupsResponse {
+                groups: handles.groups.groups().into_iter().map(group).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<v1::DescribeGroupRequest>,
+    ) -> Result<Response<v1::Group>, Status> {
+        self.work(move |handles| {
+            let name = request.into_inner().group;
+            let found = handles.groups.group(&name).map(group);
+            found
+                .ok_or_else(|| foliomq_delivery::DeliveryError::UnknownGroup { group: name }.into())
+        })
+        .await
+    }
+
+    async fn update_group(
+        &self,
+        request: Request<v1::UpdateGroupRequest>,
+    ) -> Result<Response<v1::Group>, Status> {
+        self.work(move |handles| {
+            let v1::UpdateGroupRequest {
+                group: name,
+                max_attempts,
+            } = request.into_inner();
+            Ok(group(handles.groups.update(
+                &name,
+                Some(max_attempts).filter(|&attempts| attempts > 0),
+            )?))
+        })
+        .await
+    }
+
+    async fn reset_group(
+        &self,
+        request: Request<v1::ResetGroupRequest>,
+    ) -> Result<Response<v1::Group>, Status> {
+        self.work(move |handles| {
+            let v1::ResetGroupRequest {
+                group: name,
+                topic,
+                to,
+            } = request.into_inner();
+            let to = match to {
+                Some(v1::reset_group_request::To::Edge(edge))
+                    if edge == v1::Edge::Latest as i32 =>
+                {
+                    ResetTo::Latest
+                }
+                Some(v1::reset_group_request::To::Time(time)) => ResetTo::Time(unix_ms_of(&time)),
+                Some(v1::reset_group_request::To::Offset(offset)) => ResetTo::Offset(offset),
+                Some(v1::reset_group_request::To::Edge(_)) | None => ResetTo::Earliest,
+            };
+            Ok(group(handles.groups.reset(&name, &topic, to, unix_ms())?))
+        })
+        .await
+    }
+
+    async fn tail(
+        &self,
+        request: Request<v1::TailRequest>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        let request = request.into_inner();
+        let topic = self.0.store.topic(&request.topic);
+        let topic = topic
+            .ok_or_else(|| Status::not_found(format!("topic {} does not exist", request.topic)))?;
+        let (sender, receiver) = mpsc::channel(TAIL_BATCH);
+        let tail = Tail {
+            broker: self.0.clone(),
+            topic: topic.name,
+            queues: topic.queues,
+            sender,
+        };
+        tokio::spawn(tail.run(request));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn query_messages(
+        &self,
+        request: Request<v1::QueryMessagesRequest>,
+    ) -> Result<Response<v1::QueryMessagesResponse>, Status> {
+        self.work(move |handles| {
+            let v1::QueryMessagesRequest { topic, by, limit } = request.into_inner();
+            let most = if limit == 0 {
+                MAX_FOUND
+            } else {
+                limit.min(MAX_FOUND)
+            } as usize;
+            let found = match by {
+                Some(v1::query_messages_request::By::MessageId(id)) => {
+                    handles.store.find_by_id(&topic, &id, most)?
+                }
+                Some(v1::query_messages_request::By::Key(key)) => {
+                    handles.store.find_by_key(&topic, &key, most)?
+                }
+                None => {
+                    return Err(Refusal::new(
+                        v2::Code::BadRequest,
+                        "a query names a message id or a key",
+                    ));
+                }
+            };
+            Ok(v1::QueryMessagesResponse {
+                messages: found.iter().map(tailed).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn describe_broker(
+        &self,
+        _: Request<v1::DescribeBrokerRequest>,
+    ) -> Result<Response<v1::Broker>, Status> {
+        let broker = &self.0;
+        let marks = broker.store.watermarks();
+        Ok(Response::new(v1::Broker {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start: marks.start,
+            appended: marks.appended,
+            durable: marks.durable,
+            committed: marks.committed,
+            dispatched: marks.dispatched,
+            segments: broker.store.segments().len() as u64,
+            body_bytes_by_reference: broker.body_bytes_by_reference.load(Ordering::Relaxed),
+            body_bytes_copied: broker.body_bytes_copied.load(Ordering::Relaxed),
+            connected_clients: broker.clients.count() as u64,
+            start_time_unix_ms: broker.started,
+            refusing: broker
+                .store
+                .refusing()
+                .map(|error| error.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+}
+
+/// Follows all queues of a topic for one caller.
+struct Tail {
+    broker: Arc<Broker>,
+    topic: String,
+    queues: u32,
+    sender: mpsc::Sender<Result<v1::TailedMessage, Status>>,
+}
+
+impl Tail {
+    async fn run(self, request: v1::TailRequest) {
+        if let Err(refusal) = self.follow(&request).await {
+            // The caller is gone if this does not arrive.
+            let _ = self.sender.send(Err(grpc_status(refusal))).await;
+        }
+    }
+
+    async fn follow(&self, request: &v1::TailRequest) -> Result<(), Refusal> {
+        let mut stopping = self.broker.stopping.subscribe();
+        let mut offsets = (0..self.queues)
+            .map(|queue| self.first(queue, request.from))
+            .collect::<Result<Vec<_>, _>>()?;
+        loop {
+            let arrival = self.broker.store.listen(&self.topic)?;
+            let mut found = false;
+            for (queue, offset) in offsets.iter_mut().enumerate() {
+                let messages = self.read(queue as u32, *offset).await?;
+                for message in messages {
+                    *offset = message.queue_offset() + 1;
+                    found = true;
+                    if self.sender.send(Ok(tailed(&message))).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            if found {
+                continue;
+            }
+            if !request.follow {
+                return Ok(());
+            }
+            tokio::select! {
+                () = arrival => {}
+                () = self.sender.closed() => return Ok(()),
+                _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    async fn read(&self, queue: u32, offset: u64) -> Result<Vec<StoredMessage>, Refusal> {
+        let topic = self.topic.clone();
+        self.broker
+            .blocking(move |handles| {
+                Ok(handles.store.read_many(&topic, queue, offset, TAIL_BATCH)?)
+            })
+            .await
+    }
+
+    fn first(&self, queue: u32, from: Option<v1::tail_request::From>) -> Result<u64, Refusal> {
+        let offsets = self.broker.store.offsets(&self.topic, queue)?;
+        Ok(match from {
+            Some(v1::tail_request::From::Edge(edge)) if edge == v1::Edge::Latest as i32 => {
+                offsets.end
+            }
+            Some(v1::tail_request::From::Time(time)) => {
+                self.broker
+                    .store
+                    .offset_at(&self.topic, queue, unix_ms_of(&time))?
+            }
+            Some(v1::tail_request::From::Last(last)) => {
+                offsets.end.saturating_sub(last.into()).max(offsets.start)
+            }
+            Some(v1::tail_request::From::Edge(_)) | None => offsets.start,
+        })
+    }
+}
+
+fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
+    let store = &handles.store;
+    let topic = store.topic(name).ok_or_else(|| StoreError::UnknownTopic {
+        topic: name.to_owned(),
+    })?;
+    let queue = |id| -> Result<v1::Queue, Refusal> {
+        let offsets = store.offsets(name, id)?;
+        let mut last = Vec::new();
+        if !offsets.is_empty() {
+            store.entries(name, id, offsets.end - 1, 1, &mut last)?;
+        }
+        let last_store_time = last.first().map(|entry| timestamp(entry.store_time));
+        Ok(v1::Queue {
+            id,
+            min_offset: offsets.start,
+            max_offset: offsets.end,
+            last_store_time,
+        })
+    };
+    let queues = (0..topic.queues).map(queue).collect::<Result<_, _>>()?;
+    Ok(v1::Topic {
+        topic: topic.name,
+        r#type: topic_type(topic.kind).into(),
+        queues,
+    })
+}
+
+fn group(group: foliomq_delivery::Group) -> v1::Group {
+    let progress = group.queues.into_iter().map(|queue| v1::GroupQueue {
+        topic: queue.topic,
+        queue_id: queue.queue,
+        committed: queue.committed,
+        next: queue.next,
+        max_offset: queue.max_offset,
+        in_flight: queue.in_flight,
+    });
+    v1::Group {
+        group: group.name,
+        max_attempts: group.max_attempts,
+        progress: progress.collect(),
+    }
+}
+
+/// A message as it is stored, without what a delivery adds.
+fn tailed(message: &StoredMessage) -> v1::TailedMessage {
+    let properties = v2::Message::decode(message.encoded_user_properties()).unwrap_or_default();
+    let mut system =
+        v2::SystemProperties::decode(message.encoded_system_properties()).unwrap_or_default();
+    system.message_id = message.id().into_owned();
+    system.store_timestamp = Some(timestamp(message.store_time()));
+    system.queue_id = message.queue_id() as i32;
+    system.queue_offset = Some(message.queue_offset() as i64);
+    let topic = v2::Resource {
+        name: message.topic().to_owned(),
+        ..Default::default()
+    };
+    v1::TailedMessage {
+        queue_id: message.queue_id(),
+        queue_offset: message.queue_offset(),
+        message: Some(v2::Message {
+            topic: Some(topic),
+            user_properties: properties.user_properties,
+            system_properties: Some(system),
+            body: message.body_bytes(),
+        }),
+    }
+}
+
+fn topic_kind(kind: v1::TopicType) -> TopicType {
+    match kind {
+        v1::TopicType::Any => TopicType::Any,
+        v1::TopicType::Normal => TopicType::Normal,
+        v1::TopicType::Fifo => TopicType::Fifo,
+        v1::TopicType::Delay => TopicType::Delay,
+        v1::TopicType::Transaction => TopicType::Transaction,
+        v1::TopicType::Lite => TopicType::Lite,
+        v1::TopicType::Priority => TopicType::Priority,
+    }
+}
+
+fn topic_type(kind: TopicType) -> v1::TopicType {
+    match kind {
+        TopicType::Any => v1::TopicType::Any,
+        TopicType::Normal => v1::TopicType::Normal,
+        TopicType::Fifo => v1::TopicType::Fifo,
+        TopicType::Delay => v1::TopicType::Delay,
+        TopicType::Transaction => v1::TopicType::Transaction,
+        TopicType::Lite => v1::TopicType::Lite,
+        TopicType::Priority => v1::TopicType::Priority,
+    }
+}

@@ -1,0 +1,59 @@
+//! The body of every response: tonic's, or the frames of a receive.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+
+use crate::encode::Frames;
+use crate::rope::Rope;
+
+/// A response's body, whose data is a [`Rope`].
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Encoded by tonic.
+    Tonic(tonic::body::Body),
+    /// Received messages, from the mapped pages.
+    Receive(Frames),
+    /// Nothing more.
+    End,
+}
+
+impl http_body::Body for Body {
+    type Data = Rope;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Rope>, tonic::Status>>> {
+        match &mut *self {
+            Self::Tonic(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_ok(|frame| frame.map_data(Rope::from)),
+            Self::Receive(frames) => {
+                let frame = frames.next().map_or_else(trailers, Frame::data);
+                if frame.is_trailers() {
+                    *self = Self::End;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Self::End => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Tonic(body) => body.is_end_stream(),
+            Self::Receive(_) => false,
+            Self::End => true,
+        }
+    }
+}
+
+fn trailers() -> Frame<Rope> {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    Frame::trailers(trailers)
+}

@@ -1,0 +1,93 @@
+//! What every handler works on.
+
+use std::sync::atomic::AtomicU64;
+
+use foliomq_delivery::Groups;
+use foliomq_store::{Store, TopicOptions};
+use tokio::sync::{Semaphore, watch};
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::properties::unix_ms;
+use crate::renewal::Renewals;
+use crate::status::Refusal;
+
+/// The broker behind the wire.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) groups: Groups,
+    pub(crate) clients: Clients,
+    pub(crate) renewals: Renewals,
+    /// A permit for each receive that may wait.
+    pub(crate) polls: Semaphore,
+    /// True once the server is to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// `host:port`, as messages name the place where they are stored.
+    pub(crate) store_host: String,
+    pub(crate) started: u64,
+    pub(crate) body_bytes_by_reference: AtomicU64,
+    pub(crate) body_bytes_copied: AtomicU64,
+}
+
+impl Broker {
+    pub(crate) fn new(config: Config, store: Store, groups: Groups, store_host: String) -> Self {
+        Self {
+            polls: Semaphore::new(config.max_long_polls.min(Semaphore::MAX_PERMITS)),
+            config,
+            store,
+            groups,
+            clients: Clients::default(),
+            renewals: Renewals::default(),
+            stopping: watch::Sender::new(false),
+            store_host,
+            started: unix_ms(),
+            body_bytes_by_reference: AtomicU64::new(0),
+            body_bytes_copied: AtomicU64::new(0),
+        }
+    }
+
+    /// The topic, created if it is missing and that is wanted.
+    pub(crate) async fn topic(&self, name: &str) -> Result<foliomq_store::Topic, Refusal> {
+        if let Some(topic) = self.store.topic(name) {
+            return Ok(topic);
+        }
+        if !self.config.auto_create {
+            return Err(foliomq_store::StoreError::UnknownTopic {
+                topic: name.to_owned(),
+            }
+            .into());
+        }
+        let name = name.to_owned();
+        self.blocking(move |broker| {
+            Ok(broker.store.create_topic(&name, TopicOptions::default())?)
+        })
+        .await
+    }
+
+    /// Runs what may wait for the disk, or fault pages in, where it holds up nobody.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Handles) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let handles = Handles {
+            store: self.store.clone(),
+            groups: self.groups.clone(),
+        };
+        let done = tokio::task::spawn_blocking(move || work(&handles)).await;
+        done.unwrap_or_else(|error| {
+            Err(Refusal::new(
+                foliomq_proto::v2::Code::InternalServerError,
+                format!("a task failed: {error}"),
+            ))
+        })
+    }
+}
+
+/// What blocking work needs of a [`Broker`].
+#[derive(Debug)]
+pub(crate) struct Handles {
+    pub(crate) store: Store,
+    pub(crate) groups: Groups,
+}

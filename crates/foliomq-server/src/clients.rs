@@ -1,0 +1,127 @@
+//! The clients that are there, by client id.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foliomq_proto::v2::TelemetryCommand;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use crate::caller::Caller;
+
+/// A client that is silent for so long is gone. The slowest official heartbeat comes every 30 s.
+pub(crate) const EXPIRY: Duration = Duration::from_secs(60);
+/// Most clients that are remembered; a call of one more is served all the same.
+const MAX_CLIENTS: usize = 100_000;
+
+/// Where commands to a client's telemetry stream go. Bounded, and written without waiting: some clients stop reading.
+pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
+
+/// The registry of clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    clients: Mutex<HashMap<String, Client>>,
+}
+
+#[derive(Debug)]
+struct Client {
+    seen: Instant,
+    /// Counts up when the client says that it ends: its polls are to end.
+    terminated: Arc<watch::Sender<u64>>,
+    /// Of the newest telemetry stream.
+    commands: Option<Commands>,
+    /// The last settings that were sent, and whether they are to be repeated on the next heartbeat.
+    repeat: Option<TelemetryCommand>,
+}
+
+impl Clients {
+    /// Notes a sign of life.
+    pub(crate) fn saw(&self, caller: &Caller) {
+        self.with(caller, |_| ());
+    }
+
+    /// Tells of the client's end, from now on.
+    pub(crate) fn watch(&self, caller: &Caller) -> watch::Receiver<u64> {
+        self.with(caller, |client| client.terminated.subscribe())
+            .unwrap_or_else(|| watch::Sender::new(0).subscribe())
+    }
+
+    /// Makes this the client's telemetry stream.
+    pub(crate) fn connect(&self, caller: &Caller, commands: Commands) {
+        self.with(caller, |client| client.commands = Some(commands));
+    }
+
+    /// Sends a command; drops it if the client does not read.
+    pub(crate) fn send(&self, caller: &Caller, command: TelemetryCommand) {
+        let commands = self
+            .with(caller, |client| client.commands.clone())
+            .flatten();
+        if let Some(commands) = commands {
+            // A full or closed stream: the command is lost, as it would be on a broken connection.
+            let _ = commands.try_send(Ok(command));
+        }
+    }
+
+    /// Keeps settings to send again on the next heartbeat.
+    pub(crate) fn repeat_later(&self, caller: &Caller, settings: TelemetryCommand) {
+        self.with(caller, |client| client.repeat = Some(settings));
+    }
+
+    /// A heartbeat: sends again what was kept for it.
+    pub(crate) fn heartbeat(&self, caller: &Caller) {
+        if let Some(settings) = self.with(caller, |client| client.repeat.take()).flatten() {
+            self.send(caller, settings);
+        }
+    }
+
+    /// The client ends: its waiting receives return.
+    pub(crate) fn terminate(&self, client_id: &str) {
+        if let Some(client) = self.clients.lock().remove(client_id) {
+            client.terminated.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Whether the client gave a sign of life lately.
+    pub(crate) fn is_alive(&self, client_id: &str) -> bool {
+        self.clients
+            .lock()
+            .get(client_id)
+            .is_some_and(|client| client.seen.elapsed() < EXPIRY)
+    }
+
+    /// Forgets those that are gone; telemetry that is still open keeps a client.
+    pub(crate) fn expire(&self) {
+        let open = |client: &Client| {
+            client
+                .commands
+                .as_ref()
+                .is_some_and(|commands| !commands.is_closed())
+        };
+        self.clients
+            .lock()
+            .retain(|_, client| client.seen.elapsed() < EXPIRY || open(client));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    fn with<T>(&self, caller: &Caller, change: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let mut clients = self.clients.lock();
+        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&caller.client_id) {
+            return None;
+        }
+        let client = clients
+            .entry(caller.client_id.clone())
+            .or_insert_with(|| Client {
+                seen: Instant::now(),
+                terminated: Arc::new(watch::Sender::new(0)),
+                commands: None,
+                repeat: None,
+            });
+        client.seen = Instant::now();
+        Some(change(client))
+    }
+}

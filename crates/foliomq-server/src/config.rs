@@ -1,0 +1,61 @@
+//! Settings of a server, and why it could not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Settings of a server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `host:port` that routes name when a client's request does not carry the address it dialled.
+    pub advertise: Option<String>,
+    /// Create topics (and groups) on first use.
+    pub auto_create: bool,
+    /// PEM files of the operator's certificate chain and key; `None`: a self-signed one is made in `tls_dir` at first
+    /// start.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Folder of the self-signed certificate.
+    pub tls_dir: PathBuf,
+    /// At most so many connections at once.
+    pub max_connections: usize,
+    /// At most so many receives waiting at once.
+    pub max_long_polls: usize,
+    /// Bodies of at least so many bytes leave by reference to the mapped page, smaller ones are packed.
+    pub by_reference_from: usize,
+}
+
+impl Config {
+    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, by reference from 4 KiB.
+    pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
+        Self {
+            listen,
+            advertise: None,
+            auto_create: true,
+            certificate: None,
+            tls_dir,
+            max_connections: 10_000,
+            max_long_polls: 10_000,
+            by_reference_from: 4096,
+        }
+    }
+}
+
+/// Why a server could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The certificate or key cannot be read or made.
+    #[error("{0}")]
+    Tls(String),
+    /// The advertised address is not `host:port`.
+    #[error("cannot advertise {0:?}: it takes host:port")]
+    Advertise(String),
+}

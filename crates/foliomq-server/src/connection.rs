@@ -1,0 +1,84 @@
+//! One connection: TLS or plaintext, told apart by its first byte, then HTTP/2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::router::Router;
+
+/// A TLS record that begins a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// A connection that says nothing for so long, or cannot finish its handshake, is closed.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// Requests of one connection under way at once.
+const MAX_STREAMS: u32 = 4096;
+/// Bytes of the headers of one request.
+const MAX_HEADERS: u32 = 64 << 10;
+/// Bytes in flight towards the server: of one request, of one connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// A peer that is silent for so long is asked whether it lives, and closed if it does not answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+
+/// What connections have in common.
+#[derive(Clone)]
+pub(crate) struct Protocol {
+    pub(crate) router: Router,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+}
+
+impl Protocol {
+    /// Serves a connection until it ends. Its errors are its client's business, and only logged.
+    pub(crate) async fn serve(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        if let Err(error) = self.try_serve(stream, watcher).await {
+            tracing::debug!(%peer, %error, "a connection ended");
+        }
+    }
+
+    async fn try_serve(self, stream: TcpStream, watcher: Watcher) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut first = [0];
+        if timeout(FIRST_BYTES, stream.peek(&mut first)).await?? == 0 {
+            return Ok(());
+        }
+        match first[0] {
+            TLS_HANDSHAKE => {
+                let acceptor = TlsAcceptor::from(self.tls.clone());
+                let stream = timeout(FIRST_BYTES, acceptor.accept(stream)).await??;
+                self.speak_http2(stream, watcher).await
+            }
+            // The preface of HTTP/2 without negotiation.
+            b'P' => self.speak_http2(stream, watcher).await,
+            other => Err(io::Error::other(format!(
+                "neither TLS nor HTTP/2: the first byte is {other:#04x}"
+            ))),
+        }
+    }
+
+    async fn speak_http2<S>(self, stream: S, watcher: Watcher) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |request| self.router.clone().route(request));
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADERS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(KEEP_ALIVE.0)
+            .keep_alive_timeout(KEEP_ALIVE.1)
+            .serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await.map_err(io::Error::other)
+    }
+}

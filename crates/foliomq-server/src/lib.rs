@@ -1,0 +1,51 @@
+//! The gRPC frontend of FolioMQ: `apache.rocketmq.v2` for the RocketMQ 5 clients and `foliomq.v1` for administration, on
+//! one port, TLS and plaintext told apart by the first byte, with gRPC health and reflection beside them.
+//!
+//! Handlers know the wire; [`foliomq_store`] and [`foliomq_delivery`] below know nothing of it. One file maps their
+//! errors to the protocol's codes. Received messages leave by reference to the mapped pages.
+//!
+//! ```no_run
+//! use foliomq_delivery::Groups;
+//! use foliomq_server::{Config, Server};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = foliomq_store::Options::new("data").open()?;
+//! let groups = Groups::open(store.clone(), foliomq_delivery::Options::default())?;
+//! let config = Config::new("127.0.0.1:8081".parse()?, "data/tls".into());
+//! let server = Server::bind(config, store.clone(), groups.clone()).await?;
+//! server.serve(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
+//! groups.close()?;
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod admin;
+mod answer;
+mod body;
+mod broker;
+mod caller;
+mod clients;
+mod config;
+mod connection;
+mod encode;
+mod messaging;
+mod name;
+mod properties;
+mod receive;
+mod renewal;
+mod rope;
+mod route;
+mod router;
+mod send;
+mod server;
+mod settings;
+mod settle;
+mod status;
+mod telemetry;
+mod tls;
+mod validate;
+
+pub use config::{Config, ServeError};
+pub use server::Server;

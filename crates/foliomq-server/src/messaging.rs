@@ -1,0 +1,231 @@
+//! `apache.rocketmq.v2.MessagingService`: each call to the module that knows it.
+//!
+//! ReceiveMessage does not come this way: the router takes it past tonic's encoder.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use foliomq_proto::v2::{self, messaging_service_server::MessagingService, pull_message_response};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::answer::{Answer, answer};
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::status::{Refusal, ok};
+use crate::telemetry::{self, Outgoing};
+use crate::{renewal, route, send, settle};
+
+/// The v2 protocol over a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Messaging(pub(crate) Arc<Broker>);
+
+impl Messaging {
+    /// Handles a call of a client that says who it is.
+    async fn call<Q, R: Answer, F>(
+        &self,
+        request: Request<Q>,
+        handle: impl FnOnce(Caller, Q) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<R, Refusal>>,
+    {
+        let caller = caller(&request);
+        let language = caller.language;
+        if let Err(refusal) = admit(&self.0, &caller) {
+            return answer(Err(refusal), language);
+        }
+        answer(handle(caller, request.into_inner()).await, language)
+    }
+
+    async fn refuse<Q, R: Answer>(
+        &self,
+        request: Request<Q>,
+        what: &str,
+    ) -> Result<Response<R>, Status> {
+        self.call(request, |_, _| async { Err(Refusal::unsupported(what)) })
+            .await
+    }
+}
+
+/// Refuses a caller without a client id; notes that the others live.
+pub(crate) fn admit(broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
+    if caller.client_id.is_empty() {
+        return Err(Refusal::new(
+            v2::Code::ClientIdRequired,
+            "the header x-mq-client-id is missing",
+        ));
+    }
+    broker.clients.saw(caller);
+    Ok(())
+}
+
+/// The router has put it there.
+fn caller<Q>(request: &Request<Q>) -> Caller {
+    let known = request.extensions().get::<Caller>().cloned();
+    known.unwrap_or_else(|| Caller::new(request.metadata().as_ref()))
+}
+
+type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+#[tonic::async_trait]
+impl MessagingService for Messaging {
+    type ReceiveMessageStream = Stream<v2::ReceiveMessageResponse>;
+    type PullMessageStream = Stream<v2::PullMessageResponse>;
+    type TelemetryStream = Outgoing;
+
+    async fn query_route(
+        &self,
+        request: Request<v2::QueryRouteRequest>,
+    ) -> Result<Response<v2::QueryRouteResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            route::query_route(&self.0, &caller, request).await
+        })
+        .await
+    }
+
+    async fn query_assignment(
+        &self,
+        request: Request<v2::QueryAssignmentRequest>,
+    ) -> Result<Response<v2::QueryAssignmentResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            route::query_assignment(&self.0, &caller, request).await
+        })
+        .await
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v2::HeartbeatRequest>,
+    ) -> Result<Response<v2::HeartbeatResponse>, Status> {
+        self.call(request, |caller, _| async move {
+            self.0.clients.heartbeat(&caller);
+            Ok(v2::HeartbeatResponse { status: Some(ok()) })
+        })
+        .await
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<v2::SendMessageRequest>,
+    ) -> Result<Response<v2::SendMessageResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            send::send(&self.0, &caller, request).await
+        })
+        .await
+    }
+
+    async fn receive_message(
+        &self,
+        _: Request<v2::ReceiveMessageRequest>,
+    ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
+        Err(Status::internal("a receive came past the router"))
+    }
+
+    async fn ack_message(
+        &self,
+        request: Request<v2::AckMessageRequest>,
+    ) -> Result<Response<v2::AckMessageResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            settle::ack(&self.0, &caller, request)
+        })
+        .await
+    }
+
+    async fn change_invisible_duration(
+        &self,
+        request: Request<v2::ChangeInvisibleDurationRequest>,
+    ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            settle::change_invisible(&self.0, &caller, request)
+        })
+        .await
+    }
+
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
+        self.call(request, |caller, request| async move {
+            settle::dead_letter(&self.0, &caller, request).await
+        })
+        .await
+    }
+
+    async fn notify_client_termination(
+        &self,
+        request: Request<v2::NotifyClientTerminationRequest>,
+    ) -> Result<Response<v2::NotifyClientTerminationResponse>, Status> {
+        self.call(request, |caller, _| async move {
+            self.0.clients.terminate(&caller.client_id);
+            renewal::hand_back(&self.0, &caller.client_id).await;
+            Ok(v2::NotifyClientTerminationResponse { status: Some(ok()) })
+        })
+        .await
+    }
+
+    async fn telemetry(
+        &self,
+        request: Request<Streaming<v2::TelemetryCommand>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let caller = caller(&request);
+        admit(&self.0, &caller).map_err(|refusal| Status::invalid_argument(refusal.message))?;
+        Ok(Response::new(telemetry::open(
+            self.0.clone(),
+            caller,
+            request.into_inner(),
+        )))
+    }
+
+    async fn pull_message(
+        &self,
+        request: Request<v2::PullMessageRequest>,
+    ) -> Result<Response<Self::PullMessageStream>, Status> {
+        let status = Refusal::unsupported("pulling is").status(caller(&request).language);
+        let response = v2::PullMessageResponse {
+            content: Some(pull_message_response::Content::Status(status)),
+        };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(response)])))
+    }
+
+    async fn update_offset(
+        &self,
+        request: Request<v2::UpdateOffsetRequest>,
+    ) -> Result<Response<v2::UpdateOffsetResponse>, Status> {
+        self.refuse(request, "setting offsets is").await
+    }
+
+    async fn get_offset(
+        &self,
+        request: Request<v2::GetOffsetRequest>,
+    ) -> Result<Response<v2::GetOffsetResponse>, Status> {
+        self.refuse(request, "asking for offsets is").await
+    }
+
+    async fn query_offset(
+        &self,
+        request: Request<v2::QueryOffsetRequest>,
+    ) -> Result<Response<v2::QueryOffsetResponse>, Status> {
+        self.refuse(request, "asking for offsets is").await
+    }
+
+    async fn end_transaction(
+        &self,
+        request: Request<v2::EndTransactionRequest>,
+    ) -> Result<Response<v2::EndTransactionResponse>, Status> {
+        self.refuse(request, "transactions are").await
+    }
+
+    async fn recall_message(
+        &self,
+        request: Request<v2::RecallMessageRequest>,
+    ) -> Result<Response<v2::RecallMessageResponse>, Status> {
+        self.refuse(request, "recalling messages is").await
+    }
+
+    async fn sync_lite_subscription(
+        &self,
+        request: Request<v2::SyncLiteSubscriptionRequest>,
+    ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
+        self.refuse(request, "lite topics are").await
+    }
+}

@@ -1,0 +1,146 @@
+//! Topics and groups as clients name them, and as the store does.
+
+use foliomq_proto::v2::{Code, Resource};
+
+use crate::caller::Caller;
+use crate::status::Refusal;
+
+/// Longest topic name of a client's, bytes; retry and dead-letter topics may be longer.
+const MAX_TOPIC: usize = 127;
+const MAX_GROUP_TOPIC: usize = 255;
+/// Names that RocketMQ keeps for itself.
+const SYSTEM_TOPICS: [&str; 8] = [
+    "TBW102",
+    "SCHEDULE_TOPIC_XXXX",
+    "BenchmarkTest",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
+    "CHECKPOINT_TOPIC",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+];
+/// Prefixes of topics that belong to a group.
+const GROUP_TOPICS: [&str; 2] = ["%RETRY%", "%DLQ%"];
+
+/// The store's name of a topic: the client's, with its namespace in front.
+pub(crate) fn topic(resource: Option<&Resource>, caller: &Caller) -> Result<String, Refusal> {
+    let refuse = |what: String| Err(Refusal::new(Code::IllegalTopic, what));
+    let name = resource.map_or("", |resource| &resource.name);
+    let lower = name.to_ascii_lowercase();
+    if SYSTEM_TOPICS.contains(&name) || lower.starts_with("rmq_sys_") {
+        return refuse(format!("topic {name} is a system topic"));
+    }
+    let of_group = GROUP_TOPICS
+        .iter()
+        .find(|prefix| name.starts_with(**prefix));
+    let limit = if of_group.is_some() {
+        MAX_GROUP_TOPIC
+    } else {
+        MAX_TOPIC
+    };
+    let full = scoped(namespace(resource, caller), name, of_group.copied());
+    match check(&full, limit) {
+        _ if name.is_empty() => refuse("the topic is blank".to_owned()),
+        Some(what) => refuse(format!("topic {name:?} {what}")),
+        None => Ok(full),
+    }
+}
+
+/// The store's name of a group.
+pub(crate) fn group(resource: Option<&Resource>, caller: &Caller) -> Result<String, Refusal> {
+    let name = resource.map_or("", |resource| &resource.name);
+    let full = scoped(namespace(resource, caller), name, None);
+    foliomq_delivery::check_group(if name.is_empty() { name } else { &full })?;
+    Ok(full)
+}
+
+/// The resource's own namespace, or the one of the call's metadata.
+fn namespace<'a>(resource: Option<&'a Resource>, caller: &'a Caller) -> &'a str {
+    let own = resource.map_or("", |resource| resource.resource_namespace.as_str());
+    if own.is_empty() {
+        &caller.namespace
+    } else {
+        own
+    }
+}
+
+fn scoped(namespace: &str, name: &str, prefix: Option<&str>) -> String {
+    if namespace.is_empty() {
+        return name.to_owned();
+    }
+    let prefix = prefix.unwrap_or_default();
+    format!("{prefix}{namespace}%{}", &name[prefix.len()..])
+}
+
+/// What is wrong with a name, if anything is.
+fn check(name: &str, limit: usize) -> Option<String> {
+    if name.len() > limit {
+        return Some(format!("is longer than {limit} characters"));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-');
+    let bad = name.chars().find(|&c| !allowed(c))?;
+    Some(format!(
+        "has the character {bad:?}; allowed are a-z A-Z 0-9 % | _ -"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(namespace: &str) -> Caller {
+        let mut caller = Caller::new(&http::HeaderMap::new());
+        caller.namespace = namespace.to_owned();
+        caller
+    }
+
+    fn resource(namespace: &str, name: &str) -> Resource {
+        Resource {
+            resource_namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    const LONGEST: &str = match std::str::from_utf8(&[b'x'; MAX_TOPIC]) {
+        Ok(name) => name,
+        Err(_) => "",
+    };
+
+    #[test]
+    fn topics() {
+        let name = |namespace, name| {
+            topic(Some(&resource(namespace, name)), &caller("")).map_err(|r| r.code)
+        };
+        assert_eq!(name("", "orders"), Ok("orders".into()));
+        assert_eq!(name("", LONGEST), Ok(LONGEST.into()));
+        assert_eq!(name("ns", "%DLQ%g"), Ok("%DLQ%ns%g".into()));
+        for bad in [
+            "",
+            "a b",
+            "a.b",
+            "TBW102",
+            "rmq_sys_x",
+            "RMQ_SYS_x",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(name("", bad), Err(Code::IllegalTopic), "{bad}");
+        }
+        assert_eq!(
+            topic(None, &caller("")).unwrap_err().code,
+            Code::IllegalTopic
+        );
+        assert_eq!(
+            topic(Some(&resource("", "t")), &caller("ns")).unwrap(),
+            "ns%t"
+        );
+    }
+
+    #[test]
+    fn groups() {
+        let name = |name: &str| group(Some(&resource("", name)), &caller("")).map_err(|r| r.code);
+        assert_eq!(name("billing"), Ok("billing".into()));
+        for bad in ["", "a b", "CID_RMQ_SYS_x", &"x".repeat(121)] {
+            assert_eq!(name(bad), Err(Code::IllegalConsumerGroup), "{bad}");
+        }
+    }
+}

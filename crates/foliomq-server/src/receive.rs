@@ -1,0 +1,287 @@
+//! ReceiveMessage: leases what is there, or waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_delivery::{Filter, Receive, Received};
+use foliomq_proto::v2::{self, Code, FilterType, ReceiveMessageRequest};
+use tokio::time::{Instant, sleep_until};
+
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::encode::Frames;
+use crate::name;
+use crate::properties::{duration, unix_ms};
+use crate::renewal;
+use crate::status::{Refusal, ok};
+
+/// Most messages of one receive.
+const MAX_BATCH: usize = 32;
+/// Longest wait for a message.
+pub(crate) const MAX_POLL: Duration = Duration::from_secs(20);
+/// An answer leaves so long before the client stops waiting.
+const ANSWER_AHEAD: Duration = Duration::from_millis(200);
+/// Bounds of the invisible time that a client asks for.
+const MIN_INVISIBLE: Duration = Duration::from_secs(10);
+pub(crate) const MAX_INVISIBLE: Duration = Duration::from_secs(12 * 3600);
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// A request that was found good.
+struct Poll {
+    group: String,
+    topic: String,
+    filter: Filter,
+    most: usize,
+    invisible: Duration,
+    auto_renew: bool,
+    until: Instant,
+}
+
+/// Answers one request; the errors of the protocol are in the frames.
+pub(crate) async fn receive(
+    broker: Arc<Broker>,
+    caller: &Caller,
+    request: ReceiveMessageRequest,
+) -> Frames {
+    let topic = request
+        .message_queue
+        .as_ref()
+        .and_then(|queue| queue.topic.clone())
+        .unwrap_or_default();
+    let result = async {
+        let poll = Poll::new(&broker, caller, &request).await?;
+        let received = poll.wait(&broker, caller).await?;
+        if received.messages.is_empty() {
+            return Err(Refusal::new(
+                Code::MessageNotFound,
+                "no message came within the polling time",
+            ));
+        }
+        Ok((poll.invisible, received))
+    };
+    match result.await {
+        Ok((invisible, received)) => Frames::new(broker, topic, invisible, ok(), received.messages),
+        Err(refusal) => {
+            let status = refusal.status(caller.language);
+            Frames::new(broker, topic, Duration::ZERO, status, Vec::new())
+        }
+    }
+}
+
+impl Poll {
+    async fn new(
+        broker: &Broker,
+        caller: &Caller,
+        request: &ReceiveMessageRequest,
+    ) -> Result<Self, Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topic = request
+            .message_queue
+            .as_ref()
+            .and_then(|queue| queue.topic.as_ref());
+        let topic = name::topic(topic, caller)?;
+        let invisible = invisible(request)?;
+        let filter = filter(request.filter_expression.as_ref())?;
+        broker.topic(&topic).await?;
+        if !broker.config.auto_create && broker.groups.group(&group).is_none() {
+            return Err(foliomq_delivery::DeliveryError::UnknownGroup { group }.into());
+        }
+        Ok(Self {
+            group,
+            topic,
+            filter,
+            most: usize::try_from(request.batch_size)
+                .unwrap_or(0)
+                .clamp(1, MAX_BATCH),
+            invisible,
+            auto_renew: request.auto_renew,
+            until: Instant::now() + polling_time(request, caller),
+        })
+    }
+
+    /// Waits until there is something, the time is over, the client or the server ends.
+    async fn wait(&self, broker: &Broker, caller: &Caller) -> Result<Received, Refusal> {
+        let Ok(_permit) = broker.polls.try_acquire() else {
+            return Err(Refusal::new(
+                Code::TooManyRequests,
+                "too many receives wait already",
+            ));
+        };
+        let mut terminated = broker.clients.watch(caller);
+        let mut stopping = broker.stopping.subscribe();
+        loop {
+            let arrival = broker.store.listen(&self.topic)?;
+            let change = broker.groups.listen(&self.group, &self.topic);
+            let received = self.take(broker).await?;
+            if !received.messages.is_empty() {
+                self.hold(broker, caller, &received);
+                return Ok(received);
+            }
+            if Instant::now() >= self.until || *stopping.borrow() {
+                return Ok(received);
+            }
+            tokio::select! {
+                () = arrival => {}
+                () = change => {}
+                () = sleep_until(self.wake_at(received.next_visible)) => {}
+                _ = terminated.changed() => return Ok(received),
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// What is there now. Reading may fault pages in, and a dead letter waits for a flush: not for the runtime's threads.
+    async fn take(&self, broker: &Broker) -> Result<Received, Refusal> {
+        let (group, topic, filter) = (self.group.clone(), self.topic.clone(), self.filter.clone());
+        let (most, invisible, auto_renew) = (self.most, self.invisible, self.auto_renew);
+        let work = move |handles: &crate::broker::Handles| {
+            let request = Receive {
+                group: &group,
+                topic: &topic,
+                filter: &filter,
+                most,
+                invisible,
+                auto_renew,
+            };
+            let received = handles.groups.receive(&request, unix_ms())?;
+            received
+                .messages
+                .iter()
+                .for_each(|delivery| touch(delivery.message.body()));
+            Ok(received)
+        };
+        broker.blocking(work).await
+    }
+
+    /// Lets the server renew the leases of a push consumer.
+    fn hold(&self, broker: &Broker, caller: &Caller, received: &Received) {
+        if self.auto_renew {
+            let handles = received
+                .messages
+                .iter()
+                .map(|delivery| delivery.handle.as_str());
+            broker
+                .renewals
+                .add(&caller.client_id, &self.group, &self.topic, handles);
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    fn wake_at(&self, next_visible: Option<u64>) -> Instant {
+        let visible = next_visible
+            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(unix_ms())));
+        visible.map_or(self.until, |at| at.min(self.until))
+    }
+}
+
+/// Makes the pages of a body resident, so that the thread which writes them to the socket finds them.
+fn touch(body: &[u8]) {
+    let sum = body
+        .iter()
+        .step_by(PAGE)
+        .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    std::hint::black_box(sum);
+}
+
+/// As long as asked, but no longer than the limit, nor than the client waits.
+fn polling_time(request: &ReceiveMessageRequest, caller: &Caller) -> Duration {
+    let asked = request
+        .long_polling_timeout
+        .as_ref()
+        .and_then(duration)
+        .unwrap_or(MAX_POLL);
+    let patience = caller
+        .timeout
+        .map_or(MAX_POLL, |timeout| timeout.saturating_sub(ANSWER_AHEAD));
+    asked.min(MAX_POLL).min(patience)
+}
+
+/// A lease that the server renews has its own time; another client asks for one.
+fn invisible(request: &ReceiveMessageRequest) -> Result<Duration, Refusal> {
+    if request.auto_renew {
+        return Ok(renewal::INVISIBLE);
+    }
+    let asked = request
+        .invisible_duration
+        .as_ref()
+        .and_then(duration)
+        .unwrap_or_default();
+    if !(MIN_INVISIBLE..=MAX_INVISIBLE).contains(&asked) {
+        let what =
+            format!("an invisible time of {asked:?} is not between {MIN_INVISIBLE:?} and 12 h");
+        return Err(Refusal::new(Code::IllegalInvisibleTime, what));
+    }
+    Ok(asked)
+}
+
+fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> {
+    let Some(expression) = expression else {
+        return Ok(Filter::All);
+    };
+    match expression.r#type() {
+        FilterType::Sql => Err(Refusal::unsupported("SQL92 filters are")),
+        FilterType::Tag | FilterType::Unspecified => Ok(Filter::tags(&expression.expression)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn caller(timeout: &str) -> Caller {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", timeout.parse().unwrap());
+        Caller::new(&headers)
+    }
+
+    fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+        Some(prost_types::Duration { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn polls_end_before_the_client_stops_waiting() {
+        let request = |asked| ReceiveMessageRequest {
+            long_polling_timeout: asked,
+            ..Default::default()
+        };
+        let time = |asked, timeout| polling_time(&request(asked), &caller(timeout));
+        assert_eq!(time(seconds(1), "4S"), Duration::from_secs(1));
+        assert_eq!(time(seconds(30), "33S"), MAX_POLL);
+        assert_eq!(time(seconds(40), "5S"), Duration::from_millis(4800));
+        assert_eq!(time(None, "100m"), Duration::ZERO);
+        assert_eq!(time(seconds(-5), "60S"), MAX_POLL);
+    }
+
+    #[test]
+    fn invisible_times() {
+        let request = |asked, auto_renew| ReceiveMessageRequest {
+            invisible_duration: asked,
+            auto_renew,
+            ..Default::default()
+        };
+        assert_eq!(
+            invisible(&request(seconds(10), false)),
+            Ok(Duration::from_secs(10))
+        );
+        assert_eq!(
+            invisible(&request(seconds(5), true)),
+            Ok(renewal::INVISIBLE)
+        );
+        for bad in [
+            None,
+            seconds(0),
+            seconds(-1),
+            seconds(9),
+            seconds(43_201),
+            seconds(i64::MAX),
+        ] {
+            assert_eq!(
+                invisible(&request(bad, false)).unwrap_err().code,
+                Code::IllegalInvisibleTime
+            );
+        }
+    }
+}

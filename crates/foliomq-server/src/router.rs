@@ -1,0 +1,139 @@
+//! All services on one port, chosen by path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use foliomq_proto::v1::admin_server::AdminServer;
+use foliomq_proto::v2::{ReceiveMessageRequest, messaging_service_server::MessagingServiceServer};
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use prost::Message;
+use tonic::Status;
+use tonic::service::Routes;
+use tower::ServiceExt;
+
+use crate::admin::Admin;
+use crate::body::Body;
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::encode::Frames;
+use crate::messaging::{Messaging, admit};
+use crate::receive;
+
+/// Largest request, bytes: a batch of full-size messages.
+const MAX_REQUEST: usize = 64 << 20;
+/// Largest request of a receive.
+const MAX_RECEIVE_REQUEST: usize = 256 << 10;
+/// Bytes before a gRPC message: compressed or not 1, length 4.
+const PREFIX: usize = 5;
+const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
+
+/// The services of a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Router {
+    broker: Arc<Broker>,
+    routes: Routes,
+}
+
+impl Router {
+    pub(crate) async fn new(broker: Arc<Broker>) -> Result<Self, tonic_reflection::server::Error> {
+        let messaging = MessagingServiceServer::new(Messaging(broker.clone()))
+            .max_decoding_message_size(MAX_REQUEST);
+        let admin = AdminServer::new(Admin(broker.clone()));
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter
+            .set_serving::<MessagingServiceServer<Messaging>>()
+            .await;
+        reporter.set_serving::<AdminServer<Admin>>().await;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(foliomq_proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let routes = Routes::new(messaging)
+            .add_service(admin)
+            .add_service(health)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .prepare();
+        Ok(Self { broker, routes })
+    }
+
+    /// Answers one request.
+    pub(crate) async fn route(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let caller = Caller::new(request.headers());
+        if request.uri().path() == RECEIVE {
+            return Ok(self
+                .receive(request, caller)
+                .await
+                .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
+        }
+        request.extensions_mut().insert(caller);
+        let response = self
+            .routes
+            .oneshot(request.map(tonic::body::Body::new))
+            .await?;
+        Ok(response.map(Body::Tonic))
+    }
+
+    async fn receive(
+        self,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Status> {
+        let request = decode(request).await?;
+        let frames = match admit(&self.broker, &caller) {
+            Ok(()) => receive::receive(self.broker, &caller, request).await,
+            Err(refusal) => {
+                let status = refusal.status(caller.language);
+                Frames::new(
+                    self.broker,
+                    Default::default(),
+                    Default::default(),
+                    status,
+                    Vec::new(),
+                )
+            }
+        };
+        let mut response = Response::new(Body::Receive(frames));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
+        Ok(response)
+    }
+}
+
+/// The one message of a request.
+async fn decode(request: Request<Incoming>) -> Result<ReceiveMessageRequest, Status> {
+    let body = Limited::new(request.into_body(), MAX_RECEIVE_REQUEST)
+        .collect()
+        .await;
+    let body = body.map_err(|error| {
+        Status::invalid_argument(format!("the request cannot be read: {error}"))
+    })?;
+    decode_message(body.to_bytes())
+}
+
+fn decode_message(mut bytes: Bytes) -> Result<ReceiveMessageRequest, Status> {
+    if bytes.len() < PREFIX {
+        return Err(Status::invalid_argument("the request holds no message"));
+    }
+    if bytes.get_u8() != 0 {
+        return Err(Status::unimplemented(
+            "compressed requests are not supported",
+        ));
+    }
+    if bytes.get_u32() as usize != bytes.len() {
+        return Err(Status::invalid_argument(
+            "the request is not one whole message",
+        ));
+    }
+    ReceiveMessageRequest::decode(bytes)
+        .map_err(|error| Status::invalid_argument(format!("malformed request: {error}")))
+}

@@ -1,0 +1,236 @@
+//! SendMessage: checks, stores, and answers when it is committed.
+
+use bytes::Bytes;
+use foliomq_proto::v2::{
+    Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
+    SendMessageResponse, SendResultEntry, SystemProperties,
+};
+use foliomq_store::TopicType;
+use md5::{Digest as _, Md5};
+use prost::Message as _;
+use sha1::Sha1;
+
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::name;
+use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
+use crate::status::{Refusal, ok};
+use crate::validate;
+
+/// Most messages of one request.
+const MAX_BATCH: usize = 4096;
+
+/// Stores all messages of the request or none.
+pub(crate) async fn send(
+    broker: &Broker,
+    caller: &Caller,
+    request: SendMessageRequest,
+) -> Result<SendMessageResponse, Refusal> {
+    let messages = request.messages;
+    let topic = name::topic(one_topic(&messages)?, caller)?;
+    let kind = broker.topic(&topic).await?.kind;
+    let (ids, submitted) = submit(broker, &topic, kind, messages)?;
+    broker.store.committed(submitted.end()).await?;
+    let entry = |(message_id, appended): (String, foliomq_store::Appended)| SendResultEntry {
+        status: Some(ok()),
+        message_id,
+        offset: appended.queue_offset as i64,
+        ..SendResultEntry::default()
+    };
+    let entries = ids.into_iter().zip(submitted.appended).map(entry).collect();
+    Ok(SendMessageResponse {
+        status: Some(ok()),
+        entries,
+    })
+}
+
+/// Appends the messages; returns their ids, and where they went.
+fn submit(
+    broker: &Broker,
+    topic: &str,
+    kind: TopicType,
+    messages: Vec<Message>,
+) -> Result<(Vec<String>, foliomq_store::Submitted), Refusal> {
+    // The bodies are parts of the request's buffer: the store copies them from there into its page.
+    let bodies: Vec<Bytes> = messages
+        .iter()
+        .map(|message| message.body.clone())
+        .collect();
+    let prepared = messages
+        .into_iter()
+        .zip(&bodies)
+        .map(|(message, body)| prepare(message, body, kind));
+    let (ids, drafts): (Vec<_>, Vec<_>) = prepared
+        .collect::<Result<Vec<_>, Refusal>>()?
+        .into_iter()
+        .unzip();
+    Ok((ids, broker.store.submit(topic, None, &drafts)?))
+}
+
+/// The topic that all messages name.
+fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
+    let corrupted = |what: &str| Err(Refusal::new(Code::MessageCorrupted, what));
+    let Some(first) = messages.first() else {
+        return corrupted("the request holds no message");
+    };
+    if messages.len() > MAX_BATCH {
+        return Err(Refusal::new(
+            Code::TooManyRequests,
+            format!("a batch holds at most {MAX_BATCH} messages"),
+        ));
+    }
+    if messages.iter().any(|message| message.topic != first.topic) {
+        return corrupted("the messages of one request name different topics");
+    }
+    Ok(first.topic.as_ref())
+}
+
+/// The id of a message that is found good, and the message as it is stored.
+fn prepare(
+    mut message: Message,
+    body: &Bytes,
+    kind: TopicType,
+) -> Result<(String, foliomq_store::Message<'_>), Refusal> {
+    let mut system = message.system_properties.take().unwrap_or_default();
+    validate::message(&message, &system)?;
+    check_type(&system, kind)?;
+    complete(&mut system, body)?;
+    let properties = Message {
+        user_properties: message.user_properties,
+        ..Message::default()
+    };
+    let stored =
+        foliomq_store::Message::encoded(properties.encode_to_vec(), system.encode_to_vec(), body)?;
+    Ok((system.message_id, stored))
+}
+
+/// Whether the topic takes messages of this type, and this version does.
+fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(), Refusal> {
+    let message_type = validate::message_type(system);
+    let accepted = accepted_types(kind);
+    if !accepted.contains(&message_type) {
+        let what = format!("the topic takes {accepted:?} messages, not {message_type:?}");
+        return Err(Refusal::new(Code::MessagePropertyConflictWithType, what));
+    }
+    match message_type {
+        MessageType::Normal => Ok(()),
+        other => Err(Refusal::unsupported(&format!(
+            "{} messages are",
+            other.as_str_name()
+        ))),
+    }
+}
+
+/// The types of message that a topic takes.
+pub(crate) fn accepted_types(kind: TopicType) -> Vec<MessageType> {
+    let one = match kind {
+        TopicType::Any => {
+            return vec![
+                MessageType::Normal,
+                MessageType::Fifo,
+                MessageType::Delay,
+                MessageType::Transaction,
+                MessageType::Lite,
+                MessageType::Priority,
+            ];
+        }
+        TopicType::Normal => MessageType::Normal,
+        TopicType::Fifo => MessageType::Fifo,
+        TopicType::Delay => MessageType::Delay,
+        TopicType::Transaction => MessageType::Transaction,
+        TopicType::Lite => MessageType::Lite,
+        TopicType::Priority => MessageType::Priority,
+    };
+    vec![one]
+}
+
+/// Sets what the server answers for, and what every consumer relies on.
+fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
+    clear_server_fields(system);
+    system.body_digest = Some(digest(system.body_digest.take(), body)?);
+    system.message_type = MessageType::Normal.into();
+    if system.body_encoding == Encoding::Unspecified as i32 {
+        system.body_encoding = Encoding::Identity.into();
+    }
+    system
+        .born_timestamp
+        .get_or_insert_with(|| timestamp(unix_ms()));
+    Ok(())
+}
+
+/// The sender's digest where it fits and every client can check it; else one that they can.
+fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
+    let Some(sent) = sent else {
+        return Ok(md5_digest(body));
+    };
+    let found = match sent.r#type() {
+        DigestType::Md5 => upper_hex(&Md5::digest(body)),
+        DigestType::Sha1 => upper_hex(&Sha1::digest(body)),
+        DigestType::Crc32 | DigestType::Unspecified => return Ok(md5_digest(body)),
+    };
+    if !found.eq_ignore_ascii_case(&sent.checksum) {
+        let what = format!(
+            "the body's digest is {found}, the message says {}",
+            sent.checksum
+        );
+        return Err(Refusal::new(Code::MessageCorrupted, what));
+    }
+    Ok(Digest {
+        checksum: found,
+        ..sent
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests() {
+        let sent = |kind: DigestType, checksum: &str| {
+            Some(Digest {
+                r#type: kind.into(),
+                checksum: checksum.into(),
+            })
+        };
+        let md5 = "900150983cd24fb0d6963f7d28e17f72";
+        let sha1 = "a9993e364706816aba3e25717850c26c9cd0d89d";
+        assert_eq!(digest(None, b"abc").unwrap().checksum, md5.to_uppercase());
+        assert_eq!(
+            digest(sent(DigestType::Md5, md5), b"abc").unwrap().checksum,
+            md5.to_uppercase()
+        );
+        assert_eq!(
+            digest(sent(DigestType::Sha1, sha1), b"abc")
+                .unwrap()
+                .checksum,
+            sha1.to_uppercase()
+        );
+        assert_eq!(
+            digest(sent(DigestType::Crc32, "352441C2"), b"abc")
+                .unwrap()
+                .r#type(),
+            DigestType::Md5
+        );
+        assert_eq!(
+            digest(sent(DigestType::Md5, md5), b"abd").unwrap_err().code,
+            Code::MessageCorrupted
+        );
+    }
+
+    #[test]
+    fn types() {
+        let fifo = SystemProperties {
+            message_group: Some("g".into()),
+            ..Default::default()
+        };
+        let code = |kind| check_type(&fifo, kind).unwrap_err().code;
+        assert_eq!(
+            code(TopicType::Normal),
+            Code::MessagePropertyConflictWithType
+        );
+        assert_eq!(code(TopicType::Fifo), Code::Unsupported);
+        assert_eq!(code(TopicType::Any), Code::Unsupported);
+        check_type(&SystemProperties::default(), TopicType::Any).unwrap();
+    }
+}

@@ -1,0 +1,129 @@
+//! Listening, and stopping gracefully.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_delivery::Groups;
+use foliomq_store::Store;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::broker::Broker;
+use crate::config::{Config, ServeError};
+use crate::connection::Protocol;
+use crate::renewal;
+use crate::route;
+use crate::router::Router;
+use crate::tls;
+
+/// How long calls may take to end once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed for want of something: descriptors, memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A server that listens.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    broker: Arc<Broker>,
+    protocol: Protocol,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Listens, and reads or makes the certificate. Connections wait until [`serve`](Self::serve).
+    pub async fn bind(config: Config, store: Store, groups: Groups) -> Result<Self, ServeError> {
+        if let Some(address) = &config.advertise {
+            route::parse(address)?;
+        }
+        let tls = tls::server_config(&config)?;
+        let listen = config.listen;
+        let error = |source| ServeError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        let broker = Arc::new(Broker::new(config, store, groups, address.to_string()));
+        let router = Router::new(broker.clone())
+            .await
+            .map_err(|error| ServeError::Tls(format!("reflection: {error}")))?;
+        Ok(Self {
+            listener,
+            address,
+            broker,
+            protocol: Protocol { router, tls },
+        })
+    }
+
+    /// Where it listens; the real port if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves; then stops accepting, finishes what is in flight (long polls answer at once; at
+    /// most 10 s), and returns. The caller closes groups and store.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let graceful = GracefulShutdown::new();
+        let connections = Arc::new(Semaphore::new(
+            self.broker
+                .config
+                .max_connections
+                .min(Semaphore::MAX_PERMITS),
+        ));
+        let renewal = tokio::spawn(renewal::run(self.broker.clone()));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let (stream, peer, permit) = tokio::select! {
+                accepted = self.accept(&connections) => accepted,
+                () = &mut shutdown => break,
+            };
+            let (protocol, watcher) = (self.protocol.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                protocol.serve(stream, peer, watcher).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        self.broker.stopping.send_replace(true);
+        if tokio::time::timeout(GRACE, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("calls that did not end in time are cut off");
+        }
+        // It ends by itself, as everything does, once the server stops.
+        let _ = renewal.await;
+        Ok(())
+    }
+
+    /// The next connection; waits while there are too many.
+    async fn accept(
+        &self,
+        connections: &Arc<Semaphore>,
+    ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+        loop {
+            let Ok(permit) = connections.clone().acquire_owned().await else {
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => return (stream, peer, permit),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

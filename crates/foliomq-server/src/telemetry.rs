@@ -1,0 +1,82 @@
+//! The telemetry stream: settings both ways, and commands to the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_proto::v2::{Settings, TelemetryCommand, telemetry_command::Command};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::broker::Broker;
+use crate::caller::{Caller, Language};
+use crate::clients::Commands;
+use crate::settings;
+use crate::status::{grpc_status, ok};
+
+/// Commands that wait for a client to read them; more are dropped.
+const QUEUE: usize = 64;
+/// The Node.js client can miss the first settings when it has several topics: they come again after this long.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+
+/// What goes to the client.
+pub(crate) type Outgoing = ReceiverStream<Result<TelemetryCommand, Status>>;
+
+/// Opens a stream. The response's headers leave at once: a client waits for them before it says anything.
+pub(crate) fn open(
+    broker: Arc<Broker>,
+    caller: Caller,
+    incoming: Streaming<TelemetryCommand>,
+) -> Outgoing {
+    let (commands, outgoing) = mpsc::channel(QUEUE);
+    broker.clients.connect(&caller, commands.clone());
+    tokio::spawn(async move { read(&broker, &caller, incoming, commands).await });
+    ReceiverStream::new(outgoing)
+}
+
+async fn read(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    mut incoming: Streaming<TelemetryCommand>,
+    commands: Commands,
+) {
+    let mut stopping = broker.stopping.subscribe();
+    loop {
+        let command = tokio::select! {
+            command = incoming.next() => command,
+            () = commands.closed() => return,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        // The stream's end is not the client's: some live on without one.
+        let Some(Ok(command)) = command else { return };
+        broker.clients.saw(caller);
+        if let Some(Command::Settings(settings)) = command.command {
+            answer(broker, caller, settings, &commands);
+        }
+    }
+}
+
+fn answer(broker: &Arc<Broker>, caller: &Caller, settings: Settings, commands: &Commands) {
+    let settings = match settings::complete(broker, caller, settings) {
+        Ok(settings) => settings,
+        Err(refusal) => {
+            let _ = commands.try_send(Err(grpc_status(refusal)));
+            return;
+        }
+    };
+    let command = TelemetryCommand {
+        status: Some(ok()),
+        command: Some(Command::Settings(settings)),
+    };
+    // A client that does not read misses it, and asks again by itself.
+    let _ = commands.try_send(Ok(command.clone()));
+    if caller.language == Language::Node {
+        broker.clients.repeat_later(caller, command.clone());
+        let commands = commands.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REPEAT_AFTER).await;
+            let _ = commands.try_send(Ok(command));
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! The server's certificate: the operator's, or one of its own.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::{Config, ServeError};
+
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+/// The settings of the TLS side; makes a self-signed certificate at first start.
+pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, ServeError> {
+    let (certificate, key) = match &config.certificate {
+        Some((certificate, key)) => (certificate.clone(), key.clone()),
+        None => (config.tls_dir.join(CERTIFICATE), config.tls_dir.join(KEY)),
+    };
+    if config.certificate.is_none() && !(certificate.exists() && key.exists()) {
+        make_self_signed(config, &certificate, &key)?;
+    }
+    load(&certificate, &key)
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError> {
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| failed("reading the certificate", certificate, &error))?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| failed("reading the key", key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.with_no_client_auth())
+        .and_then(|builder| builder.with_single_cert(chain, secret))
+        .map_err(|error| failed("using the certificate", certificate, &error))?;
+    // Some clients refuse a server that does not name it.
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(), ServeError> {
+    let made = rcgen::generate_simple_self_signed(names(config))
+        .map_err(|error| ServeError::Tls(format!("making a certificate: {error}")))?;
+    fs::create_dir_all(&config.tls_dir)
+        .map_err(|error| failed("making the folder", &config.tls_dir, &error))?;
+    let write = |path: &Path, mode: u32, text: String| {
+        let file = fs::File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(mode)
+            .open(path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| failed("writing", path, &error))
+    };
+    write(key, 0o600, made.signing_key.serialize_pem())?;
+    write(certificate, 0o644, made.cert.pem())?;
+    tracing::info!(certificate = %certificate.display(), "made a self-signed certificate");
+    Ok(())
+}
+
+/// What the certificate is for: this machine by every name that a client may dial.
+fn names(config: &Config) -> Vec<String> {
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+        config.listen.ip().to_string(),
+    ];
+    names
+        .extend(fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()));
+    names.extend(
+        config
+            .advertise
+            .as_deref()
+            .and_then(|address| address.rsplit_once(':'))
+            .map(|(host, _)| host.trim_matches(['[', ']']).to_owned()),
+    );
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn failed(what: &str, path: &Path, error: &dyn std::error::Error) -> ServeError {
+    ServeError::Tls(format!("{what} {}: {error}", path.display()))
+}

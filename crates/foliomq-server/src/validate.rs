@@ -1,0 +1,268 @@
+//! What a message must satisfy before it is stored. Limits and their order are those of the RocketMQ 5 proxy.
+
+use foliomq_proto::v2::{Code, Message, MessageType, SystemProperties};
+
+use crate::status::Refusal;
+
+/// Largest body, bytes.
+pub(crate) const MAX_BODY: usize = 4 << 20;
+/// Most properties of the application's.
+const MAX_PROPERTIES: usize = 128;
+/// Bytes of all properties, tag and keys together.
+const MAX_PROPERTY_BYTES: usize = 16 << 10;
+/// A message group is shorter than this, bytes.
+const MAX_MESSAGE_GROUP: usize = 64;
+
+/// Property names that RocketMQ keeps for itself.
+const RESERVED: [&str; 47] = [
+    "TRACE_ON",
+    "MSG_REGION",
+    "KEYS",
+    "TAGS",
+    "WAIT",
+    "DELAY",
+    "RETRY_TOPIC",
+    "REAL_TOPIC",
+    "REAL_QID",
+    "TRAN_MSG",
+    "PGROUP",
+    "MIN_OFFSET",
+    "MAX_OFFSET",
+    "BUYER_ID",
+    "ORIGIN_MESSAGE_ID",
+    "TRANSFER_FLAG",
+    "CORRECTION_FLAG",
+    "MQ2_FLAG",
+    "RECONSUME_TIME",
+    "UNIQ_KEY",
+    "MAX_RECONSUME_TIMES",
+    "CONSUME_START_TIME",
+    "POP_CK",
+    "POP_CK_OFFSET",
+    "1ST_POP_TIME",
+    "TRAN_PREPARED_QUEUE_OFFSET",
+    "DUP_INFO",
+    "EXTEND_UNIQ_INFO",
+    "INSTANCE_ID",
+    "CORRELATION_ID",
+    "REPLY_TO_CLIENT",
+    "TTL",
+    "ARRIVE_TIME",
+    "PUSH_REPLY_TIME",
+    "CLUSTER",
+    "MSG_TYPE",
+    "INNER_MULTI_QUEUE_OFFSET",
+    "TIMER_DELAY_MS",
+    "TIMER_DELAY_SEC",
+    "TIMER_DELIVER_MS",
+    "TIMER_ENQUEUE_MS",
+    "TIMER_DEQUEUE_MS",
+    "__BORNHOST",
+    "BORN_TIMESTAMP",
+    "DLQ_ORIGIN_TOPIC",
+    "DLQ_ORIGIN_MESSAGE_ID",
+    "__CRC32#",
+];
+
+/// Checks everything but topic and digest.
+pub(crate) fn message(message: &Message, system: &SystemProperties) -> Result<(), Refusal> {
+    body(message)?;
+    properties(message, system)?;
+    tag(system)?;
+    keys(system)?;
+    if system.message_id.trim().is_empty() {
+        return Err(Refusal::new(
+            Code::IllegalMessageId,
+            "the message id is blank",
+        ));
+    }
+    message_group(system)
+}
+
+fn body(message: &Message) -> Result<(), Refusal> {
+    match message.body.len() {
+        0 => Err(Refusal::new(Code::MessageBodyEmpty, "the body is empty")),
+        size if size > MAX_BODY => Err(Refusal::new(
+            Code::MessageBodyTooLarge,
+            format!("a body of {size} bytes is larger than the limit of {MAX_BODY}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn properties(message: &Message, system: &SystemProperties) -> Result<(), Refusal> {
+    let properties = &message.user_properties;
+    let bytes: usize = properties
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>()
+        + system.tag.as_deref().map_or(0, str::len)
+        + system.keys.iter().map(String::len).sum::<usize>();
+    if properties.len() > MAX_PROPERTIES || bytes > MAX_PROPERTY_BYTES {
+        let count = properties.len();
+        return Err(Refusal::new(
+            Code::MessagePropertiesTooLarge,
+            format!(
+                "{count} properties with {bytes} bytes; the limits are {MAX_PROPERTIES} and {MAX_PROPERTY_BYTES}"
+            ),
+        ));
+    }
+    for (name, value) in properties {
+        let wrong = match name.as_str() {
+            "" => "is empty",
+            name if RESERVED.contains(&name) => "is reserved",
+            name if has_control(name) => "has a control character",
+            _ if has_control(value) => "has a value with a control character",
+            _ => continue,
+        };
+        return Err(Refusal::new(
+            Code::IllegalMessagePropertyKey,
+            format!("property {name:?} {wrong}"),
+        ));
+    }
+    Ok(())
+}
+
+fn tag(system: &SystemProperties) -> Result<(), Refusal> {
+    let Some(tag) = &system.tag else {
+        return Ok(());
+    };
+    let wrong = match tag.as_str() {
+        tag if tag.trim().is_empty() => "is blank",
+        tag if tag.contains('|') => "contains |, which separates tags in a filter",
+        tag if has_control(tag) => "has a control character",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(
+        Code::IllegalMessageTag,
+        format!("tag {tag:?} {wrong}"),
+    ))
+}
+
+fn keys(system: &SystemProperties) -> Result<(), Refusal> {
+    match system
+        .keys
+        .iter()
+        .find(|key| key.trim().is_empty() || has_control(key))
+    {
+        Some(key) => Err(Refusal::new(
+            Code::IllegalMessageKey,
+            format!("key {key:?} is blank or has a control character"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn message_group(system: &SystemProperties) -> Result<(), Refusal> {
+    let Some(group) = &system.message_group else {
+        return Ok(());
+    };
+    if group.trim().is_empty() || group.len() >= MAX_MESSAGE_GROUP || has_control(group) {
+        let what = format!(
+            "message group {group:?} is blank, has {MAX_MESSAGE_GROUP} bytes or more, or a control character"
+        );
+        return Err(Refusal::new(Code::IllegalMessageGroup, what));
+    }
+    Ok(())
+}
+
+/// The type that a message's properties make it.
+pub(crate) fn message_type(system: &SystemProperties) -> MessageType {
+    if system.message_type() == MessageType::Transaction {
+        MessageType::Transaction
+    } else if system.delivery_timestamp.is_some() {
+        MessageType::Delay
+    } else if system.message_group.is_some() {
+        MessageType::Fifo
+    } else if system.lite_topic.is_some() {
+        MessageType::Lite
+    } else if system.priority.is_some() {
+        MessageType::Priority
+    } else {
+        MessageType::Normal
+    }
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Message, &mut SystemProperties)) -> Result<(), Code> {
+        let mut subject = Message {
+            body: vec![1].into(),
+            ..Message::default()
+        };
+        let mut system = SystemProperties {
+            message_id: "id".into(),
+            ..SystemProperties::default()
+        };
+        change(&mut subject, &mut system);
+        message(&subject, &system).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(check(|_, _| {}), Ok(()));
+        assert_eq!(
+            check(|m, _| m.body = vec![].into()),
+            Err(Code::MessageBodyEmpty)
+        );
+        assert_eq!(check(|m, _| m.body = vec![0; MAX_BODY].into()), Ok(()));
+        assert_eq!(
+            check(|m, _| m.body = vec![0; MAX_BODY + 1].into()),
+            Err(Code::MessageBodyTooLarge)
+        );
+        let add = |count: usize| {
+            move |m: &mut Message, _: &mut _| {
+                m.user_properties
+                    .extend((0..count).map(|n| (format!("p{n}"), String::new())));
+            }
+        };
+        assert_eq!(check(add(128)), Ok(()));
+        assert_eq!(check(add(129)), Err(Code::MessagePropertiesTooLarge));
+        let fill = |bytes: usize| {
+            move |m: &mut Message, _: &mut _| {
+                m.user_properties.insert("p".into(), "x".repeat(bytes - 1));
+            }
+        };
+        assert_eq!(check(fill(16 << 10)), Ok(()));
+        assert_eq!(
+            check(fill((16 << 10) + 1)),
+            Err(Code::MessagePropertiesTooLarge)
+        );
+    }
+
+    #[test]
+    fn texts() {
+        for tag in ["", " ", "a|b", "a\u{0}"] {
+            assert_eq!(
+                check(|_, s| s.tag = Some(tag.into())),
+                Err(Code::IllegalMessageTag),
+                "{tag:?}"
+            );
+        }
+        assert_eq!(check(|_, s| s.tag = Some("标签".into())), Ok(()));
+        assert_eq!(
+            check(|_, s| s.keys = vec!["ok".into(), " ".into()]),
+            Err(Code::IllegalMessageKey)
+        );
+        assert_eq!(
+            check(|_, s| s.message_id = " ".into()),
+            Err(Code::IllegalMessageId)
+        );
+        assert_eq!(
+            check(|_, s| s.message_group = Some("g".repeat(64))),
+            Err(Code::IllegalMessageGroup)
+        );
+        for name in ["KEYS", "__CRC32#", "a\nb"] {
+            let add = |m: &mut Message, _: &mut _| {
+                drop(m.user_properties.insert(name.into(), "v".into()))
+            };
+            assert_eq!(check(add), Err(Code::IllegalMessagePropertyKey), "{name:?}");
+        }
+    }
+}
