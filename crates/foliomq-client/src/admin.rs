@@ -1,0 +1,188 @@
+//! Administration: topics, groups, and a look into topics without a group.
+
+use std::time::Duration;
+
+use foliomq_proto::v1;
+use foliomq_proto::v1::query_messages_request::By;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::admin_types::{Broker, Group, ResetTo, TailFrom, Topic, TopicKind, tailed};
+use crate::client::{Administration, Connection, within};
+use crate::error::Result;
+use crate::headers::Headers;
+use crate::message::StoredMessage;
+
+/// Creates, lists and changes topics and groups. Every call may fail with [`Error::Refused`](crate::Error::Refused)
+/// ([`NotFound`](crate::Code::NotFound) for a topic or group that is not there) or
+/// [`Error::Transport`](crate::Error::Transport).
+#[derive(Debug, Clone)]
+pub struct Admin {
+    connection: Connection,
+    calls: Administration,
+}
+
+impl Admin {
+    pub(crate) fn new(connection: Connection, headers: &Headers) -> Self {
+        let calls = connection.administration(headers);
+        Self { connection, calls }
+    }
+
+    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same settings is no error.
+    pub async fn create_topic(&self, topic: &str, queues: u32, kind: TopicKind) -> Result<Topic> {
+        let request = v1::CreateTopicRequest {
+            topic: topic.to_owned(),
+            queues,
+            r#type: kind.to_wire().into(),
+        };
+        self.answer(self.calls.clone().create_topic(short(request)).await)?
+            .try_into()
+    }
+
+    /// Every topic, by name.
+    pub async fn topics(&self) -> Result<Vec<Topic>> {
+        let answer = self.answer(
+            self.calls
+                .clone()
+                .list_topics(short(v1::ListTopicsRequest {}))
+                .await,
+        )?;
+        answer.topics.into_iter().map(Topic::try_from).collect()
+    }
+
+    /// One topic.
+    pub async fn topic(&self, topic: &str) -> Result<Topic> {
+        let request = v1::DescribeTopicRequest {
+            topic: topic.to_owned(),
+        };
+        self.answer(self.calls.clone().describe_topic(short(request)).await)?
+            .try_into()
+    }
+
+    /// Deletes a topic with its messages.
+    pub async fn delete_topic(&self, topic: &str) -> Result<()> {
+        let request = v1::DeleteTopicRequest {
+            topic: topic.to_owned(),
+        };
+        self.answer(self.calls.clone().delete_topic(short(request)).await)
+            .map(drop)
+    }
+
+    /// Every group, by name.
+    pub async fn groups(&self) -> Result<Vec<Group>> {
+        let answer = self.answer(
+            self.calls
+                .clone()
+                .list_groups(short(v1::ListGroupsRequest {}))
+                .await,
+        )?;
+        Ok(answer.groups.into_iter().map(Group::from).collect())
+    }
+
+    /// One group.
+    pub async fn group(&self, group: &str) -> Result<Group> {
+        let request = v1::DescribeGroupRequest {
+            group: group.to_owned(),
+        };
+        self.answer(self.calls.clone().describe_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// Sets how often a message of the group is delivered before it is a dead letter; creates the group if need be.
+    pub async fn update_group(&self, group: &str, max_attempts: u32) -> Result<Group> {
+        let request = v1::UpdateGroupRequest {
+            group: group.to_owned(),
+            max_attempts,
+        };
+        self.answer(self.calls.clone().update_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// Moves a group within one topic; its deliveries and attempts there are forgotten.
+    pub async fn reset_group(&self, group: &str, topic: &str, to: ResetTo) -> Result<Group> {
+        let (group, topic) = (group.to_owned(), topic.to_owned());
+        let request = v1::ResetGroupRequest {
+            group,
+            topic,
+            to: Some(to.into()),
+        };
+        self.answer(self.calls.clone().reset_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// A topic's messages in the order of each queue; with `follow` also those to come, otherwise up to what is there now.
+    pub async fn tail(&self, topic: &str, from: TailFrom, follow: bool) -> Result<Tail> {
+        let request = v1::TailRequest {
+            topic: topic.to_owned(),
+            from: Some(from.into()),
+            follow,
+        };
+        let stream = self.answer(self.calls.clone().tail(request).await)?;
+        Ok(Tail {
+            connection: self.connection.clone(),
+            stream,
+        })
+    }
+
+    /// The messages with an id, at most 64. A sender that repeats itself may have stored several.
+    pub async fn find_by_id(&self, topic: &str, id: &str) -> Result<Vec<StoredMessage>> {
+        self.find(topic, By::MessageId(id.to_owned())).await
+    }
+
+    /// The messages with a key, at most 64.
+    pub async fn find_by_key(&self, topic: &str, key: &str) -> Result<Vec<StoredMessage>> {
+        self.find(topic, By::Key(key.to_owned())).await
+    }
+
+    /// The broker itself.
+    pub async fn broker(&self) -> Result<Broker> {
+        self.answer(
+            self.calls
+                .clone()
+                .describe_broker(short(v1::DescribeBrokerRequest {}))
+                .await,
+        )
+        .map(Broker::from)
+    }
+
+    async fn find(&self, topic: &str, by: By) -> Result<Vec<StoredMessage>> {
+        let request = v1::QueryMessagesRequest {
+            topic: topic.to_owned(),
+            by: Some(by),
+            limit: 0,
+        };
+        let answer = self.answer(self.calls.clone().query_messages(short(request)).await)?;
+        answer.messages.into_iter().map(tailed).collect()
+    }
+
+    fn answer<T>(&self, answer: std::result::Result<Response<T>, Status>) -> Result<T> {
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| self.connection.error(status))
+    }
+}
+
+/// A topic's messages as they come; see [`Admin::tail`].
+#[derive(Debug)]
+pub struct Tail {
+    connection: Connection,
+    stream: Streaming<v1::TailedMessage>,
+}
+
+impl Tail {
+    /// The next message; `None` at the end of a tail that does not follow.
+    ///
+    /// # Errors
+    /// [`Error::Transport`](crate::Error::Transport) if the broker went away.
+    pub async fn next(&mut self) -> Result<Option<StoredMessage>> {
+        let next = self
+            .stream
+            .message()
+            .await
+            .map_err(|status| self.connection.error(status))?;
+        next.map(tailed).transpose()
+    }
+}
+
+fn short<T>(message: T) -> Request<T> {
+    within(message, Duration::ZERO)
+}

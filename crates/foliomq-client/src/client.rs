@@ -1,0 +1,185 @@
+//! One connection to one broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_proto::v1::admin_client::AdminClient;
+use foliomq_proto::v2::messaging_service_client::MessagingServiceClient;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::admin::Admin;
+use crate::consumer::Consumer;
+use crate::error::{Error, Result, chain};
+use crate::headers::Headers;
+use crate::message_id::MessageIds;
+use crate::producer::Producer;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call may take beyond the time that it asks the broker to wait. Long enough for a slow disk's flush.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A dead peer is noticed within this and [`KEEPALIVE_TIMEOUT`], also while a long poll waits.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read into memory: a full batch of the largest bodies.
+const MAX_ANSWER: usize = 256 << 20;
+
+pub(crate) type Messaging = MessagingServiceClient<InterceptedService<Channel, Headers>>;
+pub(crate) type Administration = AdminClient<InterceptedService<Channel, Headers>>;
+
+/// A connection to a broker. Cheap to clone; clones share the connection, which is made again when it breaks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    connection: Connection,
+    headers: Headers,
+    ids: Arc<MessageIds>,
+}
+
+impl Client {
+    /// Connects to `host:port` (or `http://host:port`).
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] for an address that cannot be one, [`Error::Transport`] if nobody answers within 5 s.
+    pub async fn connect(endpoint: impl Into<String>) -> Result<Self> {
+        let endpoint = endpoint.into();
+        let channel = parse(&endpoint)?
+            .connect()
+            .await
+            .map_err(|error| Error::Transport {
+                endpoint: endpoint.clone(),
+                reason: chain(&error),
+            })?;
+        let connection = Connection {
+            endpoint: endpoint.into(),
+            channel,
+        };
+        Ok(Self {
+            connection,
+            headers: Headers::unique(),
+            ids: Arc::new(MessageIds::new()),
+        })
+    }
+
+    /// Sends messages.
+    pub fn producer(&self) -> Producer {
+        Producer::new(
+            self.connection.clone(),
+            &self.headers,
+            Arc::clone(&self.ids),
+        )
+    }
+
+    /// Receives the messages of `topic` on behalf of a group, which is made on first use where the broker allows it.
+    /// Must be called within a tokio runtime: a consumer keeps itself alive by heartbeats.
+    pub fn consumer(&self, group: impl Into<String>, topic: impl Into<String>) -> Consumer {
+        Consumer::new(self.connection.clone(), group.into(), topic.into())
+    }
+
+    /// Creates, lists and changes topics and groups; looks into topics without a group.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.connection.clone(), &self.headers)
+    }
+}
+
+/// The channel and its name, shared by all that a [`Client`] makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    endpoint: Arc<str>,
+    channel: Channel,
+}
+
+impl Connection {
+    pub(crate) fn messaging(&self, headers: &Headers) -> Messaging {
+        MessagingServiceClient::with_interceptor(self.channel.clone(), headers.clone())
+            .max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(crate) fn administration(&self, headers: &Headers) -> Administration {
+        AdminClient::with_interceptor(self.channel.clone(), headers.clone())
+            .max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(crate) fn error(&self, status: Status) -> Error {
+        Error::from_status(&self.endpoint, status)
+    }
+}
+
+/// A request that fails when no answer came `wait` and [`CALL_TIMEOUT`] from now.
+pub(crate) fn within<T>(message: T, wait: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(wait.saturating_add(CALL_TIMEOUT));
+    request
+}
+
+fn parse(endpoint: &str) -> Result<Endpoint> {
+    let invalid = |reason: &str| Error::Endpoint {
+        endpoint: endpoint.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if endpoint.starts_with("https://") {
+        return Err(invalid(
+            "this client speaks plaintext; the broker takes that on the same port",
+        ));
+    }
+    let authority = endpoint
+        .strip_prefix("http://")
+        .unwrap_or(endpoint)
+        .trim_end_matches('/');
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !has_port {
+        return Err(invalid("it must be host:port, such as 127.0.0.1:8081"));
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        .map_err(|error| invalid(&chain(&error)))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_adaptive_window(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_need_host_and_port() {
+        for good in [
+            "127.0.0.1:8081",
+            "http://broker:1/",
+            "[::1]:8081",
+            "broker.example:65535",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "broker",
+            ":8081",
+            "broker:",
+            "broker:70000",
+            "https://broker:1",
+            "a b:1",
+        ] {
+            assert!(matches!(parse(bad), Err(Error::Endpoint { .. })), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_a_transport_error_that_says_so() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = Client::connect(endpoint.clone()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&endpoint) && text.contains("refused"),
+            "{text}"
+        );
+    }
+}

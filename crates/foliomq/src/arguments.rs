@@ -1,0 +1,146 @@
+//! What every command line of the program has in common.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{group, inspect, query, receive, send, serve, status, tail, topic, verify};
+use crate::settings::LogFormat;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the broker or the store refused, or nothing was found
+  2    wrong usage or settings
+  3    the broker cannot be reached
+  4    the store is damaged
+  5    the address or the store is in use by another process
+  130  stopped at once by a second interrupt";
+
+/// A message queue on a mapped commit log.
+#[derive(Debug, Parser)]
+#[command(name = "foliomq", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Arguments {
+    /// Which log lines go to standard error: warn, info, foliomq_server=debug, … [env: FOLIOMQ_LOG] [default: warn]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
+    pub log: Option<String>,
+
+    /// How log lines look [env: FOLIOMQ_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_enum, help_heading = "Logging")]
+    pub log_format: Option<LogFormat>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a broker
+    Serve(Box<serve::Serve>),
+    /// Create, list, describe and delete topics
+    Topic(topic::Topics),
+    /// List, describe, change and move consumer groups
+    Group(group::Groups),
+    /// Send a message, or each line of a file
+    Send(send::Send),
+    /// Receive messages for a group and acknowledge them
+    Receive(receive::Receive),
+    /// Watch a topic without a group
+    Tail(tail::Tail),
+    /// Find messages by id or key
+    Query(query::Query),
+    /// Show how a broker does
+    Status(status::Status),
+    /// Show what a store's folder holds, without a broker
+    Inspect(inspect::Inspect),
+    /// Check every record of a store's folder, or salvage it, without a broker
+    Verify(verify::Verify),
+}
+
+/// Which broker to talk to.
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// Address of the broker
+    #[arg(
+        long,
+        env = "FOLIOMQ_ENDPOINT",
+        global = true,
+        default_value = "127.0.0.1:8081",
+        value_name = "HOST:PORT"
+    )]
+    pub endpoint: String,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Print JSON: one document, or one line per message
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn well_formed_lines_parse() {
+        for line in [
+            "foliomq serve",
+            "foliomq serve --store-dir /x --listen 127.0.0.1:0 --flush async --segment-size 16MiB --preheat off",
+            "foliomq serve --auto-create false --set max-body=1MiB --set log=info --print-config --json",
+            "foliomq topic create orders --queues 4 --type normal",
+            "foliomq topic list --json --endpoint b:1",
+            "foliomq group reset g orders --to earliest",
+            "foliomq group update g --max-attempts 3",
+            "foliomq send orders hello --tag a --key k --key l --property a=b --id 01",
+            "foliomq send orders -",
+            "foliomq send orders --lines -",
+            "foliomq receive orders --group g --max 3 --wait 1s --raw",
+            "foliomq tail orders --from -5",
+            "foliomq query orders --key k",
+            "foliomq inspect /x --json",
+            "foliomq verify /x --salvage",
+            "foliomq --log debug status",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn malformed_lines_are_usage_errors() {
+        for line in [
+            "foliomq",
+            "foliomq serve --flush sometimes",
+            "foliomq serve --set max-body",
+            "foliomq serve --json",
+            "foliomq topic create",
+            "foliomq topic create t --type odd",
+            "foliomq send orders",
+            "foliomq send orders body --lines f",
+            "foliomq send orders body --property novalue",
+            "foliomq send orders --lines f --id 01",
+            "foliomq receive orders",
+            "foliomq receive orders --group g --wait 5",
+            "foliomq receive orders --group g --newline",
+            "foliomq tail orders --from sometime",
+            "foliomq query orders",
+            "foliomq query orders --id 01 --key k",
+            "foliomq group update g",
+        ] {
+            assert!(
+                parse(line).is_err_and(|error| error.exit_code() == 2),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `foliomq group`.
+
+use std::io;
+
+use clap::{Args, Subcommand};
+use foliomq_client::{Group, GroupQueue, ResetTo};
+use serde_json::{Value, json};
+
+use crate::arguments::{Format, Remote};
+use crate::moment;
+use crate::output::Output;
+use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct Groups {
+    #[command(subcommand)]
+    action: Action,
+
+    #[command(flatten)]
+    remote: Remote,
+
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List all groups
+    List,
+    /// Show how far a group is, queue by queue
+    Describe { group: String },
+    /// Change a group's settings; creates it if it is not there
+    Update {
+        group: String,
+        /// Deliveries of one message before it goes to the dead-letter topic %DLQ%GROUP
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        max_attempts: u32,
+    },
+    /// Move a group within a topic; what it has in flight there is forgotten
+    Reset {
+        group: String,
+        topic: String,
+        /// earliest, latest, a time (2026-11-23T10:15:00Z), how long ago (15m), or an offset (42)
+        #[arg(long, value_name = "WHERE", value_parser = reset_to)]
+        to: ResetTo,
+    },
+}
+
+impl Groups {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let admin = self.remote.connect().await?.admin();
+        let mut out = Output::new(self.format.json);
+        let shown = match self.action {
+            Action::List => {
+                print_all(&admin.groups().await?, &mut out)?;
+                return Ok(out.flush()?);
+            }
+            Action::Describe { group } => admin.group(&group).await?,
+            Action::Update {
+                group,
+                max_attempts,
+            } => admin.update_group(&group, max_attempts).await?,
+            Action::Reset { group, topic, to } => admin.reset_group(&group, &topic, to).await?,
+        };
+        print_one(&shown, &mut out)?;
+        Ok(out.flush()?)
+    }
+}
+
+fn reset_to(text: &str) -> Result<ResetTo, String> {
+    match text {
+        "earliest" => Ok(ResetTo::Earliest),
+        "latest" => Ok(ResetTo::Latest),
+        offset if offset.bytes().all(|byte| byte.is_ascii_digit()) && !offset.is_empty() => offset
+            .parse()
+            .map(ResetTo::Offset)
+            .map_err(|error| error.to_string()),
+        time => moment::parse(time)
+            .map(ResetTo::Time)
+            .map_err(|_| format!("expected earliest, latest, an offset, or {}", moment::FORMS)),
+    }
+}
+
+fn print_all(groups: &[Group], out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&groups.iter().map(object).collect::<Vec<_>>());
+    }
+    let mut table = Table::new(["GROUP", "MAX ATTEMPTS", "TOPICS", "LAG", "IN FLIGHT"]);
+    for group in groups {
+        let mut topics: Vec<_> = group.queues.iter().map(|queue| &queue.topic).collect();
+        topics.sort();
+        topics.dedup();
+        table.row([
+            group.name.clone(),
+            group.max_attempts.to_string(),
+            topics.len().to_string(),
+            group
+                .queues
+                .iter()
+                .map(GroupQueue::lag)
+                .sum::<u64>()
+                .to_string(),
+            group
+                .queues
+                .iter()
+                .map(|queue| queue.in_flight)
+                .sum::<u64>()
+                .to_string(),
+        ]);
+    }
+    out.table(&table)
+}
+
+fn print_one(group: &Group, out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&object(group));
+    }
+    out.line(format!(
+        "group {}, max attempts {}",
+        group.name, group.max_attempts
+    ))?;
+    let mut table = Table::new([
+        "TOPIC",
+        "QUEUE",
+        "DONE BELOW",
+        "NEXT",
+        "END",
+        "LAG",
+        "IN FLIGHT",
+    ]);
+    for queue in &group.queues {
+        table.row([
+            queue.topic.clone(),
+            queue.queue_id.to_string(),
+            queue.committed.to_string(),
+            queue.next.to_string(),
+            queue.max_offset.to_string(),
+            queue.lag().to_string(),
+            queue.in_flight.to_string(),
+        ]);
+    }
+    out.table(&table)
+}
+
+fn object(group: &Group) -> Value {
+    let queues = group.queues.iter().map(|queue| {
+        json!({
+            "topic": queue.topic, "queue_id": queue.queue_id, "committed": queue.committed, "next": queue.next,
+            "max_offset": queue.max_offset, "lag": queue.lag(), "in_flight": queue.in_flight,
+        })
+    });
+    json!({ "group": group.name, "max_attempts": group.max_attempts, "queues": queues.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_to_reset_to() {
+        assert_eq!(reset_to("earliest"), Ok(ResetTo::Earliest));
+        assert_eq!(reset_to("latest"), Ok(ResetTo::Latest));
+        assert_eq!(reset_to("42"), Ok(ResetTo::Offset(42)));
+        assert!(matches!(reset_to("15m"), Ok(ResetTo::Time(_))));
+        assert!(matches!(
+            reset_to("2026-11-23T10:15:00Z"),
+            Ok(ResetTo::Time(_))
+        ));
+        for bad in ["", "-1", "middle", "99999999999999999999999"] {
+            assert!(reset_to(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `foliomq send`: one message, or each line of a file.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use foliomq_client::{Message, Producer};
+use serde_json::json;
+
+use super::lines;
+use crate::arguments::{Format, Remote};
+use crate::output::Output;
+
+/// Larger input is no message: no broker takes it.
+const LARGEST_BODY: u64 = 256 << 20;
+/// Stands for standard input.
+pub const STDIN: &str = "-";
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["body", "lines", "file"]))]
+pub struct Send {
+    topic: String,
+
+    /// The body; `-` reads it from standard input
+    body: Option<String>,
+
+    /// Send each line of a file as a message of its own, without its line feed; `-` for standard input. Blank lines are
+    /// left out. Stops at the first error
+    #[arg(long, value_name = "FILE", conflicts_with = "id")]
+    lines: Option<PathBuf>,
+
+    /// Send a whole file as one message
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// By it consumers filter
+    #[arg(long)]
+    tag: Option<String>,
+
+    /// By it the message can be found; repeatable
+    #[arg(long)]
+    key: Vec<String>,
+
+    /// A property of the application; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    property: Vec<(String, String)>,
+
+    /// Message id, 34 hex digits [default: a new one]
+    #[arg(long)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    remote: Remote,
+
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Send {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let template = self.template();
+        match &self.lines {
+            Some(path) => {
+                let producer = self.remote.connect().await?.producer();
+                lines::send(path, &producer, &template, Output::new(self.format.json)).await
+            }
+            None => {
+                let message = Message {
+                    body: self.whole_body()?.into(),
+                    ..template
+                };
+                // After the body: a person may still be typing it when the connection would be made.
+                let producer = self.remote.connect().await?.producer();
+                send_one(&producer, message, Output::new(self.format.json)).await
+            }
+        }
+    }
+
+    /// The message but for its body.
+    fn template(&self) -> Message {
+        Message {
+            topic: self.topic.clone(),
+            body: Default::default(),
+            tag: self.tag.clone(),
+            keys: self.key.clone(),
+            properties: self.property.iter().cloned().collect(),
+            id: self.id.clone(),
+        }
+    }
+
+    fn whole_body(&self) -> anyhow::Result<Vec<u8>> {
+        match (&self.body, &self.file) {
+            (Some(body), _) if body == STDIN => {
+                read_all(std::io::stdin().lock()).context("cannot read standard input")
+            }
+            (Some(body), _) => Ok(body.clone().into_bytes()),
+            (None, Some(path)) => {
+                let cannot_read = || format!("cannot read {}", path.display());
+                read_all(std::fs::File::open(path).with_context(cannot_read)?)
+                    .with_context(cannot_read)
+            }
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+async fn send_one(producer: &Producer, message: Message, mut out: Output) -> anyhow::Result<()> {
+    let receipt = producer.send(message).await?;
+    if out.is_json() {
+        out.json(
+            &json!({ "message_id": receipt.message_id, "queue_offset": receipt.queue_offset }),
+        )?;
+    } else {
+        out.line(format!(
+            "sent {} (queue offset {})",
+            receipt.message_id, receipt.queue_offset
+        ))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn read_all(input: impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    input.take(LARGEST_BODY + 1).read_to_end(&mut body)?;
+    anyhow::ensure!(
+        body.len() as u64 <= LARGEST_BODY,
+        "it has more than {LARGEST_BODY} bytes: too large for a message"
+    );
+    Ok(body)
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "expected NAME=VALUE".to_owned())
+}

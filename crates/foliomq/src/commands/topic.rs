@@ -1,0 +1,150 @@
+//! `foliomq topic`.
+
+use std::io;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use foliomq_client::{Topic, TopicKind};
+use serde_json::{Value, json};
+
+use crate::arguments::{Format, Remote};
+use crate::moment;
+use crate::output::Output;
+use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub struct Topics {
+    #[command(subcommand)]
+    action: Action,
+
+    #[command(flatten)]
+    remote: Remote,
+
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a topic; one that is there with the same settings is fine
+    Create {
+        topic: String,
+        /// How many queues; 0 stands for the broker's default
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
+        queues: u32,
+        /// Which messages it takes
+        #[arg(long = "type", default_value = "any", value_parser = kinds(), value_name = "TYPE")]
+        kind: String,
+    },
+    /// List all topics
+    List,
+    /// Show a topic queue by queue
+    Describe { topic: String },
+    /// Delete a topic with its messages
+    Delete { topic: String },
+}
+
+impl Topics {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let admin = self.remote.connect().await?.admin();
+        let mut out = Output::new(self.format.json);
+        match self.action {
+            Action::Create {
+                topic,
+                queues,
+                kind,
+            } => {
+                let kind = kind.parse().unwrap_or_default();
+                print_created(&admin.create_topic(&topic, queues, kind).await?, &mut out)?;
+            }
+            Action::List => print_all(&admin.topics().await?, &mut out)?,
+            Action::Describe { topic } => print_one(&admin.topic(&topic).await?, &mut out)?,
+            Action::Delete { topic } => {
+                admin.delete_topic(&topic).await?;
+                print_deleted(&topic, &mut out)?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn kinds() -> Vec<&'static str> {
+    TopicKind::ALL.iter().map(|(_, name)| *name).collect()
+}
+
+fn print_created(topic: &Topic, out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&object(topic));
+    }
+    let (name, queues, kind) = (&topic.name, topic.queues.len(), topic.kind.name());
+    out.line(format!("topic {name}: {queues} queues, type {kind}"))
+}
+
+fn print_all(topics: &[Topic], out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&topics.iter().map(object).collect::<Vec<_>>());
+    }
+    let mut table = Table::new(["TOPIC", "TYPE", "QUEUES", "MESSAGES", "NEWEST"]);
+    for topic in topics {
+        let messages: u64 = topic
+            .queues
+            .iter()
+            .map(|queue| queue.max_offset.saturating_sub(queue.min_offset))
+            .sum();
+        let newest = topic
+            .queues
+            .iter()
+            .filter_map(|queue| queue.last_stored_at)
+            .max();
+        table.row([
+            topic.name.clone(),
+            topic.kind.name().to_owned(),
+            topic.queues.len().to_string(),
+            messages.to_string(),
+            shown(newest),
+        ]);
+    }
+    out.table(&table)
+}
+
+fn print_one(topic: &Topic, out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&object(topic));
+    }
+    out.line(format!("topic {}, type {}", topic.name, topic.kind.name()))?;
+    let mut table = Table::new(["QUEUE", "OLDEST", "NEXT", "MESSAGES", "NEWEST"]);
+    for queue in &topic.queues {
+        table.row([
+            queue.id.to_string(),
+            queue.min_offset.to_string(),
+            queue.max_offset.to_string(),
+            queue
+                .max_offset
+                .saturating_sub(queue.min_offset)
+                .to_string(),
+            shown(queue.last_stored_at),
+        ]);
+    }
+    out.table(&table)
+}
+
+fn print_deleted(topic: &str, out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&json!({ "deleted": topic }));
+    }
+    out.line(format!("deleted topic {topic}"))
+}
+
+fn object(topic: &Topic) -> Value {
+    let queues = topic.queues.iter().map(|queue| {
+        json!({
+            "id": queue.id, "min_offset": queue.min_offset, "max_offset": queue.max_offset,
+            "last_stored_at": queue.last_stored_at.map(moment::show),
+        })
+    });
+    json!({ "topic": topic.name, "type": topic.kind.name(), "queues": queues.collect::<Vec<_>>() })
+}
+
+fn shown(time: Option<SystemTime>) -> String {
+    time.map_or_else(|| "-".to_owned(), moment::show)
+}

@@ -1,0 +1,115 @@
+//! How the value of a setting is written, type by type.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use foliomq_store::ReadMode;
+
+use crate::units::{Share, Size, Span};
+
+/// What switches an optional setting off.
+const OFF: &str = "off";
+
+/// A type that a setting can have.
+pub trait Value: Sized {
+    /// `None` for a text that is no such value.
+    fn parse(text: &str) -> Option<Self>;
+    /// The text that [`parse`](Self::parse) takes.
+    fn show(&self) -> String;
+}
+
+/// When a message counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    Sync,
+    Async,
+}
+
+/// What is made resident ahead of the appender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreheatMode {
+    Window,
+    Segment,
+    Off,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+macro_rules! by_name {
+    ($type:ty { $($name:literal = $value:path),+ $(,)? }) => {
+        impl Value for $type {
+            fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($name => Some($value),)+
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $($value => $name.to_owned(),)+
+                }
+            }
+        }
+    };
+}
+
+by_name!(FlushMode { "sync" = FlushMode::Sync, "async" = FlushMode::Async });
+by_name!(PreheatMode { "window" = PreheatMode::Window, "segment" = PreheatMode::Segment, "off" = PreheatMode::Off });
+by_name!(LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json });
+by_name!(ReadMode { "mapped" = ReadMode::Mapped, "buffered" = ReadMode::Buffered });
+
+macro_rules! by_from_str {
+    ($($type:ty),+) => {$(
+        impl Value for $type {
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+
+by_from_str!(bool, u32, usize, SocketAddr, Size, Span, Share);
+
+impl Value for String {
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self::from(text))
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn parse(text: &str) -> Option<Self> {
+        if text == OFF {
+            Some(None)
+        } else {
+            T::parse(text).map(Some)
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| OFF.to_owned(), Value::show)
+    }
+}

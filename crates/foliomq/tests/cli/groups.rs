@@ -1,0 +1,77 @@
+//! `foliomq group`.
+
+use crate::broker::Broker;
+
+#[test]
+fn groups_are_updated_listed_and_described() {
+    let broker = Broker::start();
+    assert_eq!(
+        broker
+            .run(["group", "update", "g", "--max-attempts", "3", "--json"])
+            .json()["max_attempts"],
+        3
+    );
+    broker
+        .run(["topic", "create", "orders", "--queues", "1"])
+        .ok();
+    broker.run(["send", "orders", "one"]).ok();
+    broker.run(["send", "orders", "two"]).ok();
+    broker
+        .run(["receive", "orders", "--group", "g", "--max", "1"])
+        .ok();
+
+    let group = broker.run(["group", "describe", "g", "--json"]).json();
+    let queue = &group["queues"][0];
+    assert_eq!(
+        (&queue["topic"], &queue["lag"]),
+        (&"orders".into(), &1.into()),
+        "{group}"
+    );
+    let text = broker.run(["group", "describe", "g"]).ok();
+    assert!(
+        text.starts_with("group g, max attempts 3\nTOPIC "),
+        "{text}"
+    );
+    assert_eq!(
+        broker.run(["group", "list", "--json"]).json()[0]["group"],
+        "g"
+    );
+    assert!(broker.run(["group", "list"]).ok().starts_with("GROUP "));
+}
+
+#[test]
+fn a_reset_group_reads_again() {
+    let broker = Broker::start();
+    broker.run(["send", "orders", "latte"]).ok();
+    let receive = ["receive", "orders", "--group", "g", "--raw", "--wait", "2s"];
+    assert_eq!(broker.run(receive).ok(), "latte");
+    for to in ["earliest", "0", "1h"] {
+        broker
+            .run(["group", "reset", "g", "orders", "--to", to])
+            .ok();
+        assert_eq!(broker.run(receive).ok(), "latte", "{to}");
+    }
+    broker
+        .run(["group", "reset", "g", "orders", "--to", "earliest"])
+        .ok();
+    broker
+        .run(["group", "reset", "g", "orders", "--to", "latest"])
+        .ok();
+    assert_eq!(
+        broker
+            .run(["receive", "orders", "--group", "g", "--raw", "--wait", "0s"])
+            .ok(),
+        ""
+    );
+}
+
+#[test]
+fn an_unknown_group_is_1() {
+    let broker = Broker::start();
+    assert!(
+        broker
+            .run(["group", "describe", "nobody"])
+            .failed(1)
+            .contains("nobody")
+    );
+}

@@ -1,0 +1,10 @@
+//! The program as its users meet it: what it prints, and how it exits.
+
+mod broker;
+mod failures;
+mod groups;
+mod messages;
+mod offline;
+mod serving;
+mod settings;
+mod topics;

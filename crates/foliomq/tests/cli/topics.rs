@@ -1,0 +1,109 @@
+//! `foliomq topic`.
+
+use crate::broker::Broker;
+
+#[test]
+fn topics_are_created_listed_described_and_deleted() {
+    let broker = Broker::start();
+    let created = broker
+        .run([
+            "topic", "create", "orders", "--queues", "3", "--type", "normal",
+        ])
+        .ok();
+    assert_eq!(created, "topic orders: 3 queues, type normal\n");
+    broker
+        .run([
+            "topic", "create", "orders", "--queues", "3", "--type", "normal",
+        ])
+        .ok();
+    broker.run(["topic", "create", "other"]).ok();
+    broker.run(["send", "orders", "latte"]).ok();
+
+    let all = broker.run(["topic", "list", "--json"]).json();
+    let mut names: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|topic| topic["topic"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["orders", "other"]);
+    let table = broker.run(["topic", "list"]).ok();
+    assert!(table.starts_with("TOPIC "), "{table}");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.starts_with("orders") && line.contains("normal")),
+        "{table}"
+    );
+
+    let orders = broker.run(["topic", "describe", "orders", "--json"]).json();
+    let queues = orders["queues"].as_array().unwrap();
+    assert_eq!((queues.len(), &orders["type"]), (3, &"normal".into()));
+    assert_eq!(
+        queues
+            .iter()
+            .map(|queue| queue["max_offset"].as_u64().unwrap())
+            .sum::<u64>(),
+        1
+    );
+    assert!(queues.iter().any(|queue| {
+        queue["last_stored_at"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z'))
+    }));
+    assert_eq!(
+        broker
+            .run(["topic", "describe", "orders"])
+            .ok()
+            .lines()
+            .count(),
+        5
+    );
+
+    assert_eq!(
+        broker.run(["topic", "delete", "other"]).ok(),
+        "deleted topic other\n"
+    );
+    assert!(
+        broker
+            .run(["topic", "describe", "other"])
+            .failed(1)
+            .contains("other")
+    );
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_1() {
+    let broker = Broker::start();
+    broker
+        .run(["topic", "create", "orders", "--queues", "2"])
+        .ok();
+    assert!(
+        broker
+            .run(["topic", "create", "orders", "--queues", "3"])
+            .failed(1)
+            .contains("orders")
+    );
+    assert!(
+        broker
+            .run(["topic", "create", "not a name"])
+            .failed(1)
+            .contains("not a name")
+    );
+    assert!(
+        broker
+            .run(["topic", "delete", "nowhere"])
+            .failed(1)
+            .contains("nowhere")
+    );
+}
+
+#[test]
+fn without_auto_create_a_topic_must_be_made_first() {
+    let broker = Broker::start_with(&["--auto-create", "false"]);
+    let refused = broker.run(["send", "orders", "latte"]);
+    assert!(refused.failed(1).contains("topic create"), "{refused:?}");
+    broker.run(["topic", "create", "orders"]).ok();
+    broker.run(["send", "orders", "latte"]).ok();
+}
