@@ -1,0 +1,53 @@
+# FolioMQ. A bare `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test unit clients conformance check fix bench demo clean
+
+BIN := target/release/foliomq
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: binary ## build the broker and serve on 127.0.0.1:8081 (ARGS="..." adds flags)
+	@exec $(BIN) serve $(ARGS)
+
+.PHONY: binary
+binary:
+	cargo build --locked --release -p foliomq
+
+test: binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
+
+unit: binary ## the Rust tests and the documentation's examples, without the official clients
+ifdef NEXTEST
+	cargo nextest run --locked --workspace
+else
+	cargo test --locked --workspace --lib --bins --tests --examples
+endif
+	cargo test --locked --workspace --doc
+
+clients: ## install the official Python, Node.js and Rust clients for the tests (in this folder only)
+	tests/setup
+
+conformance: binary clients ## the official clients against the real binary; prints client x scenario
+	cargo run --locked -q -p foliomq-tests --bin conformance -- --binary $(BIN)
+
+check: ## formatting, clippy and documentation, warnings denied; changes nothing
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+fix: ## format, and apply clippy's suggestions
+	cargo fmt --all
+	cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+
+bench: ## measure on this machine, and write docs/benchmarks.md
+	cargo run --locked --release -q -p foliomq-benches -- --report docs/benchmarks.md
+
+demo: binary ## a broker, a few messages through it, and a look at its log; all in a temporary folder
+	examples/demo.sh $(BIN)
+
+clean: ## remove what was built and installed here
+	cargo clean
+	rm -rf tests/.venv tests/clients/node/node_modules tests/clients/rust/target
