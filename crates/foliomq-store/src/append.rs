@@ -36,9 +36,11 @@ impl Shared {
         let (topic, queue) = self.target(topic, queue)?;
         self.check_body(message)?;
         let heads = message.heads();
-        Ok(self
-            .log
-            .append(&draft(&topic, queue, &message.parts(&heads)))?)
+        let parts = message.parts(&heads);
+        topic.append(
+            || self.log.append(&draft(&topic, queue, &parts)),
+            Appended::end,
+        )
     }
 
     /// All of them or none, one after the other in one queue, not yet committed.
@@ -73,10 +75,9 @@ impl Shared {
             .iter()
             .map(|parts| draft(&topic, queue, parts))
             .collect();
-        Ok(Submitted {
-            queue,
-            appended: self.log.append_batch(&drafts)?,
-        })
+        let end = |appended: &Vec<Appended>| appended.last().map_or(0, Appended::end);
+        let appended = topic.append(|| self.log.append_batch(&drafts), end)?;
+        Ok(Submitted { queue, appended })
     }
 
     /// Where a message goes, if messages are taken at all.

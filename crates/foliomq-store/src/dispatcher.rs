@@ -1,6 +1,7 @@
 //! Reads what is committed, in log order, and enters it into the indexes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Kind, Record, Records};
@@ -10,12 +11,14 @@ use crate::error::{OpenError, StoreError};
 use crate::meta::{Change, TopicMeta};
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
-use crate::shared::Shared;
+use crate::shared::{Cause, Shared, is_full};
 use crate::stored::StoredMessage;
 use crate::topic::{MAX_QUEUES, TopicType};
 
 /// Records that are entered before those who wait for them are woken.
 const BATCH: usize = 256;
+/// How long the dispatcher waits, at most, before it looks again whether there is room for the indexes.
+const RETRY: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// The thread: enters what comes, until the store closes.
@@ -25,8 +28,24 @@ impl Shared {
             let listener = self.log.listen();
             let closing = self.closing();
             match self.dispatch(&mut records) {
-                Ok(()) if closing => return,
-                Ok(()) => listener.wait(),
+                Ok(()) => {
+                    if self.refuses_for(Cause::IndexRoom) {
+                        self.set_refusal(Cause::IndexRoom, None);
+                    }
+                    if closing {
+                        return;
+                    }
+                    listener.wait();
+                }
+                Err(CatchUpError::Failed(OpenError::Index(error))) if is_full(&error) => {
+                    self.refuse_for_index(&error);
+                    if closing {
+                        return;
+                    }
+                    listener.wait_timeout(RETRY);
+                    // What was entered of the batch already is passed over.
+                    records = self.log.records(self.dispatched.value());
+                }
                 Err(error) => return self.stop_dispatching(&error),
             }
         }
@@ -39,7 +58,7 @@ impl Shared {
             let mut count = 0;
             for record in records.by_ref().take(BATCH) {
                 let record = record.map_err(|error| failed(error.into()))?;
-                if let Some(topic) = self.enter(record, touched.last())?
+                if let Some(topic) = self.enter(record)?
                     && !touched.iter().any(|other| Arc::ptr_eq(other, &topic))
                 {
                     touched.push(topic);
@@ -57,15 +76,11 @@ impl Shared {
     }
 
     /// Enters one record; returns the topic that has a new message.
-    fn enter(
-        &self,
-        record: Record,
-        last: Option<&Arc<TopicState>>,
-    ) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+    fn enter(&self, record: Record) -> Result<Option<Arc<TopicState>>, CatchUpError> {
         if record.kind() != Kind::Message {
             return Ok(None);
         }
-        let Some(topic) = self.topic_of(&record, last)? else {
+        let Some(topic) = self.topic_of(&record)? else {
             return Ok(None);
         };
         let Ok(number) = topic.number(record.queue_id()) else {
@@ -96,17 +111,9 @@ impl Shared {
     }
 
     /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.
-    fn topic_of(
-        &self,
-        record: &Record,
-        last: Option<&Arc<TopicState>>,
-    ) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+    fn topic_of(&self, record: &Record) -> Result<Option<Arc<TopicState>>, CatchUpError> {
         let name = record.topic();
-        let found = match last.filter(|topic| topic.meta.name == name) {
-            Some(topic) => Some(topic.clone()),
-            None => self.registry.find(name),
-        };
-        if let Some(topic) = found {
+        if let Some(topic) = self.registry.find(name) {
             return Ok((record.position() >= topic.meta.since).then_some(topic));
         }
         if self.registry.is_deleted(name, record.position()) {
@@ -166,9 +173,8 @@ impl Shared {
             CatchUpError::Failed(error) => error.to_string(),
         };
         tracing::error!(%reason, "the indexes cannot follow the log: no more messages are taken");
-        self.set_refusal(Some(AppendError::Poisoned {
-            reason: format!("the indexes cannot follow the log: {reason}"),
-        }));
+        let reason = format!("the indexes cannot follow the log: {reason}");
+        self.set_refusal(Cause::Index, Some(AppendError::Poisoned { reason }));
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, SegmentInfo, Usage};
+use foliomq_consumequeue::IndexError;
 
 use crate::error::StoreError;
 use crate::meta::Change;
 use crate::options::Retention;
-use crate::shared::Shared;
+use crate::shared::{Cause, Shared, is_full};
 
 /// The indexes are flushed this often, if there is anything new.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
@@ -45,6 +46,17 @@ impl Shared {
 
     /// Makes the indexes durable, and moves the checkpoint: never past what the log itself has on the device.
     pub(crate) fn flush_indexes(&self) -> Result<(), StoreError> {
+        let flushed = self.try_flush_indexes();
+        flushed
+            .as_ref()
+            .err()
+            .filter(|error| !is_full(error))
+            .inspect(|error| self.refuse_for_index(error));
+        Ok(flushed?)
+    }
+
+    fn try_flush_indexes(&self) -> Result<(), IndexError> {
+        let _flushing = self.flushing.lock();
         let position = self.dispatched.value().min(self.log.watermarks().durable);
         if position <= self.checkpoint.position() {
             return Ok(());
@@ -69,8 +81,9 @@ impl Shared {
     }
 
     fn drop_segments(&self, position: u64) -> Result<(), StoreError> {
-        // A restart finds the indexes as they were flushed; none of them may be needed from what is dropped.
-        self.flush_indexes()?;
+        // A restart finds the indexes as they were flushed; none of them may be needed from what is dropped. On a full
+        // disk they cannot be flushed: then what they were flushed for goes, which makes room.
+        self.report("flushing the indexes", self.flush_indexes());
         let position = position.min(self.checkpoint.position());
         let start = self
             .log
@@ -84,39 +97,44 @@ impl Shared {
 
     /// A queue that holds nothing must not begin again at 0, even if its index is lost.
     fn keep_offsets_of_empty_queues(&self) -> Result<(), StoreError> {
+        let emptied = self.emptied();
+        emptied.iter().try_for_each(|change| self.change(change))
+    }
+
+    /// The queues that had messages and hold none, as changes.
+    fn emptied(&self) -> Vec<Change> {
+        let mut emptied = Vec::new();
         for topic in self.registry.all() {
             for queue in 0..topic.meta.queues {
                 let offsets = self.queues.offsets(topic.meta.first_number + queue);
                 if offsets.is_empty() && offsets.end > 0 {
-                    self.change(&Change::Emptied {
+                    emptied.push(Change::Emptied {
                         topic: topic.meta.id,
                         queue,
                         next: offsets.end,
-                    })?;
+                    });
                 }
             }
         }
-        Ok(())
+        emptied
     }
 
     fn watch_disk(&self, usage: Usage) {
         let used = share(usage);
         let mark = self.options.retention.disk_refuse;
-        let refusing = matches!(*self.refusal.lock(), Some(AppendError::DiskFull { .. }));
-        if !refusing && used > mark && self.refusal.lock().is_none() {
+        let refusing = self.refuses_for(Cause::Disk);
+        if !refusing && used > mark {
             let reason = format!(
                 "the file system is {:.1} % full, above the mark of {:.1} %",
                 used * 100.0,
                 mark * 100.0
             );
             tracing::warn!(%reason, "no more messages are taken");
-            self.set_refusal(Some(AppendError::DiskFull {
-                dir: self.log_dir(),
-                reason,
-            }));
+            let dir = self.log_dir();
+            self.set_refusal(Cause::Disk, Some(AppendError::DiskFull { dir, reason }));
         } else if refusing && used < mark - REFUSE_SLACK {
             tracing::info!("there is space again: messages are taken");
-            self.set_refusal(None);
+            self.set_refusal(Cause::Disk, None);
         }
     }
 
@@ -140,23 +158,18 @@ impl Shared {
             id: gone.id,
             position: gone.position,
         });
-        let state: Vec<Change> = deleted
+        let state: Vec<Change> = std::iter::once(self.registry.counters())
+            .chain(deleted)
             .chain(topics)
+            .chain(self.emptied())
             .chain(self.progress.changes())
             .collect();
         self.meta.rewrite(&state)
     }
 
     fn report(&self, what: &str, result: Result<(), StoreError>) {
-        match result {
-            Err(error @ StoreError::Index(_)) => {
-                tracing::error!(%error, "{what} failed: no more messages are taken");
-                self.set_refusal(Some(AppendError::Poisoned {
-                    reason: format!("{what}: {error}"),
-                }));
-            }
-            Err(error) => tracing::warn!(%error, "{what} failed; it is tried again"),
-            Ok(()) => {}
+        if let Err(error) = result {
+            tracing::warn!(%error, "{what} failed; it is tried again");
         }
     }
 }

@@ -24,11 +24,14 @@
 #![forbid(unsafe_code)]
 
 mod append;
+#[cfg(test)]
+mod codec_tests;
 mod dispatcher;
 mod error;
 mod housekeeper;
 mod message;
 mod meta;
+mod offline;
 mod open;
 mod options;
 mod progress;
@@ -44,11 +47,12 @@ mod wire;
 pub use append::Submitted;
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
-    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo,
+    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo, Usage,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use message::Message;
-pub use options::{Options, Retention};
+pub use offline::{Finding, LogReport, Part, Report, TopicReport, inspect, verify};
+pub use options::{Disk, Options, Retention};
 pub use store::{Delivered, Store, Watermarks};
 pub use stored::StoredMessage;
 pub use tail::Tail;

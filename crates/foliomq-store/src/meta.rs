@@ -41,6 +41,8 @@ pub(crate) enum Change {
     },
     /// Retention has emptied a queue; its next message gets this offset.
     Emptied { topic: u32, queue: u32, next: u64 },
+    /// The id and the queue number of the next topic: those of deleted topics are not given again.
+    Counters { id: u32, number: u32 },
 }
 
 /// A topic as it is kept.

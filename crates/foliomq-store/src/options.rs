@@ -1,9 +1,12 @@
 //! Settings of a store.
 
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_commitlog::{Flush, Preheat, ReadMode};
+use foliomq_commitlog::{Flush, Preheat, ReadMode, Usage};
 
 use crate::error::OpenError;
 use crate::store::Store;
@@ -59,6 +62,14 @@ pub struct Options {
     pub max_body: usize,
     /// How much of the log's end is compared with its checksums when the store is opened, bytes. Default 64 MiB.
     pub check_on_open: u64,
+    /// Says how full the disk is. Default `None`: the file system that holds the log does.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
+/// Says how full a disk is, in place of the file system: for a quota, or a test.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Asked at each [`Retention::interval`].
+    fn usage(&self) -> io::Result<Usage>;
 }
 
 impl Options {
@@ -80,6 +91,7 @@ impl Options {
             default_queues: 8,
             max_body: 4 << 20,
             check_on_open: 64 << 20,
+            disk: None,
         }
     }
 
@@ -110,6 +122,12 @@ impl Options {
     /// Sets when records may be dropped.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// Sets who says how full the disk is.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
         self
     }
 

@@ -28,7 +28,7 @@ impl Progress {
             Change::Deleted { id, .. } => {
                 self.offsets.write().retain(|(_, topic, _), _| topic != id)
             }
-            Change::Topic(_) | Change::Emptied { .. } => {}
+            Change::Topic(_) | Change::Emptied { .. } | Change::Counters { .. } => {}
         }
     }
 

@@ -33,7 +33,7 @@ impl Shared {
         }
         entries
             .iter()
-            .map(|entry| self.message(entry.position))
+            .filter_map(|entry| self.message_if_there(entry.position).transpose())
             .collect()
     }
 
@@ -98,10 +98,8 @@ impl Shared {
             if found.len() >= most {
                 break;
             }
-            let message = self.message(position)?;
-            if message.topic() == topic && wanted(&message) {
-                found.push(message);
-            }
+            let message = self.message_if_there(position)?;
+            found.extend(message.filter(|message| message.topic() == topic && wanted(message)));
         }
         Ok(found)
     }

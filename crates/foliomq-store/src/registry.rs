@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use event_listener::Event;
+use foliomq_commitlog::AppendError;
 use parking_lot::RwLock;
 
 use crate::error::StoreError;
@@ -17,19 +18,26 @@ pub(crate) struct TopicState {
     pub(crate) meta: TopicMeta,
     /// For each queue the offset of its next message.
     pub(crate) next_offsets: Box<[AtomicU64]>,
+    /// For each queue the end of what retention has emptied it of: where it begins while its index holds nothing.
+    pub(crate) floors: Box<[AtomicU64]>,
     /// Whose turn it is among the queues.
     turn: AtomicU32,
+    /// Shared by appends while they take their position, so that a deletion knows where the topic's last record is.
+    gate: RwLock<Gate>,
     /// Woken when new messages can be read.
     pub(crate) event: Event,
 }
 
 impl TopicState {
     pub(crate) fn new(meta: TopicMeta) -> Arc<Self> {
-        let next_offsets = (0..meta.queues).map(|_| AtomicU64::new(0)).collect();
+        let zeros = || (0..meta.queues).map(|_| AtomicU64::new(0)).collect();
+        let (next_offsets, floors) = (zeros(), zeros());
         Arc::new(Self {
             meta,
             next_offsets,
+            floors,
             turn: AtomicU32::new(0),
+            gate: RwLock::default(),
             event: Event::new(),
         })
     }
@@ -37,6 +45,47 @@ impl TopicState {
     /// The next queue in turn.
     pub(crate) fn take_turn(&self) -> u32 {
         self.turn.fetch_add(1, Ordering::Relaxed) % self.meta.queues
+    }
+
+    /// Appends by `append`, which returns the position after what it appended, unless the topic is deleted.
+    pub(crate) fn append<T>(
+        &self,
+        append: impl FnOnce() -> Result<T, AppendError>,
+        end: impl FnOnce(&T) -> u64,
+    ) -> Result<T, StoreError> {
+        let gate = self.gate.read();
+        if gate.closed {
+            return Err(self.unknown());
+        }
+        let appended = append()?;
+        gate.end.fetch_max(end(&appended), Ordering::Relaxed);
+        Ok(appended)
+    }
+
+    fn emptied(&self, queue: usize, next: u64) {
+        for offsets in [&self.floors, &self.next_offsets] {
+            if let Some(offset) = offsets.get(queue) {
+                offset.fetch_max(next, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Takes no more appends. Returns a position at or above the end of the last.
+    pub(crate) fn shut(&self) -> u64 {
+        let mut gate = self.gate.write();
+        gate.closed = true;
+        gate.end.load(Ordering::Relaxed)
+    }
+
+    /// Takes appends again: the deletion failed.
+    pub(crate) fn reopen(&self) {
+        self.gate.write().closed = false;
+    }
+
+    fn unknown(&self) -> StoreError {
+        StoreError::UnknownTopic {
+            topic: self.meta.name.clone(),
+        }
     }
 
     /// The number of a queue in the consume queues.
@@ -66,6 +115,13 @@ impl TopicState {
             kind,
         }
     }
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    closed: bool,
+    /// Position after the last record.
+    end: AtomicU64,
 }
 
 /// A deleted topic.
@@ -98,14 +154,24 @@ impl Registry {
             Change::Topic(meta) => inner.insert(meta.clone()),
             Change::Deleted { name, id, position } => inner.remove(name, *id, *position),
             Change::Emptied { topic, queue, next } => {
-                if let Some(offset) = inner
-                    .by_id(*topic)
-                    .and_then(|state| state.next_offsets.get(*queue as usize))
-                {
-                    offset.fetch_max(*next, Ordering::Relaxed);
+                if let Some(state) = inner.by_id(*topic) {
+                    state.emptied(*queue as usize, *next);
                 }
             }
+            Change::Counters { id, number } => {
+                inner.next_id = inner.next_id.max(*id);
+                inner.next_number = inner.next_number.max(*number);
+            }
             Change::Progress { .. } => {}
+        }
+    }
+
+    /// What no new topic may fall below, as a change.
+    pub(crate) fn counters(&self) -> Change {
+        let inner = self.inner.read();
+        Change::Counters {
+            id: inner.next_id,
+            number: inner.next_number,
         }
     }
 
@@ -120,18 +186,22 @@ impl Registry {
     }
 
     /// Adds the topic that `make` describes, from the next free id and queue number, unless one of this name is there.
+    /// Only one caller at a time: the store's lock for changes sees to it.
     pub(crate) fn add(
         &self,
         name: &str,
         make: impl FnOnce(u32, u32) -> Result<TopicMeta, StoreError>,
     ) -> Result<Arc<TopicState>, StoreError> {
-        let mut inner = self.inner.write();
-        if let Some(state) = inner.topics.get(name) {
-            return Ok(state.clone());
-        }
-        let meta = make(inner.next_id, inner.next_number)?;
-        let state = TopicState::new(meta);
-        inner.put(state.clone());
+        let (next_id, next_number) = {
+            let inner = self.inner.read();
+            if let Some(state) = inner.topics.get(name) {
+                return Ok(state.clone());
+            }
+            (inner.next_id, inner.next_number)
+        };
+        // Appends to other topics go on meanwhile: this waits for the disk.
+        let state = TopicState::new(make(next_id, next_number)?);
+        self.inner.write().put(state.clone());
         Ok(state)
     }
 
@@ -149,6 +219,12 @@ impl Registry {
             .deleted
             .get(name)
             .is_some_and(|deleted| position < deleted.position)
+    }
+
+    /// Below it lie the records of an earlier topic of this name; 0 if there was none.
+    pub(crate) fn deleted_at(&self, name: &str) -> u64 {
+        let inner = self.inner.read();
+        inner.deleted.get(name).map_or(0, |gone| gone.position)
     }
 
     /// Deleted topics that still have bytes in a log that begins at `start`; forgets the others.

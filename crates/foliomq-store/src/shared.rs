@@ -1,11 +1,12 @@
 //! What the handles and the threads of a store share.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use event_listener::Event;
 use foliomq_commitlog::{AppendError, CommitLog, ReadMode, Recovery, Usage};
-use foliomq_consumequeue::{Checkpoint, ConsumeQueues, KeyIndex};
+use foliomq_consumequeue::{Checkpoint, ConsumeQueues, IndexError, KeyIndex};
 use foliomq_segment::watermark::Watermark;
 use parking_lot::Mutex;
 
@@ -32,9 +33,11 @@ pub(crate) struct Shared {
     pub(crate) dispatched: Watermark,
     /// Held while metadata changes, so that log and memory agree on the order.
     pub(crate) changing: Mutex<()>,
+    /// Held while the indexes are flushed, so that the checkpoint never goes back.
+    pub(crate) flushing: Mutex<()>,
     /// Why appends are refused although the log would take them.
-    pub(crate) refusal: Mutex<Option<AppendError>>,
-    /// Set while `refusal` is, to look at without a lock.
+    pub(crate) refusals: Mutex<Refusals>,
+    /// Set while there is one, to look at without a lock.
     pub(crate) refuses: AtomicBool,
     pub(crate) closing: AtomicBool,
     /// Wakes the housekeeper.
@@ -64,18 +67,54 @@ impl Shared {
         Ok(message)
     }
 
+    /// The same; `None` if retention has dropped it since its entry was found.
+    pub(crate) fn message_if_there(
+        &self,
+        position: u64,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        match self.message(position) {
+            Err(_) if position < self.log.watermarks().start => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Whether the store takes messages now.
     pub(crate) fn admit(&self) -> Result<(), AppendError> {
         if !self.refuses.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.refusal.lock().clone().map_or(Ok(()), Err)
+        let refusals = self.refusals.lock();
+        let first = refusals.iter().flatten().next();
+        first.cloned().map_or(Ok(()), Err)
     }
 
-    /// Refuses appends from now on, or takes them again.
-    pub(crate) fn set_refusal(&self, refusal: Option<AppendError>) {
-        self.refuses.store(refusal.is_some(), Ordering::Release);
-        *self.refusal.lock() = refusal;
+    /// Refuses appends for this cause from now on, or no more.
+    pub(crate) fn set_refusal(&self, cause: Cause, refusal: Option<AppendError>) {
+        let mut refusals = self.refusals.lock();
+        refusals[cause as usize] = refusal;
+        let any = refusals.iter().any(Option::is_some);
+        self.refuses.store(any, Ordering::Release);
+    }
+
+    pub(crate) fn refuses_for(&self, cause: Cause) -> bool {
+        self.refusals.lock()[cause as usize].is_some()
+    }
+
+    /// Refuses appends because an index cannot grow, or for good because it failed otherwise.
+    pub(crate) fn refuse_for_index(&self, error: &IndexError) {
+        if !is_full(error) {
+            tracing::error!(%error, "an index failed: no more messages are taken");
+            let reason = format!("{error}; a restart makes the indexes anew");
+            return self.set_refusal(Cause::Index, Some(AppendError::Poisoned { reason }));
+        }
+        if !self.refuses_for(Cause::IndexRoom) {
+            tracing::warn!(%error, "no room for the indexes: no more messages are taken until there is");
+        }
+        let refusal = AppendError::DiskFull {
+            dir: self.options.dir.clone(),
+            reason: error.to_string(),
+        };
+        self.set_refusal(Cause::IndexRoom, Some(refusal));
     }
 
     pub(crate) fn closing(&self) -> bool {
@@ -83,13 +122,41 @@ impl Shared {
     }
 
     /// Bytes of the file system that holds the log.
-    pub(crate) fn usage(&self) -> std::io::Result<Usage> {
-        self.log.disk()
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        match &self.options.disk {
+            Some(disk) => disk.usage(),
+            None => self.log.disk(),
+        }
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.options.dir.join(COMMIT_LOG)
     }
+}
+
+/// What appends are refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// An index failed. Never cleared.
+    Index,
+    /// The dispatcher finds no room for the indexes.
+    IndexRoom,
+    /// The disk is fuller than retention allows.
+    Disk,
+}
+
+/// By cause, the gravest first.
+pub(crate) type Refusals = [Option<AppendError>; 3];
+
+/// Whether an index failed for want of room, which may come back.
+pub(crate) fn is_full(error: &IndexError) -> bool {
+    let IndexError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Folder of the commit log, in the store's.

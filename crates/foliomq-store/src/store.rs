@@ -140,6 +140,7 @@ impl Store {
             )));
         }
         let since = shared.log.watermarks().appended;
+        let since = since.max(shared.registry.deleted_at(name));
         let topic = shared
             .make_topic(name, queues, options.kind, since)?
             .topic();
@@ -173,12 +174,13 @@ impl Store {
     pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
         let shared = &self.0.shared;
         let topic = shared.registry.get(name)?;
-        let position = shared.log.watermarks().appended;
-        shared.change(&Change::Deleted {
+        let position = topic.shut().max(shared.log.watermarks().appended);
+        let deleted = Change::Deleted {
             name: name.to_owned(),
             id: topic.meta.id,
             position,
-        })?;
+        };
+        shared.change(&deleted).inspect_err(|_| topic.reopen())?;
         shared.meta.flush()?;
         (0..topic.meta.queues)
             .for_each(|queue| shared.queues.remove(topic.meta.first_number + queue));
@@ -290,15 +292,12 @@ impl Store {
     pub fn offsets(&self, topic: &str, queue: u32) -> Result<Range<u64>, StoreError> {
         let topic = self.0.shared.registry.get(topic)?;
         let offsets = self.0.shared.queues.offsets(topic.number(queue)?);
+        if offsets != (0..0) {
+            return Ok(offsets);
+        }
         // An index that was made anew does not know of messages that retention had dropped.
-        let next = topic.next_offsets[queue as usize].load(Ordering::Acquire);
-        Ok(
-            if offsets == (0..0) && self.0.shared.dispatched.value() >= self.watermarks().appended {
-                next..next
-            } else {
-                offsets
-            },
-        )
+        let floor = topic.floors[queue as usize].load(Ordering::Acquire);
+        Ok(floor..floor)
     }
 
     /// The first offset whose store time is at or after `time` (Unix ms); the queue's end if there is none.

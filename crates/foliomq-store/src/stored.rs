@@ -36,25 +36,7 @@ impl StoredMessage {
         if record.kind() != Kind::Message {
             return Err(malformed());
         }
-        let mut parts = Parts::default();
-        let mut fields = Fields::new(record.message());
-        let ordered = fields.all(|field| {
-            let range = field.end - field.content.map_or(0, <[u8]>::len)..field.end;
-            match u8::try_from(field.number) {
-                Ok(USER_PROPERTIES) if parts.body.end == 0 && parts.system.end == 0 => {
-                    parts.user.end = field.end
-                }
-                Ok(SYSTEM_PROPERTIES) if parts.body.end == 0 && parts.system.end == 0 => {
-                    parts.system = range
-                }
-                Ok(BODY) if parts.body.end == 0 => parts.body = range,
-                _ => return false,
-            }
-            field.content.is_some()
-        });
-        if !(ordered && fields.sound()) {
-            return Err(malformed());
-        }
+        let parts = Parts::of(record.message()).ok_or_else(malformed)?;
         Ok(Self {
             user: parts.user,
             system: parts.system,
@@ -151,11 +133,32 @@ impl StoredMessage {
     }
 }
 
-#[derive(Default)]
-struct Parts {
-    user: Range<usize>,
-    system: Range<usize>,
-    body: Range<usize>,
+/// Where the parts of a message lie in its encoding.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) user: Range<usize>,
+    pub(crate) system: Range<usize>,
+    pub(crate) body: Range<usize>,
+}
+
+impl Parts {
+    /// `None` if they are malformed, or not in the order in which the store writes them.
+    pub(crate) fn of(message: &[u8]) -> Option<Self> {
+        let mut parts = Self::default();
+        let mut fields = Fields::new(message);
+        let ordered = fields.all(|field| {
+            let range = field.end - field.content.map_or(0, <[u8]>::len)..field.end;
+            let (before_body, before_system) = (parts.body.end == 0, parts.system.end == 0);
+            match u8::try_from(field.number) {
+                Ok(USER_PROPERTIES) if before_body && before_system => parts.user.end = field.end,
+                Ok(SYSTEM_PROPERTIES) if before_body && before_system => parts.system = range,
+                Ok(BODY) if before_body => parts.body = range,
+                _ => return false,
+            }
+            field.content.is_some()
+        });
+        (ordered && fields.sound()).then_some(parts)
+    }
 }
 
 /// The position in an id that [`StoredMessage::id`] made.

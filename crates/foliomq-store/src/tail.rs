@@ -43,14 +43,18 @@ impl Tail {
     /// What is there now, or `None`. Messages that retention has removed are passed over.
     pub fn try_next(&mut self) -> Result<Option<StoredMessage>, StoreError> {
         let number = self.topic.number(self.queue)?;
-        let start = self.shared.queues.offsets(number).start;
-        self.offset = self.offset.max(start);
-        let Some(entry) = self.shared.queues.entry(number, self.offset) else {
-            return Ok(None);
-        };
-        let message = self.shared.message(entry.position)?;
-        self.offset += 1;
-        Ok(Some(message))
+        loop {
+            let start = self.shared.queues.offsets(number).start;
+            self.offset = self.offset.max(start);
+            let Some(entry) = self.shared.queues.entry(number, self.offset) else {
+                return Ok(None);
+            };
+            let message = self.shared.message_if_there(entry.position)?;
+            self.offset += 1;
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
     }
 
     /// Blocks until there is one; `None` when the time is over.

@@ -495,3 +495,49 @@ fn many_threads_append() {
         }
     }
 }
+
+#[test]
+fn a_topic_may_be_deleted_and_made_anew_while_others_append_to_it() {
+    let (dir, store) = store();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    match store.append("t", &Message::new(b"x")) {
+                        Ok(_) | Err(StoreError::UnknownTopic { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        for n in 0..50 {
+            topic(&store, "t", 1 + n % 4);
+            store.delete_topic("t").unwrap();
+        }
+    });
+    topic(&store, "t", 2);
+    let appended = store.append_to("t", 1, &Message::new(b"last")).unwrap();
+    assert_eq!(appended.queue_offset, 0);
+    assert_eq!(bodies(&store, "t", 1), ["last"]);
+    assert_eq!(store.refusing(), None);
+    store.close().unwrap();
+    drop(store);
+    let store = options(dir.path()).open().unwrap();
+    assert_eq!(store.topics().len(), 1);
+    assert_eq!(bodies(&store, "t", 1), ["last"]);
+}
+
+#[test]
+fn a_queue_begins_at_0_while_its_first_messages_arrive() {
+    let (_dir, store) = store();
+    for n in 0..200 {
+        let name = format!("t{n}");
+        topic(&store, &name, 1);
+        thread::scope(|scope| {
+            scope.spawn(|| store.append(&name, &Message::new(b"x")).unwrap());
+            while store.offsets(&name, 0).unwrap() != (0..1) {
+                assert_eq!(store.offsets(&name, 0).unwrap().start, 0);
+            }
+        });
+    }
+}
