@@ -1,0 +1,194 @@
+"""Drives the official Python client: commands come in as JSON lines, answers leave as JSON lines.
+
+The vocabulary is described in ../README.md. Every command runs on a thread of its own, so that a
+long poll does not hold up a send.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+
+# Answers own the real standard output: whatever a library prints goes to standard error.
+ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
+os.dup2(2, 1)
+
+from rocketmq import (ClientConfiguration, ConsumeResult, Credentials,  # noqa: E402
+                      FilterExpression, Message, MessageListener, Producer,
+                      PushConsumer, SimpleConsumer)
+from rocketmq.grpc_protocol import Code  # noqa: E402
+
+PARALLEL_COMMANDS = 64
+ANSWER_LOCK = threading.Lock()
+
+
+def answer(line):
+    """Writes one JSON line to the harness."""
+    text = json.dumps(line)
+    with ANSWER_LOCK:
+        ANSWERS.write(text + "\n")
+        ANSWERS.flush()
+
+
+def failure(error):
+    """Describes an exception; the code is None where the client refused by itself."""
+    code = getattr(error, "code", None)
+    known = isinstance(code, int) and code in Code.values()
+    return {
+        "code": Code.Name(code) if known else None,
+        "message": str(error) or repr(error),
+        "class": type(error).__name__,
+    }
+
+
+def configuration(command):
+    """The client configuration that a start command asks for."""
+    credentials = Credentials(command.get("access_key") or "", command.get("secret_key") or "")
+    return ClientConfiguration(command["endpoint"], credentials)
+
+
+def outgoing(fields):
+    """Builds the client's message from the fields of a send command."""
+    message = Message()
+    message.topic = fields["topic"]
+    if fields.get("file"):
+        with open(fields["file"], "rb") as file:
+            message.body = file.read()
+    else:
+        message.body = bytes.fromhex(fields["body"])
+    if fields.get("tag") is not None:
+        message.tag = fields["tag"]
+    for key in fields.get("keys", []):
+        message.keys = key
+    for key, value in fields.get("properties", {}).items():
+        message.add_property(key, value)
+    if fields.get("group") is not None:
+        message.message_group = fields["group"]
+    return message
+
+
+def incoming(message, digest):
+    """Describes a received message; with `digest`, by the SHA-256 of its body instead of its bytes."""
+    body = message.body
+    return {
+        "id": message.message_id,
+        "topic": message.topic,
+        "tag": message.tag,
+        "keys": sorted(message.keys),
+        "properties": dict(message.properties),
+        "body": None if digest else body.hex(),
+        "sha256": hashlib.sha256(body).hexdigest() if digest else None,
+        "attempt": message.delivery_attempt,
+        "born_ms": message.born_timestamp,
+        "handle": message.receipt_handle,
+        "corrupted": message.corrupted,
+    }
+
+
+class Listener(MessageListener):
+    """Reports every delivery; fails those up to attempt `fail_attempts`."""
+
+    def __init__(self, name, fail_attempts):
+        self.name = name
+        self.fail_attempts = fail_attempts
+
+    def consume(self, message):
+        fail = message.delivery_attempt <= self.fail_attempts
+        answer({"delivery": incoming(message, False), "name": self.name, "failed": fail})
+        return ConsumeResult.FAILURE if fail else ConsumeResult.SUCCESS
+
+
+class Driver:
+    """The clients of this process by name, and one method for each command."""
+
+    def __init__(self):
+        self.clients = {}
+        self.received = {}
+
+    def run(self, command):
+        """Carries one command out and answers it."""
+        try:
+            reply = getattr(self, "do_" + command["do"])(command)
+            answer({"id": command["id"], "ok": reply or {}})
+        except Exception as error:  # every error is an answer
+            answer({"id": command["id"], "error": failure(error)})
+
+    def do_start_producer(self, command):
+        producer = Producer(configuration(command), command["topics"], tls_enable=command["tls"])
+        producer.startup()
+        self.clients[command["name"]] = producer
+
+    def do_start_simple(self, command):
+        consumer = SimpleConsumer(
+            configuration(command),
+            command["group"],
+            self.subscriptions(command),
+            await_duration=command["wait_ms"] // 1000,
+            tls_enable=command["tls"],
+        )
+        consumer.startup()
+        self.clients[command["name"]] = consumer
+
+    def do_start_push(self, command):
+        consumer = PushConsumer(
+            configuration(command),
+            command["group"],
+            Listener(command["name"], command["fail_attempts"]),
+            self.subscriptions(command),
+            tls_enable=command["tls"],
+        )
+        consumer.startup()
+        self.clients[command["name"]] = consumer
+
+    def subscriptions(self, command):
+        return {topic: FilterExpression(tags) for topic, tags in command["subscriptions"].items()}
+
+    def do_stop(self, command):
+        self.clients.pop(command["name"]).shutdown()
+
+    def do_send(self, command):
+        producer = self.clients[command["name"]]
+        receipts = [producer.send(outgoing(fields)) for fields in command["messages"]]
+        return {"ids": [receipt.message_id for receipt in receipts]}
+
+    def do_receive(self, command):
+        consumer = self.clients[command["name"]]
+        messages = consumer.receive(command["max"], command["invisible_ms"] // 1000) or []
+        for message in messages:
+            self.received[message.receipt_handle] = message
+        return {"messages": [incoming(message, command["digest"]) for message in messages]}
+
+    def do_ack(self, command):
+        consumer = self.clients[command["name"]]
+        for handle in command["handles"]:
+            message = self.received[handle]
+            # A change of the invisible time gave the message a newer handle; this one is asked for.
+            message.receipt_handle = handle
+            consumer.ack(message)
+            del self.received[handle]
+
+    def do_change_invisible(self, command):
+        message = self.received[command["handle"]]
+        message.receipt_handle = command["handle"]
+        consumer = self.clients[command["name"]]
+        consumer.change_invisible_duration(message, command["invisible_ms"] // 1000)
+        self.received[message.receipt_handle] = message
+        return {"handle": message.receipt_handle}
+
+
+def main():
+    """Reads commands until standard input ends, then leaves without waiting for the clients."""
+    driver = Driver()
+    with ThreadPoolExecutor(PARALLEL_COMMANDS) as pool:
+        answer({"ready": "python", "version": version("rocketmq-python-client")})
+        for line in sys.stdin:
+            pool.submit(driver.run, json.loads(line))
+        # The client's threads are not daemons and would keep the process alive.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

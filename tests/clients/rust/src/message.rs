@@ -1,0 +1,57 @@
+//! Messages between the harness's JSON and the client's types.
+
+use std::collections::HashMap;
+
+use rocketmq::model::message::{AckMessageEntry, Message, MessageBuilder, MessageView};
+use serde_json::{Value, json};
+
+use crate::wire::{Failure, Outgoing};
+
+/// Builds the client's message.
+pub fn outgoing(fields: Outgoing) -> Result<impl Message, Failure> {
+    let properties: HashMap<String, String> = fields.properties.into_iter().collect();
+    let mut builder = MessageBuilder::builder()
+        .set_topic(fields.topic)
+        .set_body(from_hex(&fields.body)?)
+        .set_keys(fields.keys)
+        .set_properties(properties);
+    if let Some(tag) = fields.tag {
+        builder = builder.set_tag(tag);
+    }
+    if let Some(group) = fields.group {
+        builder = builder.set_message_group(group);
+    }
+    Ok(builder.build()?)
+}
+
+/// Describes a received message; this client does not check the body's digest.
+pub fn incoming(message: &MessageView) -> Value {
+    json!({
+        "id": message.message_id(),
+        "topic": message.topic(),
+        "tag": message.tag(),
+        "keys": message.keys(),
+        "properties": message.properties(),
+        "body": to_hex(message.body()),
+        "attempt": message.delivery_attempt(),
+        "born_ms": message.born_timestamp() * 1000,
+        "handle": message.receipt_handle(),
+    })
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, Failure> {
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
+        .collect::<Option<_>>()
+        .ok_or_else(|| Failure::new("Driver", "the body is not in hexadecimal".into()))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let pairs = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    pairs
+        .map(|digit| DIGITS[usize::from(digit)] as char)
+        .collect()
+}

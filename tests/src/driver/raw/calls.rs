@@ -1,0 +1,281 @@
+//! The calls of the protocol, one function each.
+
+use std::time::Duration;
+
+use foliomq_proto::v2::receive_message_response::Content;
+use foliomq_proto::v2::{
+    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
+    FilterExpression, FilterType, HeartbeatRequest, MessageQueue, NotifyClientTerminationRequest,
+    QueryRouteRequest, ReceiveMessageRequest, ReceiveMessageResponse, Resource, SendMessageRequest,
+    Status,
+};
+
+use super::connection::{CALL_LIMIT, Connection};
+use super::message::{endpoints, incoming, outgoing, resource};
+use crate::driver::{Failure, Outgoing, Reply};
+
+/// Asks for the route of every topic and sends a heartbeat, as a client does when it starts.
+pub(super) async fn announce(connection: &Connection) -> Result<(), Failure> {
+    let start = &connection.start;
+    for topic in start.topics.iter().chain(start.subscriptions.keys()) {
+        let request = QueryRouteRequest {
+            topic: resource(topic),
+            endpoints: Some(endpoints(connection.address)),
+        };
+        let request = connection.request(request, CALL_LIMIT);
+        let response = connection
+            .client
+            .clone()
+            .query_route(request)
+            .await
+            .map_err(broken)?;
+        let route = response.into_inner();
+        expect_ok(route.status)?;
+        if !route.message_queues.iter().any(|queue| queue.id == 0) {
+            return Err(Failure::local("protocol", "the route has no queue 0"));
+        }
+    }
+    let kind = match start.group.is_empty() {
+        true => ClientType::Producer,
+        false => ClientType::SimpleConsumer,
+    };
+    let request = HeartbeatRequest {
+        group: group(connection),
+        client_type: kind.into(),
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .heartbeat(request)
+        .await
+        .map_err(broken)?;
+    expect_ok(response.into_inner().status)
+}
+
+pub(super) async fn terminate(connection: &Connection) -> Result<Reply, Failure> {
+    let request = NotifyClientTerminationRequest {
+        group: group(connection),
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .notify_client_termination(request)
+        .await;
+    expect_ok(response.map_err(broken)?.into_inner().status)?;
+    Ok(Reply::default())
+}
+
+pub(super) async fn send(
+    connection: &Connection,
+    messages: Vec<Outgoing>,
+    batch: bool,
+) -> Result<Reply, Failure> {
+    let step = if batch { messages.len().max(1) } else { 1 };
+    let mut ids = Vec::with_capacity(messages.len());
+    let mut messages = messages.into_iter().peekable();
+    while messages.peek().is_some() {
+        let messages = messages.by_ref().take(step).map(outgoing).collect();
+        ids.extend(send_request(connection, SendMessageRequest { messages }).await?);
+    }
+    Ok(Reply {
+        ids,
+        ..Reply::default()
+    })
+}
+
+async fn send_request(
+    connection: &Connection,
+    request: SendMessageRequest,
+) -> Result<Vec<String>, Failure> {
+    let sent = request.messages.len();
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .send_message(request)
+        .await
+        .map_err(broken)?;
+    let response = response.into_inner();
+    expect_ok(response.status)?;
+    if response.entries.len() != sent {
+        return Err(Failure::local(
+            "protocol",
+            "not one result for each message",
+        ));
+    }
+    for entry in &response.entries {
+        expect_ok(entry.status.clone())?;
+    }
+    Ok(response
+        .entries
+        .into_iter()
+        .map(|entry| entry.message_id)
+        .collect())
+}
+
+pub(super) async fn receive(
+    connection: &Connection,
+    max: u32,
+    invisible_ms: u64,
+) -> Result<Reply, Failure> {
+    let start = &connection.start;
+    let (topic, tags) = subscription(connection)?;
+    let wait = Duration::from_millis(start.wait_ms);
+    let request = ReceiveMessageRequest {
+        group: group(connection),
+        message_queue: Some(MessageQueue {
+            topic: resource(topic),
+            id: -1,
+            ..Default::default()
+        }),
+        filter_expression: Some(FilterExpression {
+            r#type: FilterType::Tag.into(),
+            expression: tags.to_owned(),
+        }),
+        batch_size: i32::try_from(max).unwrap_or(i32::MAX),
+        invisible_duration: Some(duration(Duration::from_millis(invisible_ms))),
+        auto_renew: false,
+        long_polling_timeout: Some(duration(wait)),
+        attempt_id: None,
+    };
+    let request = connection.request(request, wait + CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .receive_message(request)
+        .await
+        .map_err(broken)?;
+    let mut stream = response.into_inner();
+    let mut parts = Vec::new();
+    while let Some(part) = stream.message().await.map_err(broken)? {
+        parts.push(part);
+    }
+    received(parts)
+}
+
+/// Takes the parts of a receive's answer apart: the status first, then messages, the time last.
+fn received(parts: Vec<ReceiveMessageResponse>) -> Result<Reply, Failure> {
+    let mut contents = parts.into_iter().filter_map(|part| part.content);
+    let Some(Content::Status(status)) = contents.next() else {
+        return Err(Failure::local(
+            "protocol",
+            "the answer does not begin with its status",
+        ));
+    };
+    if !matches!(contents.next_back(), Some(Content::DeliveryTimestamp(_))) {
+        return Err(Failure::local(
+            "protocol",
+            "the answer does not end with its delivery time",
+        ));
+    }
+    let mut messages = Vec::new();
+    for content in contents {
+        let Content::Message(message) = content else {
+            return Err(Failure::local(
+                "protocol",
+                "not a message between status and time",
+            ));
+        };
+        messages.push(incoming(message)?);
+    }
+    if status.code() != Code::MessageNotFound {
+        expect_ok(Some(status))?;
+    }
+    Ok(Reply {
+        messages,
+        ..Reply::default()
+    })
+}
+
+pub(super) async fn ack(connection: &Connection, handles: Vec<String>) -> Result<Reply, Failure> {
+    let (topic, _) = subscription(connection)?;
+    let entries = handles
+        .into_iter()
+        .map(|receipt_handle| AckMessageEntry {
+            receipt_handle,
+            ..Default::default()
+        })
+        .collect();
+    let request = AckMessageRequest {
+        group: group(connection),
+        topic: resource(topic),
+        entries,
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .ack_message(request)
+        .await
+        .map_err(broken)?;
+    let response = response.into_inner();
+    expect_ok(response.status)?;
+    for entry in response.entries {
+        expect_ok(entry.status)?;
+    }
+    Ok(Reply::default())
+}
+
+pub(super) async fn change_invisible(
+    connection: &Connection,
+    handle: String,
+    invisible_ms: u64,
+) -> Result<Reply, Failure> {
+    let (topic, _) = subscription(connection)?;
+    let request = ChangeInvisibleDurationRequest {
+        group: group(connection),
+        topic: resource(topic),
+        receipt_handle: handle,
+        invisible_duration: Some(duration(Duration::from_millis(invisible_ms))),
+        ..Default::default()
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .change_invisible_duration(request)
+        .await;
+    let response = response.map_err(broken)?.into_inner();
+    expect_ok(response.status)?;
+    Ok(Reply {
+        handle: response.receipt_handle,
+        ..Reply::default()
+    })
+}
+
+fn group(connection: &Connection) -> Option<Resource> {
+    let group = &connection.start.group;
+    (!group.is_empty()).then(|| resource(group)).flatten()
+}
+
+fn subscription(connection: &Connection) -> Result<(&str, &str), Failure> {
+    let first = connection.start.subscriptions.first_key_value();
+    let first = first.map(|(topic, tags)| (topic.as_str(), tags.as_str()));
+    first.ok_or_else(|| Failure::local("driver", "this client subscribes to nothing"))
+}
+
+fn expect_ok(status: Option<Status>) -> Result<(), Failure> {
+    match status {
+        Some(status) if status.code() == Code::Ok => Ok(()),
+        Some(status) => Err(Failure {
+            code: Some(status.code().as_str_name().to_owned()),
+            message: status.message,
+            class: "status".into(),
+        }),
+        None => Err(Failure::local("protocol", "the answer has no status")),
+    }
+}
+
+/// A gRPC error: the protocol wants its own code in the answer instead.
+fn broken(status: tonic::Status) -> Failure {
+    Failure::local("grpc", status.to_string())
+}
+
+fn duration(time: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        nanos: time.subsec_nanos().cast_signed(),
+    }
+}

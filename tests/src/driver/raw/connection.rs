@@ -1,0 +1,156 @@
+//! A connection that sends the headers of a RocketMQ client, in plain text or over TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use foliomq_proto::v2::messaging_service_client::MessagingServiceClient;
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+use crate::driver::{Failure, Start};
+
+/// The largest response that a call takes: a full batch of the largest bodies, and room.
+const RESPONSE_LIMIT: usize = 192 << 20;
+/// What Java, Go, C++ and C# clients send as the name of a server that they dial by IP address.
+const SERVER_NAME: &str = "IPAuthority";
+/// How long a call may take, on top of the time that a receive call waits for messages.
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// One client with an id of its own.
+pub(super) struct Connection {
+    pub client: MessagingServiceClient<Channel>,
+    pub address: SocketAddr,
+    pub start: Start,
+    client_id: String,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr, start: Start) -> Result<Self, Failure> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let client_id = format!("raw@{}@{number}", std::process::id());
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| Failure::local("connect", error.to_string()))?;
+        let channel = if start.tls {
+            endpoint
+                .connect_with_connector(tls_connector(address))
+                .await
+        } else {
+            endpoint.connect().await
+        };
+        let channel = channel.map_err(|error| Failure::local("connect", format!("{error:?}")))?;
+        let client = MessagingServiceClient::new(channel).max_decoding_message_size(RESPONSE_LIMIT);
+        Ok(Self {
+            client,
+            address,
+            start,
+            client_id,
+        })
+    }
+
+    /// A request with the headers that every client sends, and a deadline.
+    pub fn request<T>(&self, message: T, limit: Duration) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let mut header = |name, value: &str| {
+            if let Ok(value) = value.parse() {
+                request.metadata_mut().insert(name, value);
+            }
+        };
+        header("x-mq-client-id", &self.client_id);
+        header("x-mq-language", "CPP");
+        header("x-mq-client-version", "5.1.0");
+        header("x-mq-protocol", "v2");
+        if let Some(user) = &self.start.access_key {
+            header(
+                "authorization",
+                &format!("MQv2-HMAC-SHA1 Credential={user},"),
+            );
+            header("x-mq-date-time", "20261123T100000Z");
+        }
+        request.set_timeout(limit);
+        request
+    }
+}
+
+/// Connects as the clients do that use TLS by default: HTTP/2 by ALPN, no check of the certificate.
+fn tls_connector(
+    address: SocketAddr,
+) -> impl tower::Service<
+    tonic::transport::Uri,
+    Response = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>,
+    Error = std::io::Error,
+    Future: Send,
+> + Send
++ 'static {
+    service_fn(move |_| async move {
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(std::io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from(SERVER_NAME).map_err(std::io::Error::other)?;
+        let stream = TcpStream::connect(address).await?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(std::io::Error::other(
+                "the broker did not choose h2 by ALPN",
+            ));
+        }
+        Ok(TokioIo::new(stream))
+    })
+}
+
+/// Accepts every certificate, but checks the handshake's signature.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

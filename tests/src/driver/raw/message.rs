@@ -1,0 +1,119 @@
+//! Messages between the vocabulary of the tests and the protocol's types.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use foliomq_proto::v2::{
+    Address, AddressScheme, DigestType, Encoding, Endpoints, Message, MessageType, Resource,
+    SystemProperties,
+};
+
+use crate::driver::{Failure, Outgoing, Received};
+
+pub(super) fn resource(name: &str) -> Option<Resource> {
+    Some(Resource {
+        resource_namespace: String::new(),
+        name: name.to_owned(),
+    })
+}
+
+pub(super) fn endpoints(address: SocketAddr) -> Endpoints {
+    let host = address.ip().to_string();
+    let address = Address {
+        host,
+        port: address.port().into(),
+    };
+    Endpoints {
+        scheme: AddressScheme::IPv4.into(),
+        addresses: vec![address],
+    }
+}
+
+pub(super) fn outgoing(message: Outgoing) -> Message {
+    let kind = match message.group {
+        Some(_) => MessageType::Fifo,
+        None => MessageType::Normal,
+    };
+    Message {
+        topic: resource(&message.topic),
+        user_properties: message.properties.into_iter().collect(),
+        system_properties: Some(SystemProperties {
+            tag: message.tag,
+            keys: message.keys,
+            message_id: message_id(),
+            body_encoding: Encoding::Identity.into(),
+            message_type: kind.into(),
+            born_timestamp: Some(SystemTime::now().into()),
+            born_host: "raw".into(),
+            message_group: message.group,
+            ..Default::default()
+        }),
+        body: message.body.into(),
+    }
+}
+
+/// Takes a received message apart and checks what the official clients rely on.
+pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
+    let system = message
+        .system_properties
+        .ok_or_else(|| lacking("system properties"))?;
+    let digest = system.body_digest.ok_or_else(|| lacking("a body digest"))?;
+    if digest.r#type() == DigestType::Crc32 || digest.checksum.to_uppercase() != digest.checksum {
+        return Err(Failure::local(
+            "protocol",
+            "clients read only upper-case MD5 and SHA-1 digests",
+        ));
+    }
+    if system.body_encoding != i32::from(Encoding::Identity) {
+        return Err(Failure::local(
+            "protocol",
+            "the body's encoding is not the one it was sent in",
+        ));
+    }
+    let born = system
+        .born_timestamp
+        .ok_or_else(|| lacking("a birth time"))?;
+    let place = system.queue_offset.map(|offset| (system.queue_id, offset));
+    Ok(Received {
+        id: system.message_id,
+        topic: message.topic.ok_or_else(|| lacking("a topic"))?.name,
+        tag: system.tag,
+        keys: system.keys,
+        properties: message.user_properties.into_iter().collect(),
+        body: message.body.into(),
+        sha256: None,
+        attempt: system
+            .delivery_attempt
+            .ok_or_else(|| lacking("a delivery attempt"))?
+            .into(),
+        born_ms: born.seconds * 1000 + i64::from(born.nanos) / 1_000_000,
+        handle: system
+            .receipt_handle
+            .ok_or_else(|| lacking("a receipt handle"))?,
+        corrupted: false,
+        dead_letter: system
+            .dead_letter_queue
+            .map(|origin| (origin.topic, origin.message_id)),
+        place,
+    })
+}
+
+fn lacking(what: &str) -> Failure {
+    Failure::local("protocol", format!("a received message lacks {what}"))
+}
+
+/// A message id of version 1: a sender's address and process, seconds, a sequence number.
+fn message_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const EPOCH_2021: u64 = 1_609_459_200;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    let seconds = now.saturating_sub(EPOCH_2021) & u64::from(u32::MAX);
+    let sequence = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "01020000000001{:04X}{seconds:08X}{sequence:08X}",
+        std::process::id() & 0xFFFF
+    )
+}
