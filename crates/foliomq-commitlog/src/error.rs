@@ -95,6 +95,12 @@ pub enum ReadError {
         /// What does not fit.
         reason: String,
     },
+    /// A filler stands there: a record that was damaged and given up by a salvage, if an index points to it.
+    #[error("no record at position {position}, but a filler")]
+    Filler {
+        /// Asked for.
+        position: u64,
+    },
     /// Not readable yet.
     #[error("position {position} is not committed yet")]
     NotCommitted {

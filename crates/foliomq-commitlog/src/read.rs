@@ -20,7 +20,7 @@ impl Shared {
         };
         match found {
             Found::Record(record) => Ok(record),
-            Found::Filler { .. } => invalid(position, "a filler stands here"),
+            Found::Filler { .. } => Err(ReadError::Filler { position }),
         }
     }
 

@@ -36,10 +36,10 @@ impl Shared {
     pub fn close(&self) -> Result<(), DeliveryError> {
         let mut result = Ok(());
         let subscriptions = self.registry.read().subscriptions();
-        for subscription in subscriptions {
+        for subscription in subscriptions.iter().filter(|one| self.is_there(one)) {
             for number in 0..subscription.queue_count() {
-                result = result.and(self.report(&subscription, number));
-                result = result.and(self.catch_up(&subscription, number));
+                result = result.and(self.report(subscription, number));
+                result = result.and(self.catch_up(subscription, number));
             }
         }
         result.and(self.journal.close().map_err(DeliveryError::from))

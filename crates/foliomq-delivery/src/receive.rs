@@ -289,20 +289,20 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A message that retention took is done. Of any other the lease stands: it is tried again when that ends.
+    /// A message that retention took, or that is lost for good, is done. Of any other the lease stands: it is tried again
+    /// when that ends.
     fn unreadable(&self, leased: Leased, error: StoreError) -> Result<(), DeliveryError> {
         let Leased {
             queue,
             offset,
             lease,
         } = leased;
-        if self
-            .shared
-            .store
-            .offsets(&self.subscription.topic, queue)?
-            .start
-            > offset
-        {
+        let lost = matches!(error, StoreError::Lost { .. });
+        if lost {
+            tracing::warn!(%error, topic = self.subscription.topic, queue, offset, "passed over");
+        }
+        let held = self.shared.store.offsets(&self.subscription.topic, queue)?;
+        if lost || held.start > offset {
             return self
                 .shared
                 .settle(self.subscription, queue, offset, lease.sequence);

@@ -75,9 +75,10 @@ impl From<StoreError> for Refusal {
                 Code::MessageBodyTooLarge
             }
             StoreError::Append(AppendError::DiskFull { .. }) => Code::TooManyRequests,
-            StoreError::Append(_) | StoreError::Read(_) | StoreError::Index(_) => {
-                Code::InternalServerError
-            }
+            StoreError::Append(_)
+            | StoreError::Lost { .. }
+            | StoreError::Read(_)
+            | StoreError::Index(_) => Code::InternalServerError,
         };
         let hint = match &error {
             StoreError::Append(AppendError::DiskFull { .. }) => {

@@ -5,15 +5,24 @@ use std::time::Duration;
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Kind, Record, Records};
-use foliomq_consumequeue::{Entry, key_hash, tag_hash};
+use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 
 use crate::error::{OpenError, StoreError};
 use crate::meta::{Change, TopicMeta};
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
-use crate::stored::StoredMessage;
+use crate::stored::{LOST, StoredMessage};
 use crate::topic::{MAX_QUEUES, TopicType};
+
+/// What a queue offset means that the log leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// The index and the log contradict each other.
+    IsAnError,
+    /// The message was damaged, and given up by a salvage.
+    IsLost,
+}
 
 /// Records that are entered before those who wait for them are woken.
 const BATCH: usize = 256;
@@ -27,7 +36,7 @@ impl Shared {
         loop {
             let listener = self.log.listen();
             let closing = self.closing();
-            match self.dispatch(&mut records) {
+            match self.dispatch(&mut records, Gap::IsAnError) {
                 Ok(()) => {
                     if self.refuses_for(Cause::IndexRoom) {
                         self.set_refusal(Cause::IndexRoom, None);
@@ -52,13 +61,13 @@ impl Shared {
     }
 
     /// Enters everything that is committed now.
-    pub(crate) fn dispatch(&self, records: &mut Records) -> Result<(), CatchUpError> {
+    pub(crate) fn dispatch(&self, records: &mut Records, gap: Gap) -> Result<(), CatchUpError> {
         let mut touched: Vec<Arc<TopicState>> = Vec::new();
         loop {
             let mut count = 0;
             for record in records.by_ref().take(BATCH) {
                 let record = record.map_err(|error| failed(error.into()))?;
-                if let Some(topic) = self.enter(record)?
+                if let Some(topic) = self.enter(record, gap)?
                     && !touched.iter().any(|other| Arc::ptr_eq(other, &topic))
                 {
                     touched.push(topic);
@@ -76,7 +85,7 @@ impl Shared {
     }
 
     /// Enters one record; returns the topic that has a new message.
-    fn enter(&self, record: Record) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+    fn enter(&self, record: Record, gap: Gap) -> Result<Option<Arc<TopicState>>, CatchUpError> {
         if record.kind() != Kind::Message {
             return Ok(None);
         }
@@ -94,20 +103,40 @@ impl Shared {
         let message = StoredMessage::new(record).map_err(failed)?;
         let (position, size, store_time) =
             (message.position(), message.size(), message.store_time());
-        self.queues.put(
-            number,
-            offset,
-            Entry {
-                position,
-                size,
-                tag_hash: tag_hash(message.tag()),
-                store_time,
-            },
-        )?;
+        let entry = Entry {
+            position,
+            size,
+            tag_hash: tag_hash(message.tag()),
+            store_time,
+        };
+        if gap == Gap::IsLost {
+            self.fill_gap(number, offset, entry)?;
+        }
+        self.queues.put(number, offset, entry)?;
         for key in message.keys().chain(message.sender_id()) {
             self.keys.put(key_hash(message.topic(), key), position)?;
         }
         Ok(Some(topic))
+    }
+
+    /// Enters the offsets before `offset` that the log no longer holds, each pointing at no record of its own.
+    fn fill_gap(&self, number: u32, offset: u64, next: Entry) -> Result<(), IndexError> {
+        let known = self.queues.offsets(number);
+        if known.is_empty() || known.end >= offset {
+            return Ok(());
+        }
+        tracing::warn!(
+            queue = number,
+            from = known.end,
+            to = offset,
+            "messages are lost: a salvage gave them up"
+        );
+        let lost = Entry {
+            size: LOST,
+            tag_hash: 0,
+            ..next
+        };
+        (known.end..offset).try_for_each(|offset| self.queues.put(number, offset, lost))
     }
 
     /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.

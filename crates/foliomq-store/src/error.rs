@@ -1,6 +1,6 @@
 //! What can go wrong.
 
-use foliomq_commitlog::AppendError;
+use foliomq_commitlog::{AppendError, ReadError};
 use foliomq_consumequeue::IndexError;
 
 /// Why a store could not be opened.
@@ -70,6 +70,14 @@ pub enum StoreError {
     /// The log did not take, or did not keep, the message.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The message was damaged, and given up by a salvage.
+    #[error(
+        "the message at position {position} is lost: it was damaged, and given up by a salvage"
+    )]
+    Lost {
+        /// Where it was.
+        position: u64,
+    },
     /// A message could not be read.
     #[error("{0}")]
     Read(String),
@@ -84,9 +92,12 @@ impl StoreError {
     }
 }
 
-impl From<foliomq_commitlog::ReadError> for StoreError {
-    fn from(error: foliomq_commitlog::ReadError) -> Self {
-        Self::Read(error.to_string())
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Filler { position } => Self::Lost { position },
+            other => Self::Read(other.to_string()),
+        }
     }
 }
 

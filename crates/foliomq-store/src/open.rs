@@ -9,6 +9,7 @@ use foliomq_commitlog::CommitLog;
 use foliomq_consumequeue::{Checkpoint, ConsumeQueues, IndexError, KeyIndex};
 use foliomq_segment::watermark::Watermark;
 
+use crate::dispatcher::Gap;
 use crate::error::OpenError;
 use crate::meta::MetaLog;
 use crate::options::Options;
@@ -58,10 +59,10 @@ impl Shared {
     }
 
     /// Brings the indexes up to the log's end, and sets each queue's next offset from them.
-    pub(crate) fn catch_up(&self) -> Result<(), CatchUpError> {
+    pub(crate) fn catch_up(&self, gap: Gap) -> Result<(), CatchUpError> {
         self.forget_unknown_queues();
         let mut records = self.log.records(self.dispatched.value());
-        self.dispatch(&mut records)?;
+        self.dispatch(&mut records, gap)?;
         for topic in self.registry.all() {
             for (queue, next) in topic.next_offsets.iter().enumerate() {
                 let end = self

@@ -33,7 +33,7 @@ impl Shared {
         }
         entries
             .iter()
-            .filter_map(|entry| self.message_if_there(entry.position).transpose())
+            .filter_map(|entry| self.message_if_there(entry).transpose())
             .collect()
     }
 
@@ -98,7 +98,12 @@ impl Shared {
             if found.len() >= most {
                 break;
             }
-            let message = self.message_if_there(position)?;
+            let message = match self.message(position) {
+                // Dropped by retention, or given up by a salvage, since it was indexed.
+                Err(StoreError::Lost { .. }) => None,
+                Err(_) if position < self.log.watermarks().start => None,
+                found => Some(found?),
+            };
             found.extend(message.filter(|message| message.topic() == topic && wanted(message)));
         }
         Ok(found)

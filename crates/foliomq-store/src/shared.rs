@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use event_listener::Event;
 use foliomq_commitlog::{AppendError, CommitLog, ReadMode, Recovery, Usage};
-use foliomq_consumequeue::{Checkpoint, ConsumeQueues, IndexError, KeyIndex};
+use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Entry, IndexError, KeyIndex};
 use foliomq_segment::watermark::Watermark;
 use parking_lot::Mutex;
 
@@ -15,7 +15,7 @@ use crate::meta::{Change, MetaLog};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::registry::Registry;
-use crate::stored::StoredMessage;
+use crate::stored::{LOST, StoredMessage};
 
 /// An open store.
 #[derive(Debug)]
@@ -67,13 +67,26 @@ impl Shared {
         Ok(message)
     }
 
-    /// The same; `None` if retention has dropped it since its entry was found.
+    /// The message of an entry.
+    pub(crate) fn message_of(&self, entry: &Entry) -> Result<StoredMessage, StoreError> {
+        match *entry {
+            Entry {
+                size: LOST,
+                position,
+                ..
+            } => Err(StoreError::Lost { position }),
+            Entry { position, .. } => self.message(position),
+        }
+    }
+
+    /// The same; `None` if retention has dropped it since its entry was found, or a salvage gave it up.
     pub(crate) fn message_if_there(
         &self,
-        position: u64,
+        entry: &Entry,
     ) -> Result<Option<StoredMessage>, StoreError> {
-        match self.message(position) {
-            Err(_) if position < self.log.watermarks().start => Ok(None),
+        match self.message_of(entry) {
+            Err(StoreError::Lost { .. }) => Ok(None),
+            Err(_) if entry.position < self.log.watermarks().start => Ok(None),
             found => found.map(Some),
         }
     }

@@ -11,6 +11,7 @@ use foliomq_consumequeue::Entry;
 use parking_lot::Mutex;
 
 use crate::append::Submitted;
+use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
 use crate::message::Message;
 use crate::meta::Change;
@@ -97,7 +98,7 @@ impl Store {
     /// Makes the indexes anew, once, if they contradict the log.
     fn open_caught_up(options: &Options) -> Result<Arc<Shared>, OpenError> {
         let shared = Shared::open(options.clone())?;
-        let reason = match shared.catch_up() {
+        let reason = match shared.catch_up(Gap::IsAnError) {
             Ok(()) => return Ok(Arc::new(shared)),
             Err(CatchUpError::Failed(error)) => return Err(error),
             Err(CatchUpError::Rebuild(reason)) => reason,
@@ -106,7 +107,7 @@ impl Store {
         drop(shared);
         wipe_indexes(&options.dir)?;
         let shared = Shared::open(options.clone())?;
-        match shared.catch_up() {
+        match shared.catch_up(Gap::IsLost) {
             Ok(()) => Ok(Arc::new(shared)),
             Err(CatchUpError::Failed(error)) => Err(error),
             Err(CatchUpError::Rebuild(reason)) => Err(OpenError::invalid(format!(
@@ -272,7 +273,7 @@ impl Store {
 
     /// The message of an entry.
     pub fn message(&self, entry: &Entry) -> Result<StoredMessage, StoreError> {
-        self.0.shared.message(entry.position)
+        self.0.shared.message_of(entry)
     }
 
     /// Follows a queue from an offset on.

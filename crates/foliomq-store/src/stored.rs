@@ -10,6 +10,9 @@ use crate::error::StoreError;
 use crate::message::{BODY, KEYS, MESSAGE_ID, SYSTEM_PROPERTIES, TAG, USER_PROPERTIES, property};
 use crate::wire::Fields;
 
+/// Size in the index of a message that a salvage gave up: smaller than any record.
+pub(crate) const LOST: u32 = 1;
+
 /// What the id of a message begins with that its sender gave none: version 01, as the clients' own, and `FOLIOQ` where
 /// they have a hardware address, process 0. The position follows, in 16 hex digits.
 const POSITION_ID: &str = "01464F4C494F510000";

@@ -49,7 +49,7 @@ impl Tail {
             let Some(entry) = self.shared.queues.entry(number, self.offset) else {
                 return Ok(None);
             };
-            let message = self.shared.message_if_there(entry.position)?;
+            let message = self.shared.message_if_there(&entry)?;
             self.offset += 1;
             if message.is_some() {
                 return Ok(message);
