@@ -4,30 +4,27 @@ use std::time::Duration;
 
 use foliomq_client::{Client, Message};
 
+/// How long a message is ours before it goes to somebody else.
 const INVISIBLE: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> foliomq_client::Result<()> {
-    let endpoint = std::env::var("FOLIOMQ_ENDPOINT");
-    let client = Client::connect(endpoint.unwrap_or_else(|_| "127.0.0.1:8081".to_owned())).await?;
+    let client = Client::connect("127.0.0.1:8081").await?;
 
-    let order = Message::new("orders", "one latte, please")
-        .tag("hot")
-        .key("table-7")
-        .property("size", "large");
-    let receipt = client.producer().send(order).await?;
+    let message = Message::new("greetings", "Hello from Rust").tag("hello");
+    let receipt = client.producer().send(message).await?;
     println!("sent {}", receipt.message_id);
 
-    let baristas = client.consumer("baristas", "orders").filter("hot || cold");
-    for delivery in baristas.receive(16, INVISIBLE, WAIT).await? {
+    let consumer = client.consumer("rust-readers", "greetings");
+    for delivery in consumer.receive(16, INVISIBLE, WAIT).await? {
         let message = &delivery.message;
         println!(
             "received {}: {}",
             message.id,
             String::from_utf8_lossy(&message.body)
         );
-        baristas.ack(&delivery).await?;
+        consumer.ack(&delivery).await?;
     }
-    baristas.close().await
+    consumer.close().await
 }

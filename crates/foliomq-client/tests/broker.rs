@@ -59,6 +59,23 @@ impl Broker {
         Client::connect(&self.endpoint).await.unwrap()
     }
 
+    /// Waits until so many messages of the topic can be read: the index follows the acknowledgement.
+    async fn holds(&self, topic: &str, messages: u64) {
+        let readable = || {
+            let queues = self.store.topic(topic).map_or(0, |topic| topic.queues);
+            let counts = (0..queues).map(|queue| self.store.offsets(topic, queue).unwrap().end);
+            counts.sum::<u64>() == messages
+        };
+        let waiting = async {
+            while !readable() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, waiting)
+            .await
+            .expect("the messages can be read");
+    }
+
     async fn stop(self) {
         drop(self.stop);
         self.served.await.unwrap();
@@ -125,6 +142,7 @@ async fn a_batch_lies_in_one_queue_and_in_order() -> Result<()> {
     assert_eq!(offsets, (0..50).collect::<Vec<_>>());
     assert!(client.producer().send_batch([]).await?.is_empty());
 
+    broker.holds("orders", 50).await;
     let mut tail = client
         .admin()
         .tail("orders", TailFrom::Earliest, false)
@@ -152,6 +170,7 @@ async fn a_refused_batch_is_stored_in_no_part() -> Result<()> {
     let batch = [Message::new("orders", "good"), Message::new("orders", "")];
     let error = client.producer().send_batch(batch).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::MessageBodyEmpty), "{error}");
+    broker.holds("orders", 1).await;
     let topic = client.admin().topic("orders").await?;
     assert_eq!(
         topic
@@ -238,6 +257,7 @@ async fn answers_may_be_larger_than_one_body() -> Result<()> {
             .send(Message::new("large", body.clone()))
             .await?;
     }
+    broker.holds("large", 3).await;
     let deliveries = client
         .consumer("g", "large")
         .receive(32, INVISIBLE, WAIT)
@@ -317,6 +337,7 @@ async fn topics_and_groups_are_administered() -> Result<()> {
         .producer()
         .send(Message::new("orders", "latte").key("k"))
         .await?;
+    broker.holds("orders", 1).await;
     assert_eq!(
         admin.find_by_id("orders", &receipt.message_id).await?.len(),
         1

@@ -62,6 +62,7 @@ pub struct Remote {
     #[arg(
         long,
         env = "FOLIOMQ_ENDPOINT",
+        hide_env_values = true,
         global = true,
         default_value = "127.0.0.1:8081",
         value_name = "HOST:PORT"

@@ -78,8 +78,14 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => Some(REFUSED),
         };
     }
-    if let Some(ServeError::Listen { source, .. }) = cause.downcast_ref::<ServeError>() {
-        return (source.kind() == io::ErrorKind::AddrInUse).then_some(IN_USE);
+    if let Some(error) = cause.downcast_ref::<ServeError>() {
+        return match error {
+            ServeError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some(IN_USE)
+            }
+            ServeError::Advertise(_) => Some(USAGE),
+            _ => None,
+        };
     }
     match log_error(cause)? {
         LogError::Locked { .. } => Some(IN_USE),

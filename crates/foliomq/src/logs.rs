@@ -19,6 +19,8 @@ use crate::units::about;
 const DEPTH: usize = 3;
 /// The folder of a store's key index.
 const KEY_INDEX: &str = "keys";
+/// The folder of a store's messages.
+const COMMIT_LOG: &str = "commitlog";
 
 /// One log on the disk.
 #[derive(Debug)]
@@ -36,6 +38,11 @@ pub fn survey(dir: &Path, look: fn(&Path) -> io::Result<Survey>) -> anyhow::Resu
     }
     logs.sort_by(|one, other| one.dir.cmp(&other.dir));
     Ok(logs)
+}
+
+/// Whether the folder is a whole store's, not that of a single log.
+pub fn in_store(dir: &Path) -> bool {
+    dir.join(COMMIT_LOG).is_dir()
 }
 
 fn collect(

@@ -28,9 +28,13 @@ enum Action {
     /// List all groups
     List,
     /// Show how far a group is, queue by queue
-    Describe { group: String },
+    Describe {
+        /// The group
+        group: String,
+    },
     /// Change a group's settings; creates it if it is not there
     Update {
+        /// The group
         group: String,
         /// Deliveries of one message before it goes to the dead-letter topic %DLQ%GROUP
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -38,7 +42,9 @@ enum Action {
     },
     /// Move a group within a topic; what it has in flight there is forgotten
     Reset {
+        /// The group
         group: String,
+        /// The topic
         topic: String,
         /// earliest, latest, a time (2026-11-23T10:15:00Z), how long ago (15m), or an offset (42)
         #[arg(long, value_name = "WHERE", value_parser = reset_to)]

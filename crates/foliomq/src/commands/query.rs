@@ -10,6 +10,7 @@ use crate::shown;
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("by").required(true).args(["id", "key"]))]
 pub struct Query {
+    /// The topic
     topic: String,
 
     /// The message id that the sender gave or got

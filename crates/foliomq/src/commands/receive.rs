@@ -13,9 +13,12 @@ use crate::units::Span;
 
 /// The broker hands out at most so many at once.
 const BATCH: usize = 32;
+/// A topic that stays silent for so long after its first messages has no more.
+const LULL: Span = Span(Duration::from_millis(200));
 
 #[derive(Debug, Args)]
 pub struct Receive {
+    /// The topic
     topic: String,
 
     /// The consumer group; made on first use
@@ -26,7 +29,7 @@ pub struct Receive {
     #[arg(long, value_name = "N")]
     max: Option<usize>,
 
-    /// How long to wait for the first message
+    /// How long to wait for the first message; with --max, for each
     #[arg(long, default_value = "5s", value_name = "DURATION")]
     wait: Span,
 
@@ -85,37 +88,42 @@ impl Receive {
     }
 
     async fn receive(&self, consumer: &Consumer, out: &mut Output) -> anyhow::Result<()> {
-        let mut left = self.max.unwrap_or(usize::MAX);
-        let mut wait = self.wait;
-        while left > 0 {
-            let deliveries = consumer
-                .receive(left.min(BATCH), self.invisible.0, wait.0)
-                .await?;
+        let max = self.max.unwrap_or(usize::MAX);
+        let (mut received, mut wait) = (0, self.wait);
+        while received < max {
+            let most = BATCH.min(max - received);
+            let deliveries = consumer.receive(most, self.invisible.0, wait.0).await?;
             if deliveries.is_empty() && !self.follow {
-                self.explain_silence(wait);
                 break;
             }
-            for delivery in &deliveries {
-                self.print(delivery, out)?;
-            }
-            // Acknowledged means printed: what a reader that went away did not get comes again.
-            out.flush()?;
-            if !self.no_ack {
-                consumer.ack_all(&deliveries).await?;
-            }
-            left -= deliveries.len().min(left);
+            self.take(&deliveries, consumer, out).await?;
+            received += deliveries.len();
             if !self.follow && self.max.is_none() {
-                wait = Span(Duration::ZERO);
+                wait = wait.min(LULL);
             }
+        }
+        // A person who sees nothing may ask why; a script does not.
+        if received == 0 && max > 0 && io::stderr().is_terminal() {
+            eprintln!("no message for group {} came within {wait}", self.group);
         }
         Ok(())
     }
 
-    /// A person who sees nothing may ask why; a script does not.
-    fn explain_silence(&self, waited: Span) {
-        if !waited.0.is_zero() && io::stderr().is_terminal() {
-            eprintln!("no message for group {} came within {waited}", self.group);
+    /// Acknowledged means printed: what a reader that went away did not get comes again.
+    async fn take(
+        &self,
+        deliveries: &[Delivery],
+        consumer: &Consumer,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        deliveries
+            .iter()
+            .try_for_each(|delivery| self.print(delivery, out))?;
+        out.flush()?;
+        if !self.no_ack {
+            consumer.ack_all(deliveries).await?;
         }
+        Ok(())
     }
 
     fn print(&self, delivery: &Delivery, out: &mut Output) -> io::Result<()> {

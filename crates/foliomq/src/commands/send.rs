@@ -18,8 +18,10 @@ const LARGEST_BODY: u64 = 256 << 20;
 pub const STDIN: &str = "-";
 
 #[derive(Debug, Args)]
+#[command(override_usage = "foliomq send [OPTIONS] TOPIC <BODY | - | --lines FILE | --file FILE>")]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["body", "lines", "file"]))]
 pub struct Send {
+    /// The topic
     topic: String,
 
     /// The body; `-` reads it from standard input
@@ -34,11 +36,11 @@ pub struct Send {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// By it consumers filter
+    /// A tag, for consumers to filter by
     #[arg(long)]
     tag: Option<String>,
 
-    /// By it the message can be found; repeatable
+    /// A key, to find the message by; repeatable
     #[arg(long)]
     key: Vec<String>,
 

@@ -53,6 +53,14 @@ pub struct Serve {
     #[arg(long, value_parser = ["true", "false"])]
     auto_create: Option<String>,
 
+    /// Certificate chain, a PEM file [default: a self-signed one, made at first start]
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<String>,
+
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+
     /// Any setting; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -90,14 +98,9 @@ impl Serve {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build();
-        let served = runtime
-            .context("cannot start the async runtime")?
-            .block_on(serve(&settings, store.clone(), groups.clone()));
-        groups
-            .close()
-            .context("cannot close the delivery journal")?;
-        store.close().context("cannot close the store")?;
-        served
+        let runtime = runtime.context("cannot start the async runtime")?;
+        let served = runtime.block_on(serve(&settings, store.clone(), groups.clone()));
+        served.and(close(&store, &groups))
     }
 
     fn layers(&self, log: Option<String>, log_format: Option<LogFormat>) -> anyhow::Result<Layers> {
@@ -121,6 +124,8 @@ impl Serve {
             ("segment-size", self.segment_size.clone()),
             ("preheat", self.preheat.clone()),
             ("auto-create", self.auto_create.clone()),
+            ("tls-certificate", self.tls_certificate.clone()),
+            ("tls-key", self.tls_key.clone()),
             ("log", log),
             ("log-format", format),
         ];
@@ -155,6 +160,13 @@ fn open(settings: &Settings) -> anyhow::Result<(Store, Groups)> {
     }
     let groups = Groups::open(store.clone(), settings.groups()).with_context(cannot_open)?;
     Ok((store, groups))
+}
+
+/// The store is closed whatever became of the groups: it makes durable what was acknowledged.
+fn close(store: &Store, groups: &Groups) -> anyhow::Result<()> {
+    let groups = groups.close().context("cannot close the delivery journal");
+    let store = store.close().context("cannot close the store");
+    groups.and(store)
 }
 
 async fn serve(settings: &Settings, store: Store, groups: Groups) -> anyhow::Result<()> {

@@ -43,10 +43,8 @@ fn table(broker: &Broker) -> Table<2> {
         ("started", moment::show(broker.started_at)),
         ("accepts messages", accepts),
         ("connected clients", broker.connected_clients.to_string()),
-        (
-            "log in use",
-            format!("{} in {} segments", about(held), broker.segments),
-        ),
+        ("log in use", about(held)),
+        ("segments", broker.segments.to_string()),
         ("start position", broker.start.to_string()),
         ("appended", broker.appended.to_string()),
         ("durable", broker.durable.to_string()),

@@ -10,11 +10,12 @@ use crate::shown;
 
 #[derive(Debug, Args)]
 pub struct Tail {
+    /// The topic
     topic: String,
 
     /// Where to begin: earliest, latest, a time (2026-11-23T10:15:00Z), how long ago (15m), or the newest N of each
     /// queue (-N)
-    #[arg(long, default_value = "latest", value_name = "WHERE", allow_hyphen_values = true, value_parser = tail_from)]
+    #[arg(long, default_value = "-10", value_name = "WHERE", allow_hyphen_values = true, value_parser = tail_from)]
     from: TailFrom,
 
     /// Stop at the end instead of waiting for more

@@ -28,6 +28,7 @@ pub struct Topics {
 enum Action {
     /// Create a topic; one that is there with the same settings is fine
     Create {
+        /// 1 to 127 of a-z A-Z 0-9 % | _ -
         topic: String,
         /// How many queues; 0 stands for the broker's default
         #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
@@ -39,9 +40,15 @@ enum Action {
     /// List all topics
     List,
     /// Show a topic queue by queue
-    Describe { topic: String },
+    Describe {
+        /// The topic
+        topic: String,
+    },
     /// Delete a topic with its messages
-    Delete { topic: String },
+    Delete {
+        /// The topic
+        topic: String,
+    },
 }
 
 impl Topics {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use foliomq_commitlog::Damage;
+use foliomq_store::{Finding, Part, Report};
 use serde_json::json;
 
 use crate::arguments::Format;
@@ -38,21 +39,44 @@ impl Verify {
         }
     }
 
+    /// The logs first, which can be read whatever the indexes say; then, over sound logs, all the rest.
     fn report(&self, logs: &[Log], out: &mut Output) -> anyhow::Result<()> {
-        if out.is_json() {
-            out.json(&logs.iter().map(Log::json).collect::<Vec<_>>())?;
-        } else {
+        if !out.is_json() {
             logs.iter().try_for_each(|log| report(log, out))?;
+            out.flush()?;
+        }
+        let logs_are_sound = logs.iter().all(|log| log.survey.sound());
+        let indexes = match logs_are_sound && logs::in_store(&self.dir) {
+            true => Some(
+                foliomq_store::verify(&self.dir)
+                    .context("cannot compare the log with its indexes")?,
+            ),
+            false => None,
+        };
+        if out.is_json() {
+            let logs = logs.iter().map(Log::json).collect::<Vec<_>>();
+            out.json(&json!({ "logs": logs, "store": indexes }))?;
+        } else if let Some(indexes) = &indexes {
+            report_indexes(indexes, out)?;
         }
         out.flush()?;
-        if logs.iter().all(|log| log.survey.sound()) {
-            return Ok(());
-        }
+        self.judge(logs_are_sound, indexes.as_ref())
+    }
+
+    fn judge(&self, logs_are_sound: bool, indexes: Option<&Report>) -> anyhow::Result<()> {
         let dir = self.dir.display();
-        let text = format!(
-            "the store is damaged; to keep what is readable, run: foliomq verify --salvage {dir}"
-        );
-        Err(Failure::Damaged(text).into())
+        if !logs_are_sound {
+            let text = format!(
+                "the store is damaged; to keep what is readable, run: foliomq verify --salvage {dir}"
+            );
+            return Err(Failure::Damaged(text).into());
+        }
+        if indexes.is_some_and(|report| report.findings.iter().any(is_wrong)) {
+            let text =
+                format!("the log in {dir} is sound, but what is kept beside it does not fit");
+            return Err(Failure::Damaged(text).into());
+        }
+        Ok(())
     }
 
     fn salvage(&self, logs: &[Log], out: &mut Output) -> anyhow::Result<()> {
@@ -97,6 +121,31 @@ fn report(log: &Log, out: &mut Output) -> io::Result<()> {
         out.line("its checkpoint cannot be read")?;
     }
     Ok(())
+}
+
+fn report_indexes(report: &Report, out: &mut Output) -> io::Result<()> {
+    out.line(format!("indexes: {} messages compared", report.compared))?;
+    for finding in &report.findings {
+        let kind = if is_wrong(finding) { "wrong" } else { "note" };
+        let part = match finding.part {
+            Part::Log => "log",
+            Part::Metadata => "metadata",
+            Part::Index => "index",
+        };
+        let position = finding
+            .position
+            .map_or_else(String::new, |position| format!(", position {position}"));
+        out.line(format!("{kind}: {part}{position}: {}", finding.what))?;
+    }
+    match report.more_findings {
+        0 => Ok(()),
+        more => out.line(format!("and {more} more")),
+    }
+}
+
+/// Over sound logs, what is found in the log itself is a hole in a queue: a salvage leaves one for each lost message.
+fn is_wrong(finding: &Finding) -> bool {
+    finding.part != Part::Log
 }
 
 fn mend(dir: &Path) -> anyhow::Result<Vec<Damage>> {

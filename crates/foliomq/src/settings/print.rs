@@ -9,6 +9,9 @@ use super::{Layers, Settings};
 use crate::output::Output;
 use crate::table::Table;
 
+/// So many wrong letters may be a slip even in a short word: two that changed places count as two.
+const SLIPS: usize = 2;
+
 /// Every setting with its value, its source and what it may be.
 pub fn print(settings: &Settings, layers: &Layers, out: &mut Output) -> io::Result<()> {
     let rows = ROWS
@@ -41,7 +44,7 @@ pub fn closest(key: &str) -> Option<&'static str> {
     let distances = ROWS.iter().map(|row| (distance(key, row.key), row.key));
     distances
         .min()
-        .filter(|(distance, known)| *distance <= known.len() / 3)
+        .filter(|(distance, known)| *distance <= (known.len() / 3).max(SLIPS))
         .map(|(_, known)| known)
 }
 

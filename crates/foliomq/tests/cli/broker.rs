@@ -169,6 +169,19 @@ impl Broker {
         child.wait_with_output().expect("the program ends").into()
     }
 
+    /// Waits until so many messages of the topic can be read: the index follows the acknowledgement.
+    #[track_caller]
+    pub fn holds(&self, topic: &str, messages: u64) {
+        eventually(|| {
+            let described = self.run(["topic", "describe", topic, "--json"]).json();
+            let queues = described["queues"].as_array().expect("queues").iter();
+            queues
+                .map(|queue| queue["max_offset"].as_u64().expect("an offset"))
+                .sum::<u64>()
+                == messages
+        });
+    }
+
     pub fn command(&self) -> Command {
         let mut command = foliomq();
         command.env("FOLIOMQ_ENDPOINT", &self.endpoint);

@@ -16,6 +16,7 @@ fn groups_are_updated_listed_and_described() {
         .ok();
     broker.run(["send", "orders", "one"]).ok();
     broker.run(["send", "orders", "two"]).ok();
+    broker.holds("orders", 2);
     broker
         .run(["receive", "orders", "--group", "g", "--max", "1"])
         .ok();

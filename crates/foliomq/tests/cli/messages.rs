@@ -93,6 +93,7 @@ fn bodies_come_out_byte_for_byte() {
     let raw = broker.run(["receive", "bytes", "--group", "g", "--raw"]);
     assert!(raw.code == 0 && raw.stdout == body);
     broker.run_with(&body, ["send", "piped", "-"]).ok();
+    broker.holds("piped", 1);
     let raw = broker.run([
         "tail",
         "piped",
@@ -308,6 +309,7 @@ fn tail_begins_where_it_is_told() {
     for body in ["one", "two", "three"] {
         broker.run(["send", "orders", body]).ok();
     }
+    broker.holds("orders", 3);
     let tail = |from: &str| {
         broker
             .run([
@@ -325,6 +327,8 @@ fn tail_begins_where_it_is_told() {
     assert_eq!(tail("-2"), "two\nthree\n");
     assert_eq!(tail("1h"), "one\ntwo\nthree\n");
     assert_eq!(tail("latest"), "");
+    let default = ["tail", "orders", "--no-follow", "--raw", "--newline"];
+    assert_eq!(broker.run(default).ok(), "one\ntwo\nthree\n");
     assert_eq!(
         broker
             .run([
@@ -342,6 +346,7 @@ fn messages_are_found_by_id_and_by_key() {
     let sent = broker
         .run(["send", "orders", "latte", "--key", "table 7", "--json"])
         .json();
+    broker.holds("orders", 1);
     let id = sent["message_id"].as_str().unwrap();
     let by_id = broker.run(["query", "orders", "--id", id]).ok();
     assert!(

@@ -28,7 +28,7 @@ fn filled(dir: &Path) {
 
 /// The log with the messages, as `inspect` shows it.
 fn messages(report: &serde_json::Value) -> serde_json::Value {
-    let logs = report.as_array().unwrap().iter();
+    let logs = report["logs"].as_array().unwrap().iter();
     let count = |log: &&serde_json::Value| {
         log["segments"]
             .as_array()
@@ -82,19 +82,23 @@ fn a_sound_store_is_shown_and_verified() {
 
 #[test]
 fn a_running_broker_can_be_looked_at_but_not_salvaged() {
-    let broker = Broker::start();
-    broker.run(["send", "orders", "latte"]).ok();
-    let dir = broker.store_dir();
-    let dir = dir.parent().unwrap();
-    assert!(offline(&["inspect"], dir).ok().contains("SEGMENT"));
-    offline(&["verify"], dir).ok();
-    let log = messages(&offline(&["inspect", "--json"], dir).json());
-    flip_a_bit(&log, 70);
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let _broker = Broker::on(dir.path(), &[]);
     assert!(
-        offline(&["verify", "--salvage"], dir)
-            .failed(5)
-            .contains("in use")
+        offline(&["inspect"], dir.path())
+            .ok()
+            .contains("in use or not closed")
     );
+    let verified = offline(&["verify"], dir.path());
+    assert!(
+        verified.code != 0 && verified.stderr.contains("in use"),
+        "{verified:?}"
+    );
+    let log = messages(&offline(&["inspect", "--json"], dir.path()).json());
+    flip_a_bit(&log, 50_000);
+    let salvaged = offline(&["verify", "--salvage"], dir.path());
+    assert!(salvaged.failed(5).contains("in use"), "{salvaged:?}");
 }
 
 #[test]

@@ -111,3 +111,19 @@ fn a_folder_that_cannot_be_made_is_named() {
         "{text}"
     );
 }
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(dir.path());
+    command.args([
+        "--tls-certificate",
+        "/nowhere/chain.pem",
+        "--tls-key",
+        "/nowhere/key.pem",
+    ]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("/nowhere/chain.pem"), "{text}");
+}

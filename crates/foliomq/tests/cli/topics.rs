@@ -18,6 +18,7 @@ fn topics_are_created_listed_described_and_deleted() {
         .ok();
     broker.run(["topic", "create", "other"]).ok();
     broker.run(["send", "orders", "latte"]).ok();
+    broker.holds("orders", 1);
 
     let all = broker.run(["topic", "list", "--json"]).json();
     let mut names: Vec<_> = all

@@ -1,0 +1,168 @@
+//! The page `docs/benchmarks.md`, written from the figures.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::scale::Scale;
+use crate::section::{Section, Table};
+
+/// Everything that a run found: the page and the JSON file are two views of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The command that produced it.
+    pub command: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// How much was measured.
+    pub scale: Scale,
+    /// One for each experiment.
+    pub sections: Vec<Section>,
+    /// Seconds that all of it took.
+    pub took: f64,
+}
+
+const INTRODUCTION: &str = "\
+Two things are measured side by side in one run: in turn, over several rounds, in an order that turns with each round \
+(A B, then B A), after a round that is not counted. A ratio is taken within each round; the tables give the median of \
+these ratios and, in parentheses, the lowest and the highest. No sample is dropped. Absolute figures are medians and \
+belong to this machine and this hour; the ratios are what carries over. What was expected was written down before the \
+first run, and a median outside of it is listed as a surprise.";
+
+impl Report {
+    /// The page.
+    pub fn markdown(&self) -> String {
+        let mut page = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut page);
+        page
+    }
+
+    fn write(&self, page: &mut String) -> std::fmt::Result {
+        writeln!(page, "# Benchmarks\n")?;
+        writeln!(
+            page,
+            "This page is written by the program: `{}`.\n\n{INTRODUCTION}\n",
+            self.command
+        )?;
+        self.write_machine(page)?;
+        writeln!(page, "## In short\n")?;
+        for section in &self.sections {
+            writeln!(page, "- **{}.** {}", section.title, section.finding)?;
+        }
+        for section in &self.sections {
+            write_section(page, section)?;
+        }
+        Ok(())
+    }
+
+    fn write_machine(&self, page: &mut String) -> std::fmt::Result {
+        let m = &self.machine;
+        let rows = [
+            (
+                "machine",
+                format!(
+                    "{}, {} cores, {} GiB",
+                    m.processor,
+                    m.cores,
+                    m.memory_mib.div_ceil(1024)
+                ),
+            ),
+            ("kernel", m.kernel.clone()),
+            (
+                "file system",
+                format!("{} ({}) on {}", m.file_system, m.mount_options, m.device),
+            ),
+            ("version", format!("{}, {}", m.commit, m.rustc)),
+            (
+                "scale",
+                format!(
+                    "{}, {} rounds, {:.0} s in all",
+                    self.scale.name, self.scale.rounds, self.took
+                ),
+            ),
+            ("date", m.date.clone()),
+        ];
+        writeln!(page, "| | |\n|---|---|")?;
+        for (name, value) in rows {
+            writeln!(page, "| {name} | {value} |")?;
+        }
+        if m.in_memory() {
+            writeln!(
+                page,
+                "\n**The stores were in memory: what is said here about flushes means nothing.**"
+            )?;
+        }
+        writeln!(page)
+    }
+}
+
+fn write_section(page: &mut String, section: &Section) -> std::fmt::Result {
+    let Section {
+        title,
+        question,
+        prediction,
+        method,
+        finding,
+        ..
+    } = section;
+    writeln!(page, "\n## {title}\n")?;
+    writeln!(page, "**Asked.** {question}\n")?;
+    writeln!(page, "**Expected.** {prediction}\n")?;
+    writeln!(page, "**Measured.** {method}\n")?;
+    for table in &section.tables {
+        write_table(page, table)?;
+    }
+    writeln!(page, "**Shown.** {finding}\n")?;
+    write_surprises(page, section)?;
+    write_conditions(page, section)
+}
+
+fn write_table(page: &mut String, table: &Table) -> std::fmt::Result {
+    writeln!(page, "{}\n", table.caption)?;
+    writeln!(page, "| {} |", table.columns.join(" | "))?;
+    writeln!(page, "|{}", "---|".repeat(table.columns.len()))?;
+    for row in &table.rows {
+        writeln!(page, "| {} |", row.join(" | "))?;
+    }
+    writeln!(page)
+}
+
+fn write_surprises(page: &mut String, section: &Section) -> std::fmt::Result {
+    let surprises: Vec<String> = section
+        .comparisons
+        .iter()
+        .filter_map(|c| c.surprise())
+        .collect();
+    if surprises.is_empty() {
+        return writeln!(
+            page,
+            "**Surprises.** None: every median lies within the prediction.\n"
+        );
+    }
+    writeln!(
+        page,
+        "**Surprises.** {} of {} medians:\n",
+        surprises.len(),
+        section.comparisons.len()
+    )?;
+    for surprise in surprises {
+        writeln!(page, "- {surprise}")?;
+    }
+    writeln!(page)
+}
+
+fn write_conditions(page: &mut String, section: &Section) -> std::fmt::Result {
+    let c = &section.conditions;
+    write!(
+        page,
+        "**Beside it.** Load average before {}, after {}; others and the kernel kept {:.2} of {} cores busy; {:.0} s, \
+         after a wait of {:.0} s for a quiet machine.",
+        c.load_before, c.load_after, c.others, c.cores, c.took, c.waited
+    )?;
+    match c.disturbed() {
+        true => writeln!(page, " **Not quiet: take the spread, not the median.**"),
+        false => writeln!(page),
+    }
+}

@@ -1,0 +1,123 @@
+//! How much is measured: the whole, a quick look, or just enough to see that it runs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Messages of one body size.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Load {
+    /// Bytes of a body.
+    pub body: usize,
+    /// Messages in a run.
+    pub messages: u64,
+}
+
+/// Sizes and durations of every experiment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Scale {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// Counted rounds; one more comes first and is not counted.
+    pub rounds: usize,
+    /// Appends of a run, async.
+    pub append: [Load; 3],
+    /// How long a run with synchronous flush lasts.
+    pub sync_time: Duration,
+    /// Messages that the read experiment stores.
+    pub read: [Load; 3],
+    /// Bytes of a segment, where rolls are not the point.
+    pub segment: u64,
+    /// Bytes of a segment in the preheat experiment.
+    pub roll_segment: u64,
+    /// Segments that a run of the preheat experiment fills.
+    pub rolls: u64,
+    /// Appends per second of the open loop.
+    pub rate: u64,
+    /// Bytes of a segment in the experiments that count device bytes.
+    pub device_segment: u64,
+    /// Log bytes that a run of them appends.
+    pub device_bytes: u64,
+    /// Log bytes between two write-outs of the file system.
+    pub write_out_every: u64,
+    /// Log bytes per second of them.
+    pub device_rate: u64,
+    /// Single flushed appends before and after a restart.
+    pub restart_appends: u64,
+    /// How long to wait, before an experiment, for the machine to become quiet.
+    pub patience: Duration,
+}
+
+const SIZES: [usize; 3] = [128, 1 << 10, 16 << 10];
+const MIB: u64 = 1 << 20;
+
+fn loads(messages: [u64; 3]) -> [Load; 3] {
+    std::array::from_fn(|i| Load {
+        body: SIZES[i],
+        messages: messages[i],
+    })
+}
+
+impl Scale {
+    /// About six minutes.
+    pub fn full() -> Self {
+        Self {
+            name: "full",
+            rounds: 5,
+            append: loads([1_000_000, 400_000, 24_000]),
+            sync_time: Duration::from_millis(500),
+            read: loads([600_000, 200_000, 16_000]),
+            segment: 256 * MIB,
+            roll_segment: 64 * MIB,
+            rolls: 8,
+            rate: 100_000,
+            device_segment: 256 * MIB,
+            device_bytes: 512 * MIB,
+            write_out_every: 128 * MIB,
+            device_rate: 512 * MIB,
+            restart_appends: 6_000,
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    /// Under a minute.
+    pub fn quick() -> Self {
+        Self {
+            name: "quick",
+            rounds: 3,
+            append: loads([200_000, 80_000, 6_000]),
+            sync_time: Duration::from_millis(100),
+            read: loads([100_000, 50_000, 4_000]),
+            segment: 128 * MIB,
+            rolls: 3,
+            roll_segment: 32 * MIB,
+            device_segment: 64 * MIB,
+            device_bytes: 128 * MIB,
+            write_out_every: 64 * MIB,
+            restart_appends: 1_000,
+            patience: Duration::from_secs(1),
+            ..Self::full()
+        }
+    }
+
+    /// A few seconds, for the test that the program runs; its figures mean nothing.
+    pub fn smoke() -> Self {
+        Self {
+            name: "smoke",
+            rounds: 2,
+            append: loads([500, 200, 50]),
+            sync_time: Duration::from_millis(10),
+            read: loads([500, 200, 50]),
+            segment: 16 * MIB,
+            roll_segment: 16 * MIB,
+            rolls: 1,
+            rate: 500_000,
+            device_segment: 16 * MIB,
+            device_bytes: 2 * MIB,
+            write_out_every: MIB,
+            restart_appends: 5,
+            patience: Duration::ZERO,
+            ..Self::full()
+        }
+    }
+}
