@@ -23,6 +23,8 @@ pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     clients: Mutex<HashMap<String, Client>>,
+    /// For clients past the limit: never tells of an end.
+    unknown: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -45,12 +47,21 @@ impl Clients {
     /// Tells of the client's end, from now on.
     pub(crate) fn watch(&self, caller: &Caller) -> watch::Receiver<u64> {
         self.with(caller, |client| client.terminated.subscribe())
-            .unwrap_or_else(|| watch::Sender::new(0).subscribe())
+            .unwrap_or_else(|| self.unknown.subscribe())
     }
 
     /// Makes this the client's telemetry stream.
     pub(crate) fn connect(&self, caller: &Caller, commands: Commands) {
         self.with(caller, |client| client.commands = Some(commands));
+    }
+
+    /// This telemetry stream is over; a newer one of the same client stays.
+    pub(crate) fn disconnect(&self, client_id: &str, commands: &Commands) {
+        if let Some(client) = self.clients.lock().get_mut(client_id) {
+            client
+                .commands
+                .take_if(|newest| newest.same_channel(commands));
+        }
     }
 
     /// Sends a command; drops it if the client does not read.

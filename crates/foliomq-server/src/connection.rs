@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,6 +23,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// Requests of one connection under way at once.
 const MAX_STREAMS: u32 = 4096;
+/// Requests that a client may take back before they were looked at. Few would end the connection of one that gives up
+/// many long polls at once.
+const MAX_RESET_STREAMS: usize = 4096;
 /// Bytes of the headers of one request.
 const MAX_HEADERS: u32 = 64 << 10;
 /// Bytes in flight towards the server: of one request, of one connection.
@@ -35,6 +39,8 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::fro
 pub(crate) struct Protocol {
     pub(crate) router: Router,
     pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// True once the server is to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Protocol {
@@ -46,15 +52,15 @@ impl Protocol {
     }
 
     async fn try_serve(self, stream: TcpStream, watcher: Watcher) -> io::Result<()> {
-        stream.set_nodelay(true)?;
         let mut first = [0];
-        if timeout(FIRST_BYTES, stream.peek(&mut first)).await?? == 0 {
-            return Ok(());
+        match self.soon(stream.peek(&mut first)).await? {
+            0 => return Ok(()),
+            _ => stream.set_nodelay(true)?,
         }
         match first[0] {
             TLS_HANDSHAKE => {
                 let acceptor = TlsAcceptor::from(self.tls.clone());
-                let stream = timeout(FIRST_BYTES, acceptor.accept(stream)).await??;
+                let stream = self.soon(acceptor.accept(stream)).await?;
                 self.speak_http2(stream, watcher).await
             }
             // The preface of HTTP/2 without negotiation.
@@ -62,6 +68,15 @@ impl Protocol {
             other => Err(io::Error::other(format!(
                 "neither TLS nor HTTP/2: the first byte is {other:#04x}"
             ))),
+        }
+    }
+
+    /// What a connection says before its first request: not for long, and not once the server stops.
+    async fn soon<T>(&self, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            done = timeout(FIRST_BYTES, step) => done?,
+            _ = stopping.wait_for(|stop| *stop) => Err(io::Error::other("the server stops")),
         }
     }
 
@@ -73,6 +88,7 @@ impl Protocol {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
             .max_header_list_size(MAX_HEADERS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -20,6 +20,8 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use crate::broker::Broker;
 use crate::properties::{of_delivery, timestamp, unix_ms};
 use crate::rope::{Rope, RopeBuilder};
+use crate::status::ok;
+use crate::unsent::Unsent;
 
 /// Fields of `ReceiveMessageResponse` and `Message`.
 const RESPONSE_MESSAGE: u32 = 2;
@@ -33,7 +35,8 @@ const FRAME: usize = 64 << 10;
 
 /// The frames of one response: status, messages, delivery timestamp, in this order.
 ///
-/// Deliveries that were never handed to the connection are given back when it is dropped.
+/// Deliveries that have not left when the client goes away are given back: those of a frame under way by the frame's
+/// rope, the others when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Frames {
     broker: Arc<Broker>,
@@ -42,6 +45,8 @@ pub(crate) struct Frames {
     invisible: Duration,
     status: Option<Status>,
     deliveries: VecDeque<Delivery>,
+    /// The handles of `deliveries`.
+    unsent: Option<Unsent>,
     ended: bool,
 }
 
@@ -50,15 +55,26 @@ impl Frames {
         broker: Arc<Broker>,
         topic: Resource,
         invisible: Duration,
-        status: Status,
         deliveries: Vec<Delivery>,
+        unsent: Unsent,
     ) -> Self {
+        Self {
+            invisible,
+            deliveries: deliveries.into(),
+            unsent: Some(unsent),
+            ..Self::empty(broker, topic, ok())
+        }
+    }
+
+    /// A response without messages.
+    pub(crate) fn empty(broker: Arc<Broker>, topic: Resource, status: Status) -> Self {
         Self {
             broker,
             topic,
-            invisible,
+            invisible: Duration::ZERO,
             status: Some(status),
-            deliveries: deliveries.into(),
+            deliveries: VecDeque::new(),
+            unsent: None,
             ended: false,
         }
     }
@@ -72,10 +88,12 @@ impl Frames {
         if let Some(status) = self.status.take() {
             put_response(out.scratch(), Content::Status(status));
         }
+        let mut count = 0;
         while out.len() < FRAME
             && let Some(delivery) = self.deliveries.pop_front()
         {
             self.put_message(&mut out, delivery);
+            count += 1;
         }
         if self.deliveries.is_empty() {
             put_response(
@@ -84,7 +102,8 @@ impl Frames {
             );
             self.ended = true;
         }
-        Some(out.finish())
+        let unsent = self.unsent.as_mut().map(|unsent| unsent.split_to(count));
+        Some(out.finish(unsent))
     }
 
     fn put_message(&self, out: &mut RopeBuilder, delivery: Delivery) {
@@ -119,18 +138,6 @@ impl Frames {
             &self.broker.body_bytes_copied
         };
         counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Frames {
-    fn drop(&mut self) {
-        let now = unix_ms();
-        for delivery in self.deliveries.drain(..) {
-            // One that is gone or was taken over by another receive needs no release.
-            if let Err(error) = self.broker.groups.release(&delivery.handle, now) {
-                tracing::debug!(%error, "an unsent delivery could not be given back");
-            }
-        }
     }
 }
 

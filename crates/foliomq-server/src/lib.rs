@@ -45,6 +45,7 @@ mod settle;
 mod status;
 mod telemetry;
 mod tls;
+mod unsent;
 mod validate;
 
 pub use config::{Config, ServeError};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_delivery::{Filter, Receive, Received};
+use foliomq_delivery::{Delivery, Filter, Receive, Received};
 use foliomq_proto::v2::{self, Code, FilterType, ReceiveMessageRequest};
 use tokio::time::{Instant, sleep_until};
 
@@ -13,7 +13,8 @@ use crate::encode::Frames;
 use crate::name;
 use crate::properties::{duration, unix_ms};
 use crate::renewal;
-use crate::status::{Refusal, ok};
+use crate::status::Refusal;
+use crate::unsent::Unsent;
 
 /// Most messages of one receive.
 const MAX_BATCH: usize = 32;
@@ -26,6 +27,9 @@ const MIN_INVISIBLE: Duration = Duration::from_secs(10);
 pub(crate) const MAX_INVISIBLE: Duration = Duration::from_secs(12 * 3600);
 /// Bytes of a page.
 const PAGE: usize = 4096;
+
+/// Messages for a client, and what gives them back if it goes away.
+type Leased = (Vec<Delivery>, Unsent);
 
 /// A request that was found good.
 struct Poll {
@@ -51,22 +55,25 @@ pub(crate) async fn receive(
         .unwrap_or_default();
     let result = async {
         let poll = Poll::new(&broker, caller, &request).await?;
-        let received = poll.wait(&broker, caller).await?;
-        if received.messages.is_empty() {
-            return Err(Refusal::new(
-                Code::MessageNotFound,
-                "no message came within the polling time",
-            ));
-        }
-        Ok((poll.invisible, received))
+        let (deliveries, unsent) = poll.wait(&broker, caller).await?.ok_or_else(nothing)?;
+        Ok::<_, Refusal>((poll.invisible, deliveries, unsent))
     };
     match result.await {
-        Ok((invisible, received)) => Frames::new(broker, topic, invisible, ok(), received.messages),
+        Ok((invisible, deliveries, unsent)) => {
+            Frames::new(broker, topic, invisible, deliveries, unsent)
+        }
         Err(refusal) => {
             let status = refusal.status(caller.language);
-            Frames::new(broker, topic, Duration::ZERO, status, Vec::new())
+            Frames::empty(broker, topic, status)
         }
     }
+}
+
+fn nothing() -> Refusal {
+    Refusal::new(
+        Code::MessageNotFound,
+        "no message came within the polling time",
+    )
 }
 
 impl Poll {
@@ -101,7 +108,7 @@ impl Poll {
     }
 
     /// Waits until there is something, the time is over, the client or the server ends.
-    async fn wait(&self, broker: &Broker, caller: &Caller) -> Result<Received, Refusal> {
+    async fn wait(&self, broker: &Broker, caller: &Caller) -> Result<Option<Leased>, Refusal> {
         let Ok(_permit) = broker.polls.try_acquire() else {
             return Err(Refusal::new(
                 Code::TooManyRequests,
@@ -113,26 +120,27 @@ impl Poll {
         loop {
             let arrival = broker.store.listen(&self.topic)?;
             let change = broker.groups.listen(&self.group, &self.topic);
-            let received = self.take(broker).await?;
+            let (received, unsent) = self.take(broker).await?;
             if !received.messages.is_empty() {
                 self.hold(broker, caller, &received);
-                return Ok(received);
+                return Ok(Some((received.messages, unsent)));
             }
             if Instant::now() >= self.until || *stopping.borrow() {
-                return Ok(received);
+                return Ok(None);
             }
             tokio::select! {
                 () = arrival => {}
                 () = change => {}
                 () = sleep_until(self.wake_at(received.next_visible)) => {}
-                _ = terminated.changed() => return Ok(received),
+                _ = terminated.changed() => return Ok(None),
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
     }
 
     /// What is there now. Reading may fault pages in, and a dead letter waits for a flush: not for the runtime's threads.
-    async fn take(&self, broker: &Broker) -> Result<Received, Refusal> {
+    /// If the client goes away meanwhile, what was leased for it is given back.
+    async fn take(&self, broker: &Broker) -> Result<(Received, Unsent), Refusal> {
         let (group, topic, filter) = (self.group.clone(), self.topic.clone(), self.filter.clone());
         let (most, invisible, auto_renew) = (self.most, self.invisible, self.auto_renew);
         let work = move |handles: &crate::broker::Handles| {
@@ -145,11 +153,12 @@ impl Poll {
                 auto_renew,
             };
             let received = handles.groups.receive(&request, unix_ms())?;
+            let unsent = Unsent::new(handles.groups.clone(), &received.messages);
             received
                 .messages
                 .iter()
                 .for_each(|delivery| touch(delivery.message.body()));
-            Ok(received)
+            Ok((received, unsent))
         };
         broker.blocking(work).await
     }

@@ -5,11 +5,15 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::unsent::Unsent;
+
 /// A sequence of byte slices, none of them copied: the data type of every response body.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
     pieces: VecDeque<Bytes>,
     remaining: usize,
+    /// Whose bytes these are; given back if the rope is dropped before its end.
+    unsent: Option<Unsent>,
 }
 
 impl Rope {
@@ -63,7 +67,7 @@ impl Buf for Rope {
         self.remaining -= count;
         while count > 0 {
             let Some(front) = self.pieces.front_mut() else {
-                return;
+                break;
             };
             let step = count.min(front.len());
             front.advance(step);
@@ -72,6 +76,11 @@ impl Buf for Rope {
                 // Lets go of the page as soon as it is written.
                 self.pieces.pop_front();
             }
+        }
+        if self.remaining == 0
+            && let Some(unsent) = self.unsent.take()
+        {
+            unsent.sent();
         }
     }
 }
@@ -100,8 +109,10 @@ impl RopeBuilder {
         self.rope.remaining + self.scratch.len()
     }
 
-    pub(crate) fn finish(mut self) -> Rope {
+    /// The rope, which carries these deliveries.
+    pub(crate) fn finish(mut self, unsent: Option<Unsent>) -> Rope {
         self.rope.push(self.scratch.freeze());
+        self.rope.unsent = unsent;
         self.rope
     }
 }
@@ -121,7 +132,7 @@ mod tests {
                 if n % 2 == 0 { builder.push(piece.into()) } else { builder.scratch().extend_from_slice(&piece) }
             }
             prop_assert_eq!(builder.len(), expected.len());
-            let mut rope = builder.finish();
+            let mut rope = builder.finish(None);
             let mut read = Vec::new();
             while rope.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 4];

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use foliomq_proto::v1::admin_server::AdminServer;
-use foliomq_proto::v2::{ReceiveMessageRequest, messaging_service_server::MessagingServiceServer};
+use foliomq_proto::v2::{
+    ReceiveMessageRequest, Resource, messaging_service_server::MessagingServiceServer,
+};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -91,13 +93,7 @@ impl Router {
             Ok(()) => receive::receive(self.broker, &caller, request).await,
             Err(refusal) => {
                 let status = refusal.status(caller.language);
-                Frames::new(
-                    self.broker,
-                    Default::default(),
-                    Default::default(),
-                    status,
-                    Vec::new(),
-                )
+                Frames::empty(self.broker, Resource::default(), status)
             }
         };
         let mut response = Response::new(Body::Receive(frames));

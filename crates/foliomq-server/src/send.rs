@@ -28,6 +28,10 @@ pub(crate) async fn send(
 ) -> Result<SendMessageResponse, Refusal> {
     let messages = request.messages;
     let topic = name::topic(one_topic(&messages)?, caller)?;
+    for message in &messages {
+        validate::message(message)?;
+    }
+    // After the checks: a message that is refused creates no topic.
     let kind = broker.topic(&topic).await?.kind;
     let (ids, submitted) = submit(broker, &topic, kind, messages)?;
     broker.store.committed(submitted.end()).await?;
@@ -92,7 +96,6 @@ fn prepare(
     kind: TopicType,
 ) -> Result<(String, foliomq_store::Message<'_>), Refusal> {
     let mut system = message.system_properties.take().unwrap_or_default();
-    validate::message(&message, &system)?;
     check_type(&system, kind)?;
     complete(&mut system, body)?;
     let properties = Message {

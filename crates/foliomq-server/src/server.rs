@@ -10,6 +10,7 @@ use foliomq_store::Store;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::config::{Config, ServeError};
@@ -56,11 +57,17 @@ impl Server {
         let router = Router::new(broker.clone())
             .await
             .map_err(|error| ServeError::Tls(format!("reflection: {error}")))?;
+        let stopping = broker.stopping.subscribe();
+        let protocol = Protocol {
+            router,
+            tls,
+            stopping,
+        };
         Ok(Self {
             listener,
             address,
             broker,
-            protocol: Protocol { router, tls },
+            protocol,
         })
     }
 
@@ -80,14 +87,16 @@ impl Server {
                 .min(Semaphore::MAX_PERMITS),
         ));
         let renewal = tokio::spawn(renewal::run(self.broker.clone()));
+        let mut serving = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let (stream, peer, permit) = tokio::select! {
                 accepted = self.accept(&connections) => accepted,
+                Some(_) = serving.join_next() => continue,
                 () = &mut shutdown => break,
             };
             let (protocol, watcher) = (self.protocol.clone(), graceful.watcher());
-            tokio::spawn(async move {
+            serving.spawn(async move {
                 protocol.serve(stream, peer, watcher).await;
                 drop(permit);
             });
@@ -99,6 +108,7 @@ impl Server {
             .is_err()
         {
             tracing::warn!("calls that did not end in time are cut off");
+            serving.shutdown().await;
         }
         // It ends by itself, as everything does, once the server stops.
         let _ = renewal.await;

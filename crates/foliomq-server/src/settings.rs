@@ -21,8 +21,8 @@ const RECEIVE_BATCH: i32 = 32;
 const LITE_QUOTA: i32 = 2000;
 const LITE_NAME: i32 = 64;
 /// Seconds between the deliveries of a message that is refused again and again; the last one repeats.
-const BACKOFF: [i64; 16] = [
-    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800,
+const BACKOFF: [i64; 18] = [
+    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
 ];
 /// The Node.js client takes the seconds of an exponential back-off for milliseconds: from 1 s to 2 h.
 const NODE_BACKOFF: (i64, i64) = (1000, 7_200_000);

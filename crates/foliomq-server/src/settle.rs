@@ -78,6 +78,25 @@ pub(crate) fn change_invisible(
     caller: &Caller,
     request: ChangeInvisibleDurationRequest,
 ) -> Result<ChangeInvisibleDurationResponse, Refusal> {
+    let handle = request.receipt_handle.clone();
+    // The handle is in the answer in any case: a client takes it over before it looks at the status.
+    Ok(match new_handle(broker, caller, request) {
+        Ok(receipt_handle) => ChangeInvisibleDurationResponse {
+            status: Some(ok()),
+            receipt_handle,
+        },
+        Err(refusal) => ChangeInvisibleDurationResponse {
+            status: Some(refusal.status(caller.language)),
+            receipt_handle: handle,
+        },
+    })
+}
+
+fn new_handle(
+    broker: &Broker,
+    caller: &Caller,
+    request: ChangeInvisibleDurationRequest,
+) -> Result<String, Refusal> {
     let group = name::group(request.group.as_ref(), caller)?;
     let topic = name::topic(request.topic.as_ref(), caller)?;
     let invisible = request
@@ -103,14 +122,10 @@ pub(crate) fn change_invisible(
         .groups
         .change_invisible(&group, &topic, &handle, invisible, unix_ms())
         .map_err(Refusal::from);
-    let new = match changed {
-        Ok(new) => new,
-        Err(refusal) => tolerate(broker, caller, &handle, Err(refusal)).map(|()| handle)?,
-    };
-    Ok(ChangeInvisibleDurationResponse {
-        status: Some(ok()),
-        receipt_handle: new,
-    })
+    match changed {
+        Ok(new) => Ok(new),
+        Err(refusal) => tolerate(broker, caller, &handle, Err(refusal)).map(|()| handle),
+    }
 }
 
 pub(crate) async fn dead_letter(

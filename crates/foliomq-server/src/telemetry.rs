@@ -31,7 +31,11 @@ pub(crate) fn open(
 ) -> Outgoing {
     let (commands, outgoing) = mpsc::channel(QUEUE);
     broker.clients.connect(&caller, commands.clone());
-    tokio::spawn(async move { read(&broker, &caller, incoming, commands).await });
+    tokio::spawn(async move {
+        read(&broker, &caller, incoming, &commands).await;
+        // The stream ends once nothing can be sent to it any more.
+        broker.clients.disconnect(&caller.client_id, &commands);
+    });
     ReceiverStream::new(outgoing)
 }
 
@@ -39,7 +43,7 @@ async fn read(
     broker: &Arc<Broker>,
     caller: &Caller,
     mut incoming: Streaming<TelemetryCommand>,
-    commands: Commands,
+    commands: &Commands,
 ) {
     let mut stopping = broker.stopping.subscribe();
     loop {
@@ -52,7 +56,7 @@ async fn read(
         let Some(Ok(command)) = command else { return };
         broker.clients.saw(caller);
         if let Some(Command::Settings(settings)) = command.command {
-            answer(broker, caller, settings, &commands);
+            answer(broker, caller, settings, commands);
         }
     }
 }
@@ -73,10 +77,12 @@ fn answer(broker: &Arc<Broker>, caller: &Caller, settings: Settings, commands: &
     let _ = commands.try_send(Ok(command.clone()));
     if caller.language == Language::Node {
         broker.clients.repeat_later(caller, command.clone());
-        let commands = commands.clone();
+        let (commands, mut stopping) = (commands.clone(), broker.stopping.subscribe());
         tokio::spawn(async move {
-            tokio::time::sleep(REPEAT_AFTER).await;
-            let _ = commands.try_send(Ok(command));
+            tokio::select! {
+                () = tokio::time::sleep(REPEAT_AFTER) => drop(commands.try_send(Ok(command))),
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
         });
     }
 }

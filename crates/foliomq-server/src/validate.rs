@@ -1,7 +1,10 @@
 //! What a message must satisfy before it is stored. Limits and their order are those of the RocketMQ 5 proxy.
 
+use std::time::Duration;
+
 use foliomq_proto::v2::{Code, Message, MessageType, SystemProperties};
 
+use crate::properties::{duration, unix_ms, unix_ms_of};
 use crate::status::Refusal;
 
 /// Largest body, bytes.
@@ -12,9 +15,13 @@ const MAX_PROPERTIES: usize = 128;
 const MAX_PROPERTY_BYTES: usize = 16 << 10;
 /// A message group is shorter than this, bytes.
 const MAX_MESSAGE_GROUP: usize = 64;
+/// How far ahead a message may be delivered.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
+/// After how long at most a transaction without an end is asked about.
+const MAX_RECOVERY: Duration = Duration::from_secs(3600);
 
 /// Property names that RocketMQ keeps for itself.
-const RESERVED: [&str; 47] = [
+const RESERVED: [&str; 42] = [
     "TRACE_ON",
     "MSG_REGION",
     "KEYS",
@@ -52,20 +59,19 @@ const RESERVED: [&str; 47] = [
     "CLUSTER",
     "MSG_TYPE",
     "INNER_MULTI_QUEUE_OFFSET",
-    "TIMER_DELAY_MS",
-    "TIMER_DELAY_SEC",
-    "TIMER_DELIVER_MS",
-    "TIMER_ENQUEUE_MS",
-    "TIMER_DEQUEUE_MS",
     "__BORNHOST",
     "BORN_TIMESTAMP",
     "DLQ_ORIGIN_TOPIC",
     "DLQ_ORIGIN_MESSAGE_ID",
     "__CRC32#",
 ];
+/// And all that begin so.
+const RESERVED_PREFIX: &str = "TIMER_";
 
 /// Checks everything but topic and digest.
-pub(crate) fn message(message: &Message, system: &SystemProperties) -> Result<(), Refusal> {
+pub(crate) fn message(message: &Message) -> Result<(), Refusal> {
+    let default = SystemProperties::default();
+    let system = message.system_properties.as_ref().unwrap_or(&default);
     body(message)?;
     properties(message, system)?;
     tag(system)?;
@@ -76,7 +82,8 @@ pub(crate) fn message(message: &Message, system: &SystemProperties) -> Result<()
             "the message id is blank",
         ));
     }
-    message_group(system)
+    message_group(system)?;
+    times(system)
 }
 
 fn body(message: &Message) -> Result<(), Refusal> {
@@ -110,7 +117,7 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<(), Refusa
     for (name, value) in properties {
         let wrong = match name.as_str() {
             "" => "is empty",
-            name if RESERVED.contains(&name) => "is reserved",
+            name if RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX) => "is reserved",
             name if has_control(name) => "has a control character",
             _ if has_control(value) => "has a value with a control character",
             _ => continue,
@@ -166,6 +173,22 @@ fn message_group(system: &SystemProperties) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// When it is to be delivered, and when its transaction is asked about.
+fn times(system: &SystemProperties) -> Result<(), Refusal> {
+    let latest = unix_ms() + MAX_DELAY.as_millis() as u64;
+    let delivery = system.delivery_timestamp.as_ref();
+    if delivery.is_some_and(|time| unix_ms_of(time) > latest) {
+        let what = format!("the delivery time is more than {MAX_DELAY:?} ahead");
+        return Err(Refusal::new(Code::IllegalDeliveryTime, what));
+    }
+    let recovery = system.orphaned_transaction_recovery_duration.as_ref();
+    if recovery.is_some_and(|asked| duration(asked).is_none_or(|time| time > MAX_RECOVERY)) {
+        let what = format!("a transaction is asked about within {MAX_RECOVERY:?}");
+        return Err(Refusal::new(Code::BadRequest, what));
+    }
+    Ok(())
+}
+
 /// The type that a message's properties make it.
 pub(crate) fn message_type(system: &SystemProperties) -> MessageType {
     if system.message_type() == MessageType::Transaction {
@@ -201,7 +224,8 @@ mod tests {
             ..SystemProperties::default()
         };
         change(&mut subject, &mut system);
-        message(&subject, &system).map_err(|refusal| refusal.code)
+        subject.system_properties = Some(system);
+        message(&subject).map_err(|refusal| refusal.code)
     }
 
     #[test]
