@@ -191,3 +191,256 @@ fn put_response(out: &mut BytesMut, content: Content) {
     out.put_u32(len as u32);
     response.encode_raw(out);
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Buf, Bytes};
+    use foliomq_delivery::{Filter, Groups, Receive};
+    use foliomq_proto::v2::{Message as Sent, SendMessageRequest};
+    use foliomq_store::{Flush, Options, Store};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::caller::Caller;
+    use crate::config::Config;
+    use crate::send::send;
+
+    const INVISIBLE: Duration = Duration::from_secs(30);
+    const SMALL: usize = 4096;
+
+    fn broker() -> (tempfile::TempDir, Arc<Broker>) {
+        let dir = tempfile::tempdir().unwrap();
+        let interval = Duration::from_millis(100);
+        let mut options = Options::new(dir.path())
+            .segment_size(16 << 20)
+            .flush(Flush::Async { interval });
+        options.retention.disk_refuse = 1.0;
+        let store = options.open().unwrap();
+        let groups = Groups::open(store.clone(), foliomq_delivery::Options::default()).unwrap();
+        let mut config = Config::new(([127, 0, 0, 1], 0).into(), dir.path().join("tls"));
+        config.by_reference_from = SMALL;
+        let broker = Broker::new(config, store, groups, "127.0.0.1:1".to_owned());
+        (dir, Arc::new(broker))
+    }
+
+    fn topic(name: &str) -> Resource {
+        Resource {
+            resource_namespace: String::new(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn publish(broker: &Broker, messages: Vec<Sent>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let caller = Caller::new(&http::HeaderMap::new());
+        let request = SendMessageRequest { messages };
+        runtime.block_on(send(broker, &caller, request)).unwrap();
+    }
+
+    fn take(broker: &Arc<Broker>, name: &str) -> Frames {
+        let request = Receive {
+            group: "readers",
+            topic: name,
+            filter: &Filter::All,
+            most: 32,
+            invisible: INVISIBLE,
+            auto_renew: false,
+        };
+        let received = broker.groups.receive(&request, unix_ms()).unwrap().messages;
+        let unsent = Unsent::new(broker.groups.clone(), &received);
+        Frames::new(broker.clone(), topic(name), INVISIBLE, received, unsent)
+    }
+
+    /// Every message of a stream of gRPC frames.
+    fn decode(mut stream: Bytes) -> Vec<Content> {
+        let mut contents = Vec::new();
+        while stream.has_remaining() {
+            assert_eq!(stream.get_u8(), 0, "not compressed");
+            let len = stream.get_u32() as usize;
+            let response = ReceiveMessageResponse::decode(stream.split_to(len)).unwrap();
+            contents.push(response.content.unwrap());
+        }
+        contents
+    }
+
+    fn read_out(mut frames: Frames) -> Bytes {
+        let mut stream = BytesMut::new();
+        while let Some(mut rope) = frames.next() {
+            stream.put(rope.copy_to_bytes(rope.remaining()));
+        }
+        stream.freeze()
+    }
+
+    fn sent(name: &str, id: &str, body: Vec<u8>) -> Sent {
+        Sent {
+            topic: Some(topic(name)),
+            system_properties: Some(SystemProperties {
+                message_id: id.to_owned(),
+                ..SystemProperties::default()
+            }),
+            body: body.into(),
+            ..Sent::default()
+        }
+    }
+
+    prop_compose! {
+        fn any_message()(
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 1..200),
+                (1..40_000usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
+            ],
+            properties in prop::collection::hash_map("[a-zé]{1,9}", "[ -~ü]{0,20}", 0..6),
+            tag in prop::option::of("[A-Z标]{1,5}"),
+            keys in prop::collection::vec("[a-z0-9]{1,8}", 0..3),
+            trace in prop::option::of("[a-f0-9]{16}"),
+        ) -> Sent {
+            let mut message = sent("any", "0", body);
+            message.user_properties = properties;
+            let system = message.system_properties.get_or_insert_default();
+            system.tag = tag;
+            system.keys = keys;
+            system.trace_context = trace;
+            message
+        }
+    }
+
+    /// What must come out unchanged.
+    fn kept(message: &Sent) -> impl PartialEq + std::fmt::Debug + use<> {
+        let system = message.system_properties.clone().unwrap();
+        let (id, tag, keys) = (system.message_id, system.tag, system.keys);
+        let (properties, body) = (message.user_properties.clone(), message.body.clone());
+        (
+            message.topic.clone(),
+            id,
+            tag,
+            keys,
+            system.trace_context,
+            properties,
+            body,
+        )
+    }
+
+    #[test]
+    fn frames_decode_to_what_was_sent() {
+        let (_dir, broker) = broker();
+        let round = std::cell::Cell::new(0);
+        let strategy = prop::collection::vec(any_message(), 1..20);
+        proptest!(ProptestConfig::with_cases(48), |(mut messages in strategy)| {
+            round.set(round.get() + 1);
+            let name = format!("round-{}", round.get());
+            for (n, message) in messages.iter_mut().enumerate() {
+                message.topic = Some(topic(&name));
+                message.system_properties.get_or_insert_default().message_id = format!("{n}");
+            }
+            publish(&broker, messages.clone());
+            let mut contents = decode(read_out(take(&broker, &name)));
+
+            prop_assert_eq!(contents.remove(0), Content::Status(ok()));
+            let last = contents.pop();
+            prop_assert!(matches!(last, Some(Content::DeliveryTimestamp(_))));
+            prop_assert_eq!(contents.len(), messages.len());
+            for (offset, (content, message)) in contents.into_iter().zip(&messages).enumerate() {
+                let Content::Message(received) = content else { panic!("{content:?}") };
+                prop_assert_eq!(kept(&received), kept(message));
+                let system = received.system_properties.unwrap();
+                prop_assert_eq!(system.queue_offset, Some(offset as i64));
+                prop_assert_eq!(system.delivery_attempt, Some(1));
+                prop_assert_eq!(system.body_encoding, 1);
+                prop_assert_eq!(system.body_digest, Some(crate::properties::md5_digest(&message.body)));
+                prop_assert!(system.receipt_handle.is_some_and(|handle| !handle.is_empty()));
+                prop_assert!(system.store_timestamp.is_some() && system.born_timestamp.is_some());
+            }
+        });
+    }
+
+    /// Field 3 of `Message`, which a client would replace instead of merge if it came twice.
+    #[test]
+    fn system_properties_come_once() {
+        let (_dir, broker) = broker();
+        publish(&broker, vec![sent("once", "1", vec![7; 10])]);
+        let mut stream = read_out(take(&broker, "once"));
+        let status = stream.slice(1..5).get_u32() as usize;
+        stream.advance(PREFIX + status + PREFIX);
+        let field = |bytes: &mut Bytes| prost::encoding::decode_key(bytes).unwrap().0;
+        assert_eq!(field(&mut stream), RESPONSE_MESSAGE);
+        let len = prost::encoding::decode_varint(&mut stream).unwrap() as usize;
+        let mut message = stream.split_to(len);
+        let mut fields = Vec::new();
+        while message.has_remaining() {
+            fields.push(field(&mut message));
+            let len = prost::encoding::decode_varint(&mut message).unwrap() as usize;
+            message.advance(len);
+        }
+        assert_eq!(
+            fields,
+            [MESSAGE_TOPIC, MESSAGE_SYSTEM_PROPERTIES, MESSAGE_BODY]
+        );
+    }
+
+    fn address(bytes: &[u8]) -> usize {
+        bytes.as_ptr() as usize
+    }
+
+    #[test]
+    fn a_large_body_leaves_from_the_mapped_page_and_a_small_one_does_not() {
+        let (_dir, broker) = broker();
+        publish(
+            &broker,
+            vec![
+                sent("bodies", "1", vec![1; SMALL]),
+                sent("bodies", "2", vec![2; SMALL - 1]),
+            ],
+        );
+        let store: Store = broker.store.clone();
+        let queues = 0..store.topic("bodies").unwrap().queues;
+        let stored = queues.flat_map(|queue| store.read_many("bodies", queue, 0, 2).unwrap());
+        let pages: Vec<usize> = stored.map(|message| address(message.body())).collect();
+
+        let rope = take(&broker, "bodies").next().unwrap();
+        let mapped: Vec<&Bytes> = rope
+            .pieces()
+            .filter(|piece| store.is_mapped(piece))
+            .collect();
+        assert_eq!(mapped.len(), 1, "only the large body is a piece of its own");
+        assert_eq!((mapped[0].len(), mapped[0][0]), (SMALL, 1));
+        assert!(
+            pages.contains(&address(mapped[0])),
+            "the page that the store reads"
+        );
+        let counted =
+            |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as usize;
+        assert_eq!(counted(&broker.body_bytes_by_reference), SMALL);
+        assert_eq!(counted(&broker.body_bytes_copied), SMALL - 1);
+    }
+
+    #[test]
+    fn what_did_not_leave_is_given_back() {
+        let (_dir, broker) = broker();
+        let large = |id: &str| sent("gone", id, vec![3; FRAME]);
+        publish(&broker, vec![large("1"), large("2"), large("3")]);
+
+        let mut frames = take(&broker, "gone");
+        let mut first = frames.next().unwrap();
+        first.advance(first.remaining());
+        let mut second = frames.next().unwrap();
+        second.advance(second.remaining() - 1);
+        // The client goes away: one message has left, one almost, one not at all.
+        drop((first, second, frames));
+
+        let contents = decode(read_out(take(&broker, "gone")));
+        let again = contents.into_iter().filter_map(|content| match content {
+            Content::Message(message) => message.system_properties,
+            _ => None,
+        });
+        let again: Vec<_> = again
+            .map(|system| (system.message_id, system.delivery_attempt))
+            .collect();
+        assert_eq!(
+            again,
+            [("2".to_owned(), Some(1)), ("3".to_owned(), Some(1))]
+        );
+    }
+}
