@@ -193,7 +193,7 @@ fn put_response(out: &mut BytesMut, content: Content) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bytes::{Buf, Bytes};
     use foliomq_delivery::{Filter, Groups, Receive};
     use foliomq_proto::v2::{Message as Sent, SendMessageRequest};
@@ -208,7 +208,7 @@ mod tests {
     const INVISIBLE: Duration = Duration::from_secs(30);
     const SMALL: usize = 4096;
 
-    fn broker() -> (tempfile::TempDir, Arc<Broker>) {
+    pub(crate) fn broker() -> (tempfile::TempDir, Arc<Broker>) {
         let dir = tempfile::tempdir().unwrap();
         let interval = Duration::from_millis(100);
         let mut options = Options::new(dir.path())
@@ -230,14 +230,36 @@ mod tests {
         }
     }
 
-    fn publish(broker: &Broker, messages: Vec<Sent>) {
+    /// Stores messages of one topic, and waits until its queues have them.
+    pub(crate) fn publish(broker: &Broker, messages: Vec<Sent>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let caller = Caller::new(&http::HeaderMap::new());
+        let name = messages[0].topic.clone().unwrap().name;
+        let expected = held(&broker.store, &name) + messages.len() as u64;
         let request = SendMessageRequest { messages };
-        runtime.block_on(send(broker, &caller, request)).unwrap();
+        runtime.block_on(async {
+            send(broker, &caller, request).await.unwrap();
+            loop {
+                let arrival = broker.store.listen(&name).unwrap();
+                if held(&broker.store, &name) >= expected {
+                    break;
+                }
+                arrival.await;
+            }
+        });
+    }
+
+    /// Messages in the queues of a topic.
+    fn held(store: &Store, name: &str) -> u64 {
+        let queues = 0..store.topic(name).map_or(0, |topic| topic.queues);
+        let count = |queue| {
+            let offsets = store.offsets(name, queue).unwrap();
+            offsets.end - offsets.start
+        };
+        queues.map(count).sum()
     }
 
     fn take(broker: &Arc<Broker>, name: &str) -> Frames {
@@ -274,7 +296,7 @@ mod tests {
         stream.freeze()
     }
 
-    fn sent(name: &str, id: &str, body: Vec<u8>) -> Sent {
+    pub(crate) fn sent(name: &str, id: &str, body: Vec<u8>) -> Sent {
         Sent {
             topic: Some(topic(name)),
             system_properties: Some(SystemProperties {

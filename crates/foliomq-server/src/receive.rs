@@ -236,9 +236,13 @@ fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> 
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll as State, Waker};
+
     use http::HeaderMap;
 
     use super::*;
+    use crate::encode::tests::{broker, publish, sent};
 
     fn caller(timeout: &str) -> Caller {
         let mut headers = HeaderMap::new();
@@ -292,5 +296,61 @@ mod tests {
                 Code::IllegalInvisibleTime
             );
         }
+    }
+
+    fn request(topic: &str) -> ReceiveMessageRequest {
+        let resource = |name: &str| {
+            Some(v2::Resource {
+                name: name.to_owned(),
+                ..v2::Resource::default()
+            })
+        };
+        ReceiveMessageRequest {
+            group: resource("readers"),
+            message_queue: Some(v2::MessageQueue {
+                topic: resource(topic),
+                ..v2::MessageQueue::default()
+            }),
+            invisible_duration: seconds(600),
+            long_polling_timeout: seconds(20),
+            batch_size: 1,
+            ..ReceiveMessageRequest::default()
+        }
+    }
+
+    /// The lease is taken on another thread, which goes on when the call is dropped: here it ends after that.
+    #[test]
+    fn a_call_dropped_while_it_takes_a_lease_keeps_none() {
+        let (_dir, broker) = broker();
+        publish(&broker, vec![sent("dropped", "1", vec![1])]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (go, gate) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || gate.recv());
+            {
+                let caller = caller("60S");
+                let call = receive(broker.clone(), &caller, request("dropped"));
+                let first = pin!(call).poll(&mut Context::from_waker(Waker::noop()));
+                assert!(matches!(first, State::Pending));
+            }
+            go.send(()).unwrap();
+            // The one blocking thread comes to this after the lease.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+        });
+        let again = Receive {
+            group: "readers",
+            topic: "dropped",
+            filter: &Filter::All,
+            most: 1,
+            invisible: MIN_INVISIBLE,
+            auto_renew: false,
+        };
+        let received = broker.groups.receive(&again, unix_ms()).unwrap().messages;
+        assert_eq!(received.len(), 1, "given back at once");
+        assert_eq!(received[0].attempt, 1);
     }
 }

@@ -1,0 +1,9 @@
+//! The server as its clients see it: over real connections, with generated stubs or raw bytes.
+#![forbid(unsafe_code)]
+
+mod broker;
+mod departures;
+mod garbage;
+mod port;
+mod settings;
+mod shutdown;

@@ -1,0 +1,176 @@
+//! Telemetry: what each kind of client gets as its settings.
+
+use foliomq_proto::v2::retry_policy::Strategy;
+use foliomq_proto::v2::settings::PubSub;
+use foliomq_proto::v2::telemetry_command::Command;
+use foliomq_proto::v2::{
+    ClientType, Code, HeartbeatRequest, Publishing, Settings, Subscription, TelemetryCommand,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::broker::{Broker, LIMIT, of, resource};
+
+fn producer() -> Settings {
+    Settings {
+        client_type: Some(ClientType::Producer.into()),
+        pub_sub: Some(PubSub::Publishing(Publishing {
+            topics: vec![resource("orders")],
+            // As the Python client has it; it must not come back.
+            max_body_size: 128 << 20,
+            ..Publishing::default()
+        })),
+        ..Settings::default()
+    }
+}
+
+fn consumer(client_type: ClientType) -> Settings {
+    Settings {
+        client_type: Some(client_type.into()),
+        pub_sub: Some(PubSub::Subscription(Subscription {
+            group: Some(resource("readers")),
+            ..Subscription::default()
+        })),
+        ..Settings::default()
+    }
+}
+
+type Commands = mpsc::Sender<TelemetryCommand>;
+
+/// An open stream: its headers come before the client has said anything.
+async fn open(broker: &Broker, language: &str) -> (Commands, Streaming<TelemetryCommand>) {
+    let (commands, outgoing) = mpsc::channel(4);
+    let mut client = broker.client().await;
+    let stream = client.telemetry(of("c", language, ReceiverStream::new(outgoing)));
+    let stream = timeout(LIMIT, stream).await.expect("headers at once");
+    (commands, stream.unwrap().into_inner())
+}
+
+async fn next(stream: &mut Streaming<TelemetryCommand>) -> Settings {
+    let command = timeout(LIMIT, stream.message()).await.expect("an answer");
+    let command = command.unwrap().unwrap();
+    assert_eq!(command.status.unwrap().code, Code::Ok as i32);
+    let Some(Command::Settings(settings)) = command.command else {
+        panic!("{:?}", command.command);
+    };
+    settings
+}
+
+async fn answer(broker: &Broker, language: &str, settings: Settings) -> Settings {
+    let (commands, mut stream) = open(broker, language).await;
+    let command = Some(Command::Settings(settings));
+    commands
+        .send(TelemetryCommand {
+            status: None,
+            command,
+        })
+        .await
+        .unwrap();
+    next(&mut stream).await
+}
+
+#[tokio::test]
+async fn a_producer_gets_limits_and_an_exponential_backoff() {
+    let broker = Broker::start().await;
+    for language in ["PYTHON", "HTTP", "RUST", "JAVA"] {
+        let settings = answer(&broker, language, producer()).await;
+        let policy = settings.backoff_policy.unwrap();
+        assert_eq!(policy.max_attempts, 3);
+        let Some(Strategy::ExponentialBackoff(backoff)) = policy.strategy else {
+            panic!()
+        };
+        assert_eq!(backoff.initial.unwrap().nanos, 10_000_000);
+        assert!(!settings.metric.unwrap().on);
+        let Some(PubSub::Publishing(publishing)) = settings.pub_sub else {
+            panic!()
+        };
+        assert_eq!(
+            (publishing.max_body_size, publishing.validate_message_type),
+            (4 << 20, true)
+        );
+        assert_eq!(publishing.topics, [resource("orders")]);
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_gets_polls_and_a_backoff_of_its_language() {
+    let broker = Broker::start().await;
+    let settings = answer(&broker, "PYTHON", consumer(ClientType::PushConsumer)).await;
+    let policy = settings.backoff_policy.unwrap();
+    assert_eq!(policy.max_attempts, 17);
+    let Some(Strategy::CustomizedBackoff(backoff)) = policy.strategy else {
+        panic!()
+    };
+    let seconds: Vec<_> = backoff.next.iter().map(|step| step.seconds).collect();
+    assert_eq!((seconds.len(), seconds[0], seconds[17]), (18, 1, 7200));
+    let Some(PubSub::Subscription(subscription)) = settings.pub_sub else {
+        panic!()
+    };
+    assert_eq!(subscription.receive_batch_size, Some(32));
+    assert_eq!(subscription.long_polling_timeout.unwrap().seconds, 20);
+    assert_eq!(subscription.lite_subscription_quota, None);
+
+    let settings = answer(&broker, "HTTP", consumer(ClientType::PushConsumer)).await;
+    let Some(Strategy::ExponentialBackoff(backoff)) = settings.backoff_policy.unwrap().strategy
+    else {
+        panic!("the Node.js client knows no other for push")
+    };
+    assert_eq!(
+        backoff.initial.unwrap().seconds,
+        1000,
+        "it takes them for milliseconds"
+    );
+
+    let settings = answer(&broker, "JAVA", consumer(ClientType::LitePushConsumer)).await;
+    let Some(PubSub::Subscription(subscription)) = settings.pub_sub else {
+        panic!()
+    };
+    assert!(subscription.lite_subscription_quota > Some(0));
+}
+
+#[tokio::test]
+async fn node_gets_its_settings_again_after_a_while_and_with_its_first_heartbeat() {
+    let broker = Broker::start().await;
+    let (commands, mut stream) = open(&broker, "HTTP").await;
+    let command = Some(Command::Settings(producer()));
+    commands
+        .send(TelemetryCommand {
+            status: None,
+            command,
+        })
+        .await
+        .unwrap();
+    let first = next(&mut stream).await;
+    assert_eq!(next(&mut stream).await, first);
+    let mut client = broker.client().await;
+    for _ in 0..2 {
+        let heartbeat = of("c", "HTTP", HeartbeatRequest::default());
+        let beat = client.heartbeat(heartbeat).await.unwrap().into_inner();
+        assert_eq!(beat.status.unwrap().code, Code::Ok as i32);
+    }
+    assert_eq!(next(&mut stream).await, first);
+    // The end of what the client says ends the stream: there was no fourth.
+    drop(commands);
+    assert_eq!(
+        timeout(LIMIT, stream.message()).await.unwrap().unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn settings_of_nobody_end_the_stream_with_a_reason() {
+    let broker = Broker::start().await;
+    let (commands, mut stream) = open(&broker, "JAVA").await;
+    let command = Some(Command::Settings(Settings::default()));
+    commands
+        .send(TelemetryCommand {
+            status: None,
+            command,
+        })
+        .await
+        .unwrap();
+    let error = timeout(LIMIT, stream.message()).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
