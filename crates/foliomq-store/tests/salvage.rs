@@ -32,8 +32,13 @@ fn what_was_given_up_is_passed_over() {
     let appended: Vec<_> = (0..MESSAGES).map(append).collect();
     drop(store);
     let log = dir.path().join("commitlog");
-    let segment = File::options().write(true).open(log.join(format!("{:020}", 0))).unwrap();
-    segment.write_all_at(b"?", appended[DAMAGED as usize].position + 70).unwrap();
+    let segment = File::options()
+        .write(true)
+        .open(log.join(format!("{:020}", 0)))
+        .unwrap();
+    segment
+        .write_all_at(b"?", appended[DAMAGED as usize].position + 70)
+        .unwrap();
 
     assert!(matches!(open(dir.path()), Err(OpenError::Log(_))));
     foliomq_commitlog::salvage(&log).unwrap();
@@ -52,7 +57,10 @@ fn check(store: &Store) {
     assert_eq!(found, expected);
     assert!(store.read("t", 0, DAMAGED).unwrap().is_none());
     assert_eq!(store.offsets("t", 0).unwrap(), 0..MESSAGES);
-    assert_eq!(store.find_by_key("t", "k", 1000).unwrap().len(), expected.len());
+    assert_eq!(
+        store.find_by_key("t", "k", 1000).unwrap().len(),
+        expected.len()
+    );
     let mut tail = store.tail("t", 0, 0).unwrap();
     for offset in expected {
         assert_eq!(tail.try_next().unwrap().unwrap().queue_offset(), offset);
