@@ -14,6 +14,7 @@ use foliomq_delivery::Delivery;
 use foliomq_proto::v2::{
     ReceiveMessageResponse, Resource, Status, SystemProperties, receive_message_response::Content,
 };
+use foliomq_store::ReadMode;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -129,14 +130,16 @@ impl Frames {
         scratch.put_slice(stored);
         added.encode_raw(scratch);
         put_head(scratch, MESSAGE_BODY, message.body().len());
-        let by_reference = message.body().len() >= self.broker.config.by_reference_from;
-        let counter = if by_reference {
-            out.push(message.body_bytes());
-            &self.broker.body_bytes_by_reference
-        } else {
+        let mut counter = &self.broker.body_bytes_copied;
+        if message.body().len() < self.broker.config.by_reference_from {
             scratch.put_slice(message.body());
-            &self.broker.body_bytes_copied
-        };
+        } else {
+            out.push(message.body_bytes());
+            // A store that reads into buffers has copied it already.
+            if self.broker.store.options().read_mode == ReadMode::Mapped {
+                counter = &self.broker.body_bytes_by_reference;
+            }
+        }
         counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
     }
 }
