@@ -179,20 +179,24 @@ impl Shared {
         kind: TopicType,
         since: u64,
     ) -> Result<Arc<TopicState>, StoreError> {
-        let _changing = self.changing.lock();
-        self.registry.add(name, |id, first_number| {
-            let meta = TopicMeta {
-                name: name.to_owned(),
-                id,
-                queues,
-                kind,
-                first_number,
-                since,
-            };
-            self.meta.append(&Change::Topic(meta.clone()))?;
-            self.meta.flush()?;
-            Ok(meta)
-        })
+        let topic = {
+            let _changing = self.changing.lock();
+            self.registry.add(name, |id, first_number| {
+                let meta = TopicMeta {
+                    name: name.to_owned(),
+                    id,
+                    queues,
+                    kind,
+                    first_number,
+                    since,
+                };
+                self.meta.append(&Change::Topic(meta.clone()))?;
+                Ok(meta)
+            })?
+        };
+        // Outside the lock: one flush serves all who make topics at once.
+        self.meta.flush()?;
+        Ok(topic)
     }
 
     /// Nothing new can be read any more: so nothing more is taken either.
