@@ -39,12 +39,8 @@ impl Spread {
 /// Writes it as a ratio: `1.42× (1.31 to 1.55)`.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = if self.median < 10.0 { 2 } else { 0 };
-        write!(
-            f,
-            "{:.digits$}× ({:.digits$} to {:.digits$})",
-            self.median, self.low, self.high
-        )
+        let [median, low, high] = [self.median, self.low, self.high].map(significant);
+        write!(f, "{median}× ({low} to {high})")
     }
 }
 

@@ -28,7 +28,7 @@ Two things are measured side by side in one run: in turn, over several rounds, i
 (A B, then B A), after a round that is not counted. A ratio is taken within each round; the tables give the median of \
 these ratios and, in parentheses, the lowest and the highest. No sample is dropped. Absolute figures are medians and \
 belong to this machine and this hour; the ratios are what carries over. What was expected was written down before the \
-first run, and a median outside of it is listed as a surprise.";
+first run (an exception says so), and a median outside of it is listed as a surprise.";
 
 impl Report {
     /// The page.

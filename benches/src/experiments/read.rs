@@ -237,7 +237,8 @@ fn method(bench: &Bench) -> String {
          one pass that is listed apart (a mapping is empty at first, and opening drops the log's last segment from the \
          page cache, so that it comes from the disk) and then the warm ones: in sequence by `read_many` of {BATCH}, in \
          sequence by a tail, and as many reads at random offsets. One thread. Of every body one byte in 64 is summed, \
-         so each cache line is fetched, and the sum goes to `black_box`.",
+         so each cache line is fetched, and the sum goes to `black_box`. A buffered read is two `pread`s: of the header, \
+         which has the size, and of the whole record.",
         counts.join(", "),
     )
 }

@@ -41,7 +41,8 @@ pub const EXPERIMENT: Experiment = Experiment {
                large folios. How much does the device write for small appends that are each flushed, and is it more \
                once the store was opened again with a cold page cache and read at its tail?",
     prediction: "In a freshly reserved file about 2 device bytes per byte (data and journal). After the restart the same \
-                 (0.7 to 2 times), if no large folios come in by read-ahead; else up to 250 times. The same with preheating off.",
+                 (0.7 to 2 times), if no large folios come in by read-ahead; else up to 250 times. The rows without preheating, and a \
+                 run longer than one read-ahead, were added after a first look had found 60 times in a single round.",
     measure,
 };
 
