@@ -28,6 +28,9 @@ impl Writer {
         let pages = MmapOptions::new()
             .len(segment.size() as usize)
             .map_raw(segment.file())?;
+        // No read-ahead: it would fill up to 8 MiB of pages in one fault, and as large folios, which every later
+        // flush of a few bytes writes as a whole.
+        pages.advise(Advice::Random)?;
         Ok(Arc::new(Self {
             pages,
             segment: segment.clone(),
