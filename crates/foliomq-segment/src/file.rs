@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags};
@@ -169,7 +169,8 @@ fn check_size(size: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn reserve_blocks(path: &PathBuf, size: u64) -> io::Result<File> {
+/// Makes a file with real blocks, so that a full disk is an error here and not a signal at a store.
+pub(crate) fn reserve_blocks(path: &Path, size: u64) -> io::Result<File> {
     let file = File::options()
         .create(true)
         .truncate(true)

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::FallocateFlags;
+
+use crate::file::reserve_blocks;
 
 /// Bytes of a word.
 pub const WORD: usize = size_of::<u64>();
@@ -26,7 +27,7 @@ impl Words {
     /// folder. It appears under its name whole or not at all.
     pub fn create(path: &Path, words: usize) -> io::Result<Self> {
         let temporary = path.with_extension("tmp");
-        let file = reserve(&temporary, words as u64 * WORD as u64)
+        let file = reserve_blocks(&temporary, words as u64 * WORD as u64)
             .and_then(|file| fs::rename(&temporary, path).map(|()| file))
             .and_then(|file| sync_parent(path).map(|()| file))
             .inspect_err(|_| {
@@ -82,18 +83,6 @@ impl Words {
         // length (its folder is locked by the log). All access goes through atomics.
         unsafe { AtomicU64::from_ptr(self.pages.as_mut_ptr().cast::<u64>().add(index)) }
     }
-}
-
-fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(path)?;
-    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
-    file.sync_all()?;
-    Ok(file)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
