@@ -61,7 +61,12 @@ impl Broker {
         }
         let name = name.to_owned();
         self.blocking(move |broker| {
-            Ok(broker.store.create_topic(&name, TopicOptions::default())?)
+            let created = broker.store.create_topic(&name, TopicOptions::default());
+            // An operator made it meanwhile, with other settings: these count.
+            match broker.store.topic(&name) {
+                Some(topic) => Ok(topic),
+                None => Ok(created?),
+            }
         })
         .await
     }
