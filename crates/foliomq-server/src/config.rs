@@ -21,12 +21,14 @@ pub struct Config {
     pub max_connections: usize,
     /// At most so many receives waiting at once.
     pub max_long_polls: usize,
+    /// Requests hold at most so many bytes of memory at once, all together; one that does not fit is refused.
+    pub max_request_bytes: usize,
     /// Bodies of at least so many bytes leave by reference to the mapped page, smaller ones are packed.
     pub by_reference_from: usize,
 }
 
 impl Config {
-    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, by reference from 4 KiB.
+    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 1 GiB of requests, by reference from 4 KiB.
     pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
         Self {
             listen,
@@ -36,6 +38,7 @@ impl Config {
             tls_dir,
             max_connections: 10_000,
             max_long_polls: 10_000,
+            max_request_bytes: 1 << 30,
             by_reference_from: 4096,
         }
     }

@@ -30,6 +30,7 @@ mod clients;
 mod config;
 mod connection;
 mod encode;
+mod intake;
 mod messaging;
 mod name;
 mod properties;

@@ -47,12 +47,21 @@ impl Messaging {
     }
 }
 
-/// Refuses a caller without a client id; notes that the others live.
+/// Longest client id, bytes: ids are remembered for as long as their clients live.
+const MAX_CLIENT_ID: usize = 1024;
+
+/// Refuses a caller without a client id, or with one too long to remember; notes that the others live.
 pub(crate) fn admit(broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
     if caller.client_id.is_empty() {
         return Err(Refusal::new(
             v2::Code::ClientIdRequired,
             "the header x-mq-client-id is missing",
+        ));
+    }
+    if caller.client_id.len() > MAX_CLIENT_ID {
+        return Err(Refusal::new(
+            v2::Code::BadRequest,
+            format!("the header x-mq-client-id is longer than {MAX_CLIENT_ID} bytes"),
         ));
     }
     broker.clients.saw(caller);

@@ -21,28 +21,39 @@ use crate::body::Body;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::encode::Frames;
+use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::receive;
 
-/// Largest request, bytes: a batch of full-size messages.
-const MAX_REQUEST: usize = 64 << 20;
+/// Largest request that sends messages, bytes: a batch of full-size messages.
+const MAX_SEND_REQUEST: usize = 64 << 20;
+/// Largest request of any other kind, and largest command of a telemetry stream.
+const MAX_REQUEST: usize = 1 << 20;
 /// Largest request of a receive.
 const MAX_RECEIVE_REQUEST: usize = 256 << 10;
 /// Bytes before a gRPC message: compressed or not 1, length 4.
 const PREFIX: usize = 5;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
+const SEND: &str = "/apache.rocketmq.v2.MessagingService/SendMessage";
+/// A stream without end: what it brought is not kept, so it is not counted.
+const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
 
 /// The services of a broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Router {
     broker: Arc<Broker>,
+    intake: Intake,
+    /// For what sends messages: the requests may be large.
+    sending: Routes,
     routes: Routes,
 }
 
 impl Router {
     pub(crate) async fn new(broker: Arc<Broker>) -> Result<Self, tonic_reflection::server::Error> {
-        let messaging = MessagingServiceServer::new(Messaging(broker.clone()))
-            .max_decoding_message_size(MAX_REQUEST);
+        let messaging = |largest| {
+            MessagingServiceServer::new(Messaging(broker.clone()))
+                .max_decoding_message_size(largest)
+        };
         let admin = AdminServer::new(Admin(broker.clone()));
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter
@@ -54,13 +65,19 @@ impl Router {
                 .register_encoded_file_descriptor_set(foliomq_proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let routes = Routes::new(messaging)
+        let routes = Routes::new(messaging(MAX_REQUEST))
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .prepare();
-        Ok(Self { broker, routes })
+        let sending = Routes::new(messaging(MAX_SEND_REQUEST)).prepare();
+        Ok(Self {
+            intake: Intake::new(broker.config.max_request_bytes),
+            broker,
+            sending,
+            routes,
+        })
     }
 
     /// Answers one request.
@@ -76,10 +93,18 @@ impl Router {
                 .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
         }
         request.extensions_mut().insert(caller);
-        let response = self
-            .routes
-            .oneshot(request.map(tonic::body::Body::new))
-            .await?;
+        let routes = match request.uri().path() {
+            SEND => self.sending,
+            _ => self.routes,
+        };
+        // Held until the answer is there: the handler works on the request's own bytes.
+        let share = self.intake.share();
+        let request = if request.uri().path() == TELEMETRY {
+            request.map(tonic::body::Body::new)
+        } else {
+            request.map(|body| tonic::body::Body::new(Counted::new(body, share.clone())))
+        };
+        let response = routes.oneshot(request).await?;
         Ok(response.map(Body::Tonic))
     }
 

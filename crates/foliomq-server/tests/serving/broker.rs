@@ -31,6 +31,10 @@ pub struct Broker {
 
 impl Broker {
     pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let interval = Duration::from_millis(100);
         let mut options = Options::new(dir.path())
@@ -39,7 +43,8 @@ impl Broker {
         options.retention.disk_refuse = 1.0;
         let store = options.open().unwrap();
         let groups = Groups::open(store.clone(), foliomq_delivery::Options::default()).unwrap();
-        let config = Config::new(([127, 0, 0, 1], 0).into(), dir.path().join("tls"));
+        let mut config = Config::new(([127, 0, 0, 1], 0).into(), dir.path().join("tls"));
+        change(&mut config);
         let server = Server::bind(config, store.clone(), groups).await.unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();

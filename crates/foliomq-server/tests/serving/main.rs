@@ -4,6 +4,7 @@
 mod broker;
 mod departures;
 mod garbage;
+mod limits;
 mod port;
 mod settings;
 mod shutdown;

@@ -44,6 +44,7 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     pub max_connections: usize,
     pub max_long_polls: usize,
+    pub max_request_bytes: Size,
     pub by_reference_from: Size,
     pub log: String,
     pub log_format: LogFormat,
@@ -83,6 +84,7 @@ impl Default for Settings {
             tls_key: None,
             max_connections: server.max_connections,
             max_long_polls: server.max_long_polls,
+            max_request_bytes: Size(server.max_request_bytes as u64),
             by_reference_from: Size(server.by_reference_from as u64),
             log: crate::logging::DEFAULT.to_owned(),
             log_format: LogFormat::Text,
@@ -124,6 +126,7 @@ impl Settings {
         config.certificate = self.tls_certificate.clone().zip(self.tls_key.clone());
         config.max_connections = self.max_connections;
         config.max_long_polls = self.max_long_polls;
+        config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
         config.by_reference_from = usize::try_from(self.by_reference_from.0).unwrap_or(usize::MAX);
         config
     }

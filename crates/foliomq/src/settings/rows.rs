@@ -207,6 +207,12 @@ pub const ROWS: [Row; 29] = [
         |count: &usize| *count > 0
     ),
     row!(
+        "max-request-bytes",
+        max_request_bytes,
+        "memory of all requests together",
+        "a size such as 1GiB"
+    ),
+    row!(
         "by-reference-from",
         by_reference_from,
         "bodies this large leave by reference to the page",
