@@ -5,12 +5,12 @@ use foliomq_proto::v2::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
     SendMessageResponse, SendResultEntry, SystemProperties,
 };
-use foliomq_store::TopicType;
+use foliomq_store::{Store, TopicType};
 use md5::{Digest as _, Md5};
 use prost::Message as _;
 use sha1::Sha1;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::name;
 use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
@@ -19,6 +19,10 @@ use crate::validate;
 
 /// Most messages of one request.
 const MAX_BATCH: usize = 4096;
+
+/// Bodies of so many bytes together are digested and copied where that holds up nobody: it takes milliseconds, and
+/// likely a wait for the next segment.
+const LARGE: usize = 256 << 10;
 
 /// Stores all messages of the request or none.
 pub(crate) async fn send(
@@ -33,7 +37,13 @@ pub(crate) async fn send(
     }
     // After the checks: a message that is refused creates no topic.
     let kind = broker.topic(&topic).await?.kind;
-    let (ids, submitted) = submit(broker, &topic, kind, messages)?;
+    let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
+    let (ids, submitted) = if bytes < LARGE {
+        submit(&broker.store, &topic, kind, messages)?
+    } else {
+        let work = move |handles: &Handles| submit(&handles.store, &topic, kind, messages);
+        broker.blocking(work).await?
+    };
     broker.store.committed(submitted.end()).await?;
     let entry = |(message_id, appended): (String, foliomq_store::Appended)| SendResultEntry {
         status: Some(ok()),
@@ -50,7 +60,7 @@ pub(crate) async fn send(
 
 /// Appends the messages; returns their ids, and where they went.
 fn submit(
-    broker: &Broker,
+    store: &Store,
     topic: &str,
     kind: TopicType,
     messages: Vec<Message>,
@@ -68,7 +78,7 @@ fn submit(
         .collect::<Result<Vec<_>, Refusal>>()?
         .into_iter()
         .unzip();
-    Ok((ids, broker.store.submit(topic, None, &drafts)?))
+    Ok((ids, store.submit(topic, None, &drafts)?))
 }
 
 /// The topic that all messages name.
