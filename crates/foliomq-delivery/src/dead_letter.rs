@@ -154,17 +154,12 @@ impl Shared {
         to: &str,
     ) -> Result<u64, StoreError> {
         let start = self.store.offsets(&subscription.topic, letter.queue)?.start;
-        let message = match self
-            .store
-            .read(&subscription.topic, letter.queue, letter.offset)
-        {
-            Ok(Some(message)) => message,
-            _ if letter.offset < start => return Ok(0),
-            Ok(None) => {
-                return Err(StoreError::Read(format!(
-                    "queue {} has no offset {}",
-                    letter.queue, letter.offset
-                )));
+        let message = match self.read(&subscription.topic, letter.queue, letter.offset) {
+            Ok(message) => message,
+            Err(_) if letter.offset < start => return Ok(0),
+            Err(error @ StoreError::Lost { .. }) => {
+                tracing::warn!(%error, topic = subscription.topic, queue = letter.queue, offset = letter.offset, "no dead letter");
+                return Ok(0);
             }
             Err(error) => return Err(error),
         };

@@ -290,6 +290,17 @@ impl Shared {
         Ok((guard, offsets))
     }
 
+    /// A message that was delivered before, or why it cannot be again.
+    pub fn read(&self, topic: &str, queue: u32, offset: u64) -> Result<StoredMessage, StoreError> {
+        let mut entries = Vec::new();
+        self.store.entries(topic, queue, offset, 1, &mut entries)?;
+        let found = entries.first().map(|entry| self.store.message(entry));
+        let message = found
+            .transpose()?
+            .filter(|message| message.queue_offset() == offset);
+        message.ok_or_else(|| no_offset(queue, offset))
+    }
+
     /// The handle of a lease.
     pub fn seal(
         &self,
@@ -316,6 +327,11 @@ impl Shared {
             claim,
         })
     }
+}
+
+/// The queue does not hold what it should.
+pub(crate) fn no_offset(queue: u32, offset: u64) -> StoreError {
+    StoreError::Read(format!("queue {queue} has no offset {offset}"))
 }
 
 /// `time` and `duration` later, in milliseconds.

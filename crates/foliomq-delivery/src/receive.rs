@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foliomq_store::{Entry, StoreError, StoredMessage};
 
-use crate::groups::{Shared, after};
+use crate::groups::{Shared, after, no_offset};
 use crate::lease::{Change, Lease, Taken};
 use crate::subscription::{Queue, Subscription};
 use crate::{Delivery, DeliveryError, Filter, Receive, Received, Timestamp};
@@ -137,7 +137,6 @@ impl<'a> Round<'a> {
         for leased in taken {
             let message = self
                 .shared
-                .store
                 .read(&self.subscription.topic, number, leased.offset);
             if let Err(error) = self.deliver(leased, message) {
                 self.failure.get_or_insert(error);
@@ -172,7 +171,7 @@ impl<'a> Round<'a> {
         self.see(&queue);
         drop(queue);
         for (leased, (_, entry)) in taken.into_iter().zip(&chosen) {
-            let message = self.shared.store.message(entry).map(Some);
+            let message = self.shared.store.message(entry);
             if let Err(error) = self.deliver(leased, message) {
                 self.failure.get_or_insert(error);
             }
@@ -257,7 +256,7 @@ impl<'a> Round<'a> {
     fn deliver(
         &mut self,
         leased: Leased,
-        message: Result<Option<StoredMessage>, StoreError>,
+        message: Result<StoredMessage, StoreError>,
     ) -> Result<(), DeliveryError> {
         let Leased {
             queue,
@@ -265,7 +264,7 @@ impl<'a> Round<'a> {
             lease,
         } = leased;
         match message {
-            Ok(Some(message)) if message.queue_offset() == offset => {
+            Ok(message) if message.queue_offset() == offset => {
                 if !self.filter.matches(message.tag()) {
                     return self
                         .shared
@@ -281,10 +280,7 @@ impl<'a> Round<'a> {
                 });
                 Ok(())
             }
-            Ok(_) => self.unreadable(
-                leased,
-                StoreError::Read(format!("queue {queue} has no offset {offset}")),
-            ),
+            Ok(_) => self.unreadable(leased, no_offset(queue, offset)),
             Err(error) => self.unreadable(leased, error),
         }
     }

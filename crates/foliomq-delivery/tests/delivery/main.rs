@@ -4,6 +4,7 @@ mod dead_letters;
 mod filters;
 mod fixture;
 mod groups;
+mod lost;
 mod model;
 mod restart;
 mod rules;
