@@ -270,11 +270,16 @@ impl Tail {
             let arrival = self.broker.store.listen(&self.topic)?;
             let mut found = false;
             for (queue, offset) in offsets.iter_mut().enumerate() {
-                let messages = self.read(queue as u32, *offset).await?;
+                let (messages, next) = self.read(queue as u32, *offset).await?;
+                found |= next > *offset;
+                *offset = next;
                 for message in messages {
-                    *offset = message.queue_offset() + 1;
-                    found = true;
-                    if self.sender.send(Ok(tailed(&message))).await.is_err() {
+                    // A caller that does not read must not hold up a stop.
+                    let sent = tokio::select! {
+                        sent = self.sender.send(Ok(tailed(&message))) => sent.is_ok(),
+                        _ = stopping.wait_for(|stop| *stop) => false,
+                    };
+                    if !sent {
                         return Ok(());
                     }
                 }
@@ -293,11 +298,21 @@ impl Tail {
         }
     }
 
-    async fn read(&self, queue: u32, offset: u64) -> Result<Vec<StoredMessage>, Refusal> {
+    /// Messages from `offset` on, and where to go on after them.
+    async fn read(&self, queue: u32, offset: u64) -> Result<(Vec<StoredMessage>, u64), Refusal> {
         let topic = self.topic.clone();
         self.broker
             .blocking(move |handles| {
-                Ok(handles.store.read_many(&topic, queue, offset, TAIL_BATCH)?)
+                let end = handles.store.offsets(&topic, queue)?.end;
+                let messages = handles.store.read_many(&topic, queue, offset, TAIL_BATCH)?;
+                // A whole batch that a salvage gave up is passed over: nothing else is missing below the end.
+                let passed = end
+                    .min(offset.saturating_add(TAIL_BATCH as u64))
+                    .max(offset);
+                let next = messages
+                    .last()
+                    .map_or(passed, |last| last.queue_offset() + 1);
+                Ok((messages, next))
             })
             .await
     }

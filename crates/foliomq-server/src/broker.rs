@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use foliomq_delivery::Groups;
+use foliomq_proto::v2::Code;
 use foliomq_store::{Store, TopicOptions};
 use tokio::sync::{Semaphore, watch};
 
@@ -59,8 +60,12 @@ impl Broker {
             }
             .into());
         }
-        let name = name.to_owned();
+        let (name, most) = (name.to_owned(), self.config.max_topics);
         self.blocking(move |broker| {
+            if broker.store.topics().len() >= most {
+                let what = format!("topic {name} is not created on first use: there are {most} topics; create it by command");
+                return Err(Refusal::new(Code::TooManyRequests, what));
+            }
             let created = broker.store.create_topic(&name, TopicOptions::default());
             // An operator made it meanwhile, with other settings: these count.
             match broker.store.topic(&name) {
@@ -83,7 +88,7 @@ impl Broker {
         let done = tokio::task::spawn_blocking(move || work(&handles)).await;
         done.unwrap_or_else(|error| {
             Err(Refusal::new(
-                foliomq_proto::v2::Code::InternalServerError,
+                Code::InternalServerError,
                 format!("a task failed: {error}"),
             ))
         })

@@ -12,6 +12,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Create topics (and groups) on first use.
     pub auto_create: bool,
+    /// No topic is created on first use once there are so many; by command one still is.
+    pub max_topics: usize,
     /// PEM files of the operator's certificate chain and key; `None`: a self-signed one is made in `tls_dir` at first
     /// start.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -34,6 +36,7 @@ impl Config {
             listen,
             advertise: None,
             auto_create: true,
+            max_topics: 100_000,
             certificate: None,
             tls_dir,
             max_connections: 10_000,

@@ -49,14 +49,21 @@ fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(
         .map_err(|error| ServeError::Tls(format!("making a certificate: {error}")))?;
     fs::create_dir_all(&config.tls_dir)
         .map_err(|error| failed("making the folder", &config.tls_dir, &error))?;
+    // Under another name first: a crash or a full disk half-way leaves nothing that the next start takes for whole.
     let write = |path: &Path, mode: u32, text: String| {
+        let temporary = path.with_extension("tmp");
         let file = fs::File::options()
             .create(true)
             .truncate(true)
             .write(true)
             .mode(mode)
-            .open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .open(&temporary);
+        let written = file.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written
+            .and_then(|()| fs::rename(&temporary, path))
             .map_err(|error| failed("writing", path, &error))
     };
     write(key, 0o600, made.signing_key.serialize_pem())?;
@@ -90,4 +97,23 @@ fn names(config: &Config) -> Vec<String> {
 
 fn failed(what: &str, path: &Path, error: &dyn std::error::Error) -> ServeError {
     ServeError::Tls(format!("{what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_could_not_be_written_whole_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(([127, 0, 0, 1], 0).into(), dir.path().to_owned());
+        let in_the_way = dir.path().join("certificate.tmp");
+        fs::create_dir(&in_the_way).unwrap();
+        let error = server_config(&config).unwrap_err().to_string();
+        assert!(error.contains(CERTIFICATE), "{error}");
+        assert!(!dir.path().join(CERTIFICATE).exists());
+        fs::remove_dir(&in_the_way).unwrap();
+        server_config(&config).unwrap();
+        server_config(&config).unwrap();
+    }
 }

@@ -48,3 +48,20 @@ async fn a_client_id_is_no_longer_than_one_that_is_remembered() {
         assert_eq!(status.unwrap().code, code as i32);
     }
 }
+
+#[tokio::test]
+async fn names_that_clients_think_up_make_no_topics_without_end() {
+    let broker = Broker::start_with(|config| config.max_topics = 2).await;
+    let mut client = broker.client().await;
+    let expected = [
+        ("a", Code::Ok),
+        ("b", Code::Ok),
+        ("c", Code::TooManyRequests),
+        ("a", Code::Ok),
+    ];
+    for (topic, code) in expected {
+        let sent = client.send_message(of("c", "JAVA", publish(topic, 1, 9)));
+        let status = sent.await.unwrap().into_inner().status.unwrap();
+        assert_eq!(status.code, code as i32, "{topic}: {}", status.message);
+    }
+}

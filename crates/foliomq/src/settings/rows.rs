@@ -41,7 +41,7 @@ macro_rules! row {
 }
 
 /// Every setting, in the order in which it is shown.
-pub const ROWS: [Row; 29] = [
+pub const ROWS: [Row; 30] = [
     row!("store-dir", store_dir, "folder of the store", "a path"),
     row!(
         "listen",
