@@ -110,7 +110,11 @@ impl CheckpointFile {
             .read(true)
             .write(true)
             .open(dir.join(NAME))?;
-        file.set_len(2 * SLOT_DISTANCE)?;
+        if file.metadata()?.len() < 2 * SLOT_DISTANCE {
+            // Real blocks for both slots: a disk that is full later must not stop a checkpoint.
+            file.write_all_at(&[0; 2 * SLOT_DISTANCE as usize], 0)?;
+            file.sync_all()?;
+        }
         let sequence = newest(&file)?.map_or(0, |(sequence, _)| sequence);
         Ok(Self { file, sequence })
     }

@@ -66,7 +66,13 @@ impl Broker {
                 let what = format!("topic {name} is not created on first use: there are {most} topics; create it by command");
                 return Err(Refusal::new(Code::TooManyRequests, what));
             }
-            let created = broker.store.create_topic(&name, TopicOptions::default());
+            // Somebody reads a group's dead letters before there are any: these go to a single queue.
+            let queues = u32::from(name.starts_with("%DLQ%"));
+            let options = TopicOptions {
+                queues,
+                ..TopicOptions::default()
+            };
+            let created = broker.store.create_topic(&name, options);
             // An operator made it meanwhile, with other settings: these count.
             match broker.store.topic(&name) {
                 Some(topic) => Ok(topic),

@@ -33,7 +33,7 @@ pub(crate) async fn send(
     let messages = request.messages;
     let topic = name::topic(one_topic(&messages)?, caller)?;
     for message in &messages {
-        validate::message(message)?;
+        validate::message(message, broker.store.options().max_body)?;
     }
     // After the checks: a message that is refused creates no topic.
     let kind = broker.topic(&topic).await?.kind;

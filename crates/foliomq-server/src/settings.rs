@@ -11,7 +11,6 @@ use crate::caller::{Caller, Language};
 use crate::name;
 use crate::receive::MAX_POLL;
 use crate::status::Refusal;
-use crate::validate::MAX_BODY;
 
 /// How often a producer tries to send a message.
 const SEND_ATTEMPTS: i32 = 3;
@@ -44,7 +43,8 @@ pub(crate) fn complete(
             for topic in &publishing.topics {
                 name::topic(Some(topic), caller)?;
             }
-            publishing.max_body_size = MAX_BODY as i32;
+            let max_body = broker.store.options().max_body;
+            publishing.max_body_size = max_body.try_into().unwrap_or(i32::MAX);
             publishing.validate_message_type = true;
             settings.backoff_policy = Some(producer_policy());
         }

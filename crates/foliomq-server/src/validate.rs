@@ -7,8 +7,6 @@ use foliomq_proto::v2::{Code, Message, MessageType, SystemProperties};
 use crate::properties::{duration, unix_ms, unix_ms_of};
 use crate::status::Refusal;
 
-/// Largest body, bytes.
-pub(crate) const MAX_BODY: usize = 4 << 20;
 /// Most properties of the application's.
 const MAX_PROPERTIES: usize = 128;
 /// Bytes of all properties, tag and keys together.
@@ -69,10 +67,10 @@ const RESERVED: [&str; 42] = [
 const RESERVED_PREFIX: &str = "TIMER_";
 
 /// Checks everything but topic and digest.
-pub(crate) fn message(message: &Message) -> Result<(), Refusal> {
+pub(crate) fn message(message: &Message, max_body: usize) -> Result<(), Refusal> {
     let default = SystemProperties::default();
     let system = message.system_properties.as_ref().unwrap_or(&default);
-    body(message)?;
+    body(message, max_body)?;
     properties(message, system)?;
     tag(system)?;
     keys(system)?;
@@ -86,12 +84,12 @@ pub(crate) fn message(message: &Message) -> Result<(), Refusal> {
     times(system)
 }
 
-fn body(message: &Message) -> Result<(), Refusal> {
+fn body(message: &Message, max_body: usize) -> Result<(), Refusal> {
     match message.body.len() {
         0 => Err(Refusal::new(Code::MessageBodyEmpty, "the body is empty")),
-        size if size > MAX_BODY => Err(Refusal::new(
+        size if size > max_body => Err(Refusal::new(
             Code::MessageBodyTooLarge,
-            format!("a body of {size} bytes is larger than the limit of {MAX_BODY}"),
+            format!("a body of {size} bytes is larger than the limit of {max_body}"),
         )),
         _ => Ok(()),
     }
@@ -214,6 +212,8 @@ fn has_control(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    const MAX_BODY: usize = 4 << 20;
+
     fn check(change: impl FnOnce(&mut Message, &mut SystemProperties)) -> Result<(), Code> {
         let mut subject = Message {
             body: vec![1].into(),
@@ -225,7 +225,7 @@ mod tests {
         };
         change(&mut subject, &mut system);
         subject.system_properties = Some(system);
-        message(&subject).map_err(|refusal| refusal.code)
+        message(&subject, MAX_BODY).map_err(|refusal| refusal.code)
     }
 
     #[test]

@@ -421,6 +421,12 @@ impl Owner {
         let log = shared.log.close();
         shared.wake.notify(usize::MAX);
         threads.drain(..).for_each(|thread| _ = thread.join());
+        // What came between the dispatcher's end and the log's. If it cannot be entered, the next start does it.
+        let mut rest = shared.log.records(shared.dispatched.value());
+        if let Err(error) = shared.dispatch(&mut rest, Gap::IsAnError) {
+            tracing::warn!(?error, "the last messages are entered at the next start");
+        }
+        drop(rest);
         shared
             .registry
             .all()
