@@ -4,6 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use foliomq_tests::admin::{Admin, Stored};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 const TOPIC: &str = "damage";
 const MESSAGES: usize = 500;
+const RECEIVE_LIMIT: Duration = Duration::from_secs(30);
 const SEGMENT: u64 = 16 << 20;
 /// The exit code for a damaged store.
 const DAMAGED: i32 = 4;
@@ -24,6 +26,7 @@ struct Filled {
     _folder: TempDir,
 }
 
+#[derive(Clone, Copy, Debug)]
 enum End {
     Clean,
     Killed,
@@ -68,6 +71,9 @@ impl Filled {
             .send(Outgoing::new(TOPIC, "afterwards"))
             .await
             .context("sending afterwards")?;
+        let consumer = session.simple("readers", TOPIC).await?;
+        let received = consumer.take(contents.len(), RECEIVE_LIMIT).await;
+        received.context("a group that begins now")?;
         let output = broker.output();
         broker.terminate().await?;
         Ok((contents, output))
@@ -221,8 +227,10 @@ async fn a_flipped_bit_in_the_middle_stops_the_start() -> Result<()> {
         let mut byte = [0];
         segment.read(middle, &mut byte)?;
         segment.write(middle, &[byte[0] ^ 0x10])?;
-        expect_refused_start(&filled, &segment, middle).await?;
-        expect_salvaged(&filled).await?;
+        let ended = || format!("{end:?}");
+        let refused = expect_refused_start(&filled, &segment, middle).await;
+        refused.with_context(ended)?;
+        expect_salvaged(&filled).await.with_context(ended)?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! A real tree of files goes in through the Python client and comes out through the Node.js client,
 //! byte for byte.
 //!
-//! The tree is the documentation of the Rust toolchain. `REAL_INPUT=full` sends all of it,
-//! otherwise a sample of it goes; `REAL_INPUT_TREE` names another tree.
+//! The tree is the HTML files of the Rust toolchain's documentation; where that is not installed,
+//! the sources that cargo has unpacked. `REAL_INPUT=sample` sends a part of it, for those in a
+//! hurry; `REAL_INPUT_TREE` names another tree.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ async fn asynchronous() -> Result<()> {
 }
 
 async fn there_and_back(flush: &'static str) -> Result<()> {
-    let tree = tree()?;
+    let tree = Tree::find()?;
     let expected = digests(&tree)?;
     let folder = tempfile::tempdir()?;
     let settings = Settings {
@@ -60,7 +61,7 @@ async fn there_and_back(flush: &'static str) -> Result<()> {
     let start = Instant::now();
     let producer = python.producer(&[TOPIC]).await?;
     let consumer = node.simple("readers", TOPIC).await?;
-    let sending = send_all(producer, &tree, &expected);
+    let sending = send_all(producer, &tree.root, &expected);
     let receiving = receive_all(consumer, &expected);
     tokio::try_join!(sending, receiving)?;
     println!(
@@ -73,37 +74,72 @@ async fn there_and_back(flush: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// The tree that goes in.
-fn tree() -> Result<PathBuf> {
-    if let Some(tree) = std::env::var_os("REAL_INPUT_TREE") {
-        return Ok(tree.into());
+/// A folder of files, all of which go in, or only those with an extension.
+struct Tree {
+    root: PathBuf,
+    extension: Option<&'static str>,
+}
+
+impl Tree {
+    /// The first that is there: what the environment names, the documentation, cargo's sources.
+    fn find() -> Result<Self> {
+        if let Some(named) = std::env::var_os("REAL_INPUT_TREE") {
+            return Ok(Self {
+                root: named.into(),
+                extension: None,
+            });
+        }
+        let sysroot = Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .output()?
+            .stdout;
+        let sysroot = PathBuf::from(String::from_utf8(sysroot)?.trim());
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+        let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+        let documentation = (sysroot.join("share/doc/rust/html"), Some("html"));
+        let sources = cargo.map(|cargo| (cargo.join("registry/src"), None));
+        let candidates = [Some(documentation), sources];
+        let found = candidates
+            .into_iter()
+            .flatten()
+            .find(|(root, _)| root.is_dir());
+        let found = found.map(|(root, extension)| Self { root, extension });
+        found.context("no tree of files: name one in REAL_INPUT_TREE")
     }
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()?;
-    let sysroot = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    let documentation = sysroot.join("share/doc/rust/html");
-    ensure!(
-        documentation.is_dir(),
-        "there is no {}: run `rustup component add rust-docs`, or name another tree of HTML files \
-         in REAL_INPUT_TREE",
-        documentation.display()
-    );
-    Ok(documentation)
+
+    /// Every file that goes in, in order.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let (mut folders, mut files) = (vec![self.root.clone()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let (kind, path) = (entry.file_type()?, entry.path());
+                let goes_in = self.extension.is_none_or(|wanted| {
+                    path.extension()
+                        .is_some_and(|extension| extension == wanted)
+                });
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if kind.is_file() && goes_in {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
 }
 
 /// The files that go in, with their digests.
-fn digests(tree: &Path) -> Result<Digests> {
-    let mut files = Vec::new();
-    collect_files(tree, &mut files)?;
-    files.sort();
-    let full = std::env::var_os("REAL_INPUT").is_some_and(|value| value == "full");
-    let step = if full { 1 } else { SAMPLE_STEP };
+fn digests(tree: &Tree) -> Result<Digests> {
+    let files = tree.files()?;
+    let sample = std::env::var_os("REAL_INPUT").is_some_and(|value| value == "sample");
+    let step = if sample { SAMPLE_STEP } else { 1 };
     let (found, mut digests, mut bytes) = (files.len(), Digests::new(), 0);
     for path in files.into_iter().step_by(step) {
         let contents = fs::read(&path)?;
         let name = path
-            .strip_prefix(tree)?
+            .strip_prefix(&tree.root)?
             .to_str()
             .context("a path is not UTF-8")?
             .to_owned();
@@ -122,26 +158,10 @@ fn digests(tree: &Path) -> Result<Digests> {
     println!(
         "{} of {found} files of {}, {} MB",
         digests.len(),
-        tree.display(),
+        tree.root.display(),
         bytes / 1_000_000
     );
     Ok(digests)
-}
-
-fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            collect_files(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "html")
-        {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// In hexadecimal. The TLS library brings the hash.
