@@ -7,9 +7,6 @@ SHELL := /bin/bash
 BIN := target/release/foliomq
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-# The whole tree of real files, not a sample of it.
-export REAL_INPUT ?= full
-
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
