@@ -19,7 +19,7 @@ binary:
 
 test: binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
 
-unit: binary ## the Rust tests and the documentation's examples, without the official clients
+unit: binary clients ## the Rust tests and the documentation's examples
 ifdef NEXTEST
 	cargo nextest run --locked --workspace
 else
