@@ -1,16 +1,16 @@
 //! Finds records by key and by message id.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::mem;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
 use crate::error::IndexError;
-use crate::extent_log::{replace, sync_folder};
-use crate::run::{self, Pair, Run};
+use crate::extent_log::sync_folder;
+use crate::run::Pair;
+use crate::run_file::{RunFile, Snapshot};
 
 /// Pairs that are held in memory before they become a run: 1 MiB.
 const RUN_PAIRS: usize = 64 << 10;
@@ -26,6 +26,8 @@ pub struct KeyIndex {
     /// Bytes of the log that share a file.
     stretch: u64,
     inner: Mutex<Inner>,
+    /// Held through a flush, so that two never mix. `inner` is not: puts and lookups go on meanwhile.
+    flushing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -35,15 +37,6 @@ struct Inner {
     pending: Vec<Pair>,
     /// The highest position that was put.
     last: Option<u64>,
-}
-
-/// The runs of one stretch.
-#[derive(Debug)]
-struct RunFile {
-    path: PathBuf,
-    file: File,
-    runs: Vec<Run>,
-    dirty: bool,
 }
 
 impl KeyIndex {
@@ -62,14 +55,14 @@ impl KeyIndex {
             // Checksums cost a read of the whole file: only the newest can be torn.
             let check = Some(&base) == bases.last();
             let mut file = RunFile::open(path, check)?;
-            let kept = file.cut_at(checkpoint)?;
-            inner.pending.extend(kept);
+            file.cut_at(checkpoint)?;
             inner.files.insert(base, file);
         }
         Ok(Self {
             dir: dir.to_path_buf(),
             stretch: stretch.max(1),
             inner: Mutex::new(inner),
+            flushing: Mutex::default(),
         })
     }
 
@@ -99,22 +92,12 @@ impl KeyIndex {
 
     /// Positions that carry the hash, newest first, at most `most`. The caller checks the record: hashes collide.
     pub fn positions(&self, hash: u64, most: usize) -> Result<Vec<u64>, IndexError> {
-        let inner = self.inner.lock();
-        let mut found: Vec<u64> = inner
-            .pending
-            .iter()
-            .filter(|pair| pair.0 == hash)
-            .map(|pair| pair.1)
-            .collect();
-        for file in inner.files.values().rev() {
+        let (mut found, files) = self.snapshot(hash);
+        for file in files.iter().rev() {
             if found.len() >= most {
                 break;
             }
-            let error = || IndexError::io("reading", &file.path);
-            file.runs
-                .iter()
-                .try_for_each(|run| run.find(&file.file, hash, &mut found))
-                .map_err(error())?;
+            file.find(hash, most, &mut found)?;
         }
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup();
@@ -122,28 +105,73 @@ impl KeyIndex {
         Ok(found)
     }
 
+    /// Pending positions of the hash, and the files as they are now, oldest first.
+    fn snapshot(&self, hash: u64) -> (Vec<u64>, Vec<Snapshot>) {
+        let inner = self.inner.lock();
+        let pending = inner.pending.iter().filter(|pair| pair.0 == hash);
+        let files = inner.files.values().map(RunFile::snapshot);
+        (pending.map(|pair| pair.1).collect(), files.collect())
+    }
+
     /// Drops the stretches that lie whole below `start` (the log's first position).
     pub fn trim(&self, start: u64) -> Result<(), IndexError> {
         let mut inner = self.inner.lock();
         let keep = inner.files.split_off(&self.base(start));
-        for file in mem::replace(&mut inner.files, keep).into_values() {
-            fs::remove_file(&file.path).map_err(IndexError::io("removing", &file.path))?;
-        }
-        Ok(())
+        let dropped = mem::replace(&mut inner.files, keep);
+        dropped.into_values().try_for_each(RunFile::remove)
     }
 
     /// Flushes everything put so far; the caller may then move the checkpoint.
     pub fn flush(&self) -> Result<(), IndexError> {
-        let mut inner = self.inner.lock();
-        self.write_out(&mut inner)?;
-        let current = inner.files.keys().next_back().copied();
-        for (&base, file) in &mut inner.files {
-            file.flush()?;
-            if Some(base) != current {
-                file.merge()?;
+        let _flushing = self.flushing.lock();
+        let dirty: Vec<(u64, Snapshot)> = {
+            let mut inner = self.inner.lock();
+            self.write_out(&mut inner)?;
+            let dirty = inner.files.iter_mut().filter(|(_, file)| file.dirty);
+            dirty
+                .map(|(base, file)| {
+                    file.dirty = false;
+                    (*base, file.snapshot())
+                })
+                .collect()
+        };
+        for (base, file) in dirty {
+            file.sync()
+                .inspect_err(|_| self.change(base, |file| file.dirty = true))?;
+        }
+        sync_folder(&self.dir.join("any")).map_err(IndexError::io("flushing", &self.dir))?;
+        self.merge()
+    }
+
+    /// Makes one run of the many in each file that the log has left behind.
+    fn merge(&self) -> Result<(), IndexError> {
+        let many: Vec<(u64, Snapshot)> = {
+            let inner = self.inner.lock();
+            let current = inner.files.keys().next_back().copied();
+            let complete = inner
+                .files
+                .iter()
+                .filter(|(base, _)| Some(**base) != current);
+            complete
+                .filter(|(_, file)| file.has_many_runs())
+                .map(|(base, file)| (*base, file.snapshot()))
+                .collect()
+        };
+        for (base, file) in many {
+            let merged = file.merge()?;
+            let mut inner = self.inner.lock();
+            match inner.files.get_mut(&base) {
+                Some(file) => file.take_over(merged)?,
+                None => merged.discard()?,
             }
         }
-        sync_folder(&self.dir.join("any")).map_err(IndexError::io("flushing", &self.dir))
+        Ok(())
+    }
+
+    fn change(&self, base: u64, change: impl FnOnce(&mut RunFile)) {
+        if let Some(file) = self.inner.lock().files.get_mut(&base) {
+            change(file);
+        }
     }
 
     fn base(&self, position: u64) -> u64 {
@@ -165,91 +193,6 @@ impl KeyIndex {
         };
         file.append(&mut inner.pending)?;
         inner.pending.clear();
-        Ok(())
-    }
-}
-
-impl RunFile {
-    /// Opens or creates it, and cuts what does not decode: the torn end of an append that was never flushed. The
-    /// checksums of the pairs are looked at if `check`.
-    fn open(path: PathBuf, check: bool) -> Result<Self, IndexError> {
-        let error = || IndexError::io("opening", &path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(error())?;
-        let len = file.metadata().map_err(error())?.len();
-        let mut runs: Vec<Run> = Vec::new();
-        while let Some(run) =
-            Run::open(&file, runs.last().map_or(0, Run::end), len, check).map_err(error())?
-        {
-            runs.push(run);
-        }
-        file.set_len(runs.last().map_or(0, Run::end))
-            .map_err(error())?;
-        Ok(Self {
-            path,
-            file,
-            runs,
-            dirty: false,
-        })
-    }
-
-    /// Takes off the runs that reach to `checkpoint` or beyond; returns their pairs below it.
-    fn cut_at(&mut self, checkpoint: u64) -> Result<Vec<Pair>, IndexError> {
-        let keep = self.runs.partition_point(|run| run.highest < checkpoint);
-        let mut below = Vec::new();
-        for run in self.runs.drain(keep..) {
-            let pairs = run
-                .pairs(&self.file)
-                .map_err(IndexError::io("reading", &self.path))?;
-            below.extend(pairs.into_iter().filter(|pair| pair.1 < checkpoint));
-        }
-        below.sort_unstable_by_key(|pair| pair.1);
-        let end = self.runs.last().map_or(0, Run::end);
-        self.file
-            .set_len(end)
-            .map_err(IndexError::io("cutting", &self.path))?;
-        Ok(below)
-    }
-
-    fn append(&mut self, pairs: &mut [Pair]) -> Result<(), IndexError> {
-        let at = self.runs.last().map_or(0, Run::end);
-        let bytes = run::encode(pairs);
-        self.file
-            .write_all_at(&bytes, at)
-            .map_err(IndexError::io("writing", &self.path))?;
-        self.runs.extend(Run::decode(&bytes, at));
-        self.dirty = true;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), IndexError> {
-        if mem::take(&mut self.dirty) {
-            self.file
-                .sync_all()
-                .map_err(IndexError::io("flushing", &self.path))
-                .inspect_err(|_| self.dirty = true)?;
-        }
-        Ok(())
-    }
-
-    /// Makes one run of all.
-    fn merge(&mut self) -> Result<(), IndexError> {
-        if self.runs.len() < 2 {
-            return Ok(());
-        }
-        let error = || IndexError::io("merging", &self.path);
-        let mut pairs = Vec::new();
-        for run in &self.runs {
-            pairs.extend(run.pairs(&self.file).map_err(error())?);
-        }
-        let bytes = run::encode(&mut pairs);
-        self.file = replace(&self.path, &bytes).map_err(error())?;
-        self.runs = Run::decode(&bytes, 0).into_iter().collect();
         Ok(())
     }
 }

@@ -25,6 +25,7 @@ mod key_index;
 mod pool;
 mod queues;
 mod run;
+mod run_file;
 
 pub use checkpoint::Checkpoint;
 pub use entry::{Entry, QueueNumber};

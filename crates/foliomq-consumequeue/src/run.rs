@@ -94,8 +94,14 @@ impl Run {
         self.read(file, 0, self.count)
     }
 
-    /// Adds the positions that carry `hash`.
-    pub(crate) fn find(&self, file: &File, hash: u64, out: &mut Vec<u64>) -> io::Result<()> {
+    /// Adds the positions that carry `hash`, in ascending order: the last `most` at least, and not many more.
+    pub(crate) fn find(
+        &self,
+        file: &File,
+        hash: u64,
+        most: usize,
+        out: &mut Vec<u64>,
+    ) -> io::Result<()> {
         let (mut low, mut high) = (0, self.count);
         while high - low > BLOCK {
             let middle = low + (high - low) / 2;
@@ -105,6 +111,7 @@ impl Run {
                 .is_some_and(|pair| pair.0 < hash);
             if below { low = middle } else { high = middle }
         }
+        let before = out.len();
         // Equal hashes may go on past the block.
         for start in (low..self.count).step_by(BLOCK as usize) {
             let block = self.read(file, start, BLOCK.min(self.count - start))?;
@@ -114,6 +121,9 @@ impl Run {
                     .filter(|pair| pair.0 == hash)
                     .map(|pair| pair.1),
             );
+            if out.len() - before > most.saturating_add(BLOCK as usize) {
+                out.drain(before..out.len() - most);
+            }
             if block.last().is_some_and(|pair| pair.0 > hash) {
                 break;
             }
