@@ -45,7 +45,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError>
 }
 
 fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(), ServeError> {
-    let made = rcgen::generate_simple_self_signed(names(config))
+    let (certificate_pem, key_pem) = self_signed(names(config))
         .map_err(|error| ServeError::Tls(format!("making a certificate: {error}")))?;
     fs::create_dir_all(&config.tls_dir)
         .map_err(|error| failed("making the folder", &config.tls_dir, &error))?;
@@ -66,10 +66,22 @@ fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(
             .and_then(|()| fs::rename(&temporary, path))
             .map_err(|error| failed("writing", path, &error))
     };
-    write(key, 0o600, made.signing_key.serialize_pem())?;
-    write(certificate, 0o644, made.cert.pem())?;
+    write(key, 0o600, key_pem)?;
+    write(certificate, 0o644, certificate_pem)?;
     tracing::info!(certificate = %certificate.display(), "made a self-signed certificate");
     Ok(())
+}
+
+/// A certificate for these names, and its key, as PEM.
+fn self_signed(names: Vec<String>) -> Result<(String, String), rcgen::Error> {
+    let key = rcgen::KeyPair::generate()?;
+    let mut request = rcgen::CertificateParams::new(names)?;
+    request.distinguished_name = rcgen::DistinguishedName::new();
+    request
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "FolioMQ");
+    let certificate = request.self_signed(&key)?;
+    Ok((certificate.pem(), key.serialize_pem()))
 }
 
 /// What the certificate is for: this machine by every name that a client may dial.

@@ -45,6 +45,7 @@ pub struct Settings {
     pub max_connections: usize,
     pub max_long_polls: usize,
     pub max_request_bytes: Size,
+    pub max_topics: usize,
     pub by_reference_from: Size,
     pub log: String,
     pub log_format: LogFormat,
@@ -85,6 +86,7 @@ impl Default for Settings {
             max_connections: server.max_connections,
             max_long_polls: server.max_long_polls,
             max_request_bytes: Size(server.max_request_bytes as u64),
+            max_topics: server.max_topics,
             by_reference_from: Size(server.by_reference_from as u64),
             log: crate::logging::DEFAULT.to_owned(),
             log_format: LogFormat::Text,
@@ -127,6 +129,7 @@ impl Settings {
         config.max_connections = self.max_connections;
         config.max_long_polls = self.max_long_polls;
         config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
+        config.max_topics = self.max_topics;
         config.by_reference_from = usize::try_from(self.by_reference_from.0).unwrap_or(usize::MAX);
         config
     }

@@ -41,7 +41,7 @@ macro_rules! row {
 }
 
 /// Every setting, in the order in which it is shown.
-pub const ROWS: [Row; 30] = [
+pub const ROWS: [Row; 31] = [
     row!("store-dir", store_dir, "folder of the store", "a path"),
     row!(
         "listen",
@@ -211,6 +211,12 @@ pub const ROWS: [Row; 30] = [
         max_request_bytes,
         "memory of all requests together",
         "a size such as 1GiB"
+    ),
+    row!(
+        "max-topics",
+        max_topics,
+        "topics that may be there for one more to be made on first use",
+        "a number"
     ),
     row!(
         "by-reference-from",
