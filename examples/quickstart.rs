@@ -1,4 +1,5 @@
 //! Sends a message, receives it, acknowledges it. Start a broker first: `foliomq serve`.
+//! `cargo run -p foliomq-examples --example quickstart [ADDRESS]`
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ const WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> foliomq_client::Result<()> {
-    let client = Client::connect("127.0.0.1:8081").await?;
+    let endpoint = std::env::args().nth(1);
+    let client = Client::connect(endpoint.unwrap_or("127.0.0.1:8081".to_owned())).await?;
 
     let message = Message::new("greetings", "Hello from Rust").tag("hello");
     let receipt = client.producer().send(message).await?;
