@@ -33,7 +33,7 @@ pub enum FolderError {
 /// Size of the file system that holds a folder, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Everything.
+    /// What is used and what is free together: without what is kept for root, as `df` counts it.
     pub total: u64,
     /// What an unprivileged process may still take.
     pub free: u64,
@@ -144,7 +144,7 @@ impl Folder {
     pub fn usage(&self) -> io::Result<Usage> {
         let stat = rustix::fs::fstatvfs(&self.handle)?;
         Ok(Usage {
-            total: stat.f_blocks * stat.f_frsize,
+            total: (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize,
             free: stat.f_bavail * stat.f_frsize,
         })
     }

@@ -19,7 +19,7 @@ pub struct Retention {
     /// Drop the oldest while the log takes more bytes of the device. Default `None`.
     pub size: Option<u64>,
     /// `(high, low)`: above `high` (share of the file system in use, 0 to 1) the oldest go until use is below `low`.
-    /// Default 0.90 and 0.85. `None`: never.
+    /// Default `None`: never, since others may have filled the disk, and what goes may not have been read.
     pub disk: Option<(f64, f64)>,
     /// Above this share appends are refused (`DiskFull`) until use is 2 % below it. Default 0.97.
     pub disk_refuse: f64,
@@ -32,7 +32,7 @@ impl Default for Retention {
         Self {
             age: Some(Duration::from_secs(72 * 3600)),
             size: None,
-            disk: Some((0.90, 0.85)),
+            disk: None,
             disk_refuse: 0.97,
             interval: Duration::from_secs(10),
         }

@@ -370,7 +370,10 @@ mod tests {
             "{text}"
         );
         let layers = Layers::default()
-            .flags([pair("disk-low", "95%")], Flag::Own)
+            .flags(
+                [pair("disk-high", "90%"), pair("disk-low", "95%")],
+                Flag::Own,
+            )
             .unwrap();
         assert!(
             layers
