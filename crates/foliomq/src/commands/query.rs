@@ -8,6 +8,7 @@ use crate::output::Output;
 use crate::shown;
 
 #[derive(Debug, Args)]
+#[command(override_usage = "foliomq query [OPTIONS] TOPIC <--id ID | --key KEY>")]
 #[command(group = clap::ArgGroup::new("by").required(true).args(["id", "key"]))]
 pub struct Query {
     /// The topic

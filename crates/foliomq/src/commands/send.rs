@@ -48,7 +48,7 @@ pub struct Send {
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     property: Vec<(String, String)>,
 
-    /// Message id, 34 hex digits [default: a new one]
+    /// Message id, to find the message by; the clients make 34 hex digits [default: a new one]
     #[arg(long)]
     id: Option<String>,
 
