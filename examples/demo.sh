@@ -5,7 +5,7 @@ foliomq=$(realpath "${1:-target/release/foliomq}")
 folder=$(mktemp -d)
 trap 'kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
-say() { printf '\n$ %s\n' "$*"; "$@"; }
+say() { printf '\n$ foliomq %s\n' "$*"; "$foliomq" "$@"; }
 
 "$foliomq" serve --store-dir "$folder/store" --listen 127.0.0.1:0 --segment-size 16MiB >"$folder/ready" 2>&1 &
 broker=$!
@@ -19,11 +19,11 @@ export FOLIOMQ_ENDPOINT=$endpoint
 cat "$folder/ready"
 
 seq 1 10000 | sed 's/^/order /' >"$folder/orders"
-say "$foliomq" topic create orders --queues 4
-say "$foliomq" send orders --lines "$folder/orders"
-say "$foliomq" receive orders --group billing --max 3
-say "$foliomq" group describe billing
-say "$foliomq" topic describe orders
+say topic create orders --queues 4
+say send orders --lines "$folder/orders"
+say receive orders --group billing --max 3
+say group describe billing
+say topic describe orders
 kill "$broker" && wait "$broker" || true
-say "$foliomq" inspect "$folder/store"
-say "$foliomq" verify "$folder/store"
+say inspect "$folder/store"
+say verify "$folder/store"
