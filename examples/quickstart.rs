@@ -1,7 +1,7 @@
 //! Sends a message, receives it, acknowledges it. Start a broker first: `foliomq serve`.
 //! `cargo run -p foliomq-examples --example quickstart [ADDRESS]`
 
-use std::time::Duration;
+use std::{env, process::ExitCode, time::Duration};
 
 use foliomq_client::{Client, Message};
 
@@ -10,9 +10,19 @@ const INVISIBLE: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> foliomq_client::Result<()> {
-    let endpoint = std::env::args().nth(1);
-    let client = Client::connect(endpoint.unwrap_or("127.0.0.1:8081".to_owned())).await?;
+async fn main() -> ExitCode {
+    let endpoint = env::args().nth(1);
+    match greet(endpoint.as_deref().unwrap_or("127.0.0.1:8081")).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn greet(endpoint: &str) -> foliomq_client::Result<()> {
+    let client = Client::connect(endpoint).await?;
 
     let message = Message::new("greetings", "Hello from Rust").tag("hello");
     let receipt = client.producer().send(message).await?;
