@@ -1,10 +1,9 @@
 //! Appending: reserve under the short lock, write outside, publish in order.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use foliomq_segment::{Refused, Reserver, Slot, Writer};
+use foliomq_segment::{Refused, Reserver, Slot, Space, WriterKind};
 
 use crate::error::AppendError;
 use crate::header::{
@@ -13,29 +12,36 @@ use crate::header::{
 use crate::record::{Appended, Draft};
 use crate::shared::Shared;
 
+/// Up to so many bytes are written under the short lock: to copy them takes less time than to hand out a slot for them.
+const SHORT: u64 = 8 << 10;
+/// A staged writer holds at most so many bytes that are not in the file yet; whoever appends more writes them out first.
+const MOST_STAGED: u64 = 64 << 20;
+
 /// What the short lock guards.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) reserver: Reserver,
-    pub(crate) writer: Arc<Writer>,
     /// The preparer is woken once the head passes this position.
     pub(crate) wake_at: u64,
     pub(crate) closed: bool,
 }
 
-/// What became of an attempt to reserve.
-enum Attempt {
-    Reserved(Slot),
+/// What became of an attempt to append.
+enum Attempt<'a> {
+    /// Written and published.
+    Done,
+    /// To be written and published outside the lock.
+    Reserved(Slot<'a>),
     /// The segment was sealed; the filler is still to be written. Try again.
-    Rolled(Option<Filler>),
+    Rolled(Option<Filler<'a>>),
     /// The next segment is not there yet.
     NoSegment,
     /// Too many writes in flight.
     Busy,
 }
 
-struct Filler {
-    slot: Slot,
+struct Filler<'a> {
+    slot: Slot<'a>,
     store_time: u64,
 }
 
@@ -54,14 +60,24 @@ impl Shared {
         appended: &mut [Appended],
     ) -> Result<(), AppendError> {
         let total = self.measure(drafts, appended)?;
-        let mut slot = self.reserve(total, drafts, appended)?;
-        let mut at = 0;
-        for (draft, placed) in drafts.iter().zip(appended.iter()) {
-            write_record(&mut slot, at, draft, placed, self.generation);
-            at += placed.size as usize;
+        self.keep_up()?;
+        let now = unix_millis();
+        loop {
+            match self.attempt(total, now, drafts, appended)? {
+                Attempt::Done => {
+                    self.publication.complete().wake();
+                    return Ok(());
+                }
+                Attempt::Reserved(mut slot) => {
+                    write_records(&mut slot.space(), drafts, appended, self.generation);
+                    slot.publish();
+                    return Ok(());
+                }
+                Attempt::Rolled(filler) => self.fill(filler),
+                Attempt::NoSegment => self.await_segment()?,
+                Attempt::Busy => std::thread::yield_now(),
+            }
         }
-        slot.publish();
-        Ok(())
     }
 
     /// Sizes of the records, and their sum.
@@ -101,61 +117,88 @@ impl Shared {
         }
     }
 
-    fn reserve(
-        &self,
-        total: u64,
-        drafts: &[Draft<'_>],
-        appended: &mut [Appended],
-    ) -> Result<Slot, AppendError> {
-        let now = unix_millis();
-        loop {
-            let mut head = self.head.lock();
-            if head.closed {
-                return Err(AppendError::Closed);
-            }
-            self.poisoned()?;
-            let attempt = self.attempt(&mut head, total)?;
-            if let Attempt::Reserved(slot) = &attempt {
-                self.stamp(slot.position(), now, drafts, appended);
-            }
-            let wake = head.passes_wake_mark(&self.options.preheat);
-            drop(head);
-            if wake {
-                self.preparation.wake();
-            }
-            match attempt {
-                Attempt::Reserved(slot) => return Ok(slot),
-                Attempt::Rolled(filler) => self.fill(filler),
-                Attempt::NoSegment => self.await_segment()?,
-                Attempt::Busy => std::thread::yield_now(),
-            }
+    /// Bounds what a staged writer holds.
+    fn keep_up(&self) -> Result<(), AppendError> {
+        let staged = self.options.writer == WriterKind::Staged;
+        if staged && self.publication.complete().value() - self.publication.position() > MOST_STAGED
+        {
+            self.write_out()?;
         }
+        Ok(())
     }
 
     /// One attempt, under the lock: never waits.
-    fn attempt(&self, head: &mut Head, total: u64) -> Result<Attempt, AppendError> {
-        let room = head.writer.segment().end() - head.reserver.position();
+    fn attempt(
+        &self,
+        total: u64,
+        now: u64,
+        drafts: &[Draft<'_>],
+        appended: &mut [Appended],
+    ) -> Result<Attempt<'_>, AppendError> {
+        let mut head = self.head.lock();
+        if head.closed {
+            return Err(AppendError::Closed);
+        }
+        self.poisoned()?;
+        if drafts.iter().any(Draft::is_closed) {
+            return Err(AppendError::QueueClosed);
+        }
+        let room = head.reserver.room();
         let fits = room == total || room >= total + HEADER as u64;
-        let reserved = if fits {
-            head.reserver
-                .reserve(&head.writer, total as usize)
-                .map(Attempt::Reserved)
-        } else {
-            self.roll(head, room)
+        let attempt = match fits {
+            true if total <= SHORT && head.reserver.idle() => {
+                self.put(&mut head, total, now, drafts, appended)
+            }
+            true => self.reserve(&mut head, total, now, drafts, appended),
+            false => self.roll(&mut head, room),
         };
-        match reserved {
-            Ok(attempt) => Ok(attempt),
+        let wake = head.passes_wake_mark(&self.options.preheat);
+        drop(head);
+        if wake {
+            self.preparation.wake();
+        }
+        match attempt {
             Err(Refused::Busy) => Ok(Attempt::Busy),
             Err(refused @ (Refused::Poisoned | Refused::OutOfSegment)) => {
                 Err(AppendError::Poisoned {
                     reason: refused.to_string(),
                 })
             }
+            Ok(attempt) => Ok(attempt),
         }
     }
 
+    fn put(
+        &self,
+        head: &mut Head,
+        total: u64,
+        now: u64,
+        drafts: &[Draft<'_>],
+        appended: &mut [Appended],
+    ) -> Result<Attempt<'_>, Refused> {
+        let position = head.reserver.position();
+        head.reserver.put(total as usize, |space| {
+            self.stamp(position, now, drafts, appended);
+            write_records(space, drafts, appended, self.generation);
+        })?;
+        Ok(Attempt::Done)
+    }
+
+    fn reserve(
+        &self,
+        head: &mut Head,
+        total: u64,
+        now: u64,
+        drafts: &[Draft<'_>],
+        appended: &mut [Appended],
+    ) -> Result<Attempt<'_>, Refused> {
+        let slot = head.reserver.reserve(&self.publication, total as usize)?;
+        self.stamp(slot.position(), now, drafts, appended);
+        Ok(Attempt::Reserved(slot))
+    }
+
     /// Seals the active segment and goes on in the next, if that is ready.
-    fn roll(&self, head: &mut Head, room: u64) -> Result<Attempt, Refused> {
+    fn roll(&self, head: &mut Head, room: u64) -> Result<Attempt<'_>, Refused> {
         if head.reserver.busy() {
             return Ok(Attempt::Busy);
         }
@@ -166,12 +209,12 @@ impl Shared {
         let filler = match room {
             0 => None,
             _ => Some(Filler {
-                slot: head.reserver.reserve(&head.writer, room as usize)?,
+                slot: head.reserver.reserve(&self.publication, room as usize)?,
                 store_time,
             }),
         };
         self.segments.roll(next.segment().clone(), store_time);
-        self.activate(head, next);
+        head.reserver.go_on(next)?;
         self.preparation.taken();
         head.wake_at = head.reserver.position();
         Ok(Attempt::Rolled(filler))
@@ -183,13 +226,16 @@ impl Shared {
         self.store_time.store(store_time, Ordering::Relaxed);
         for (draft, placed) in drafts.iter().zip(appended) {
             placed.position = position;
-            placed.queue_offset = draft.next_offset.fetch_add(1, Ordering::AcqRel);
+            // Only ever changed under the lock, so that a load and a store will do.
+            let offset = draft.next_offset.load(Ordering::Acquire);
+            draft.next_offset.store(offset + 1, Ordering::Release);
+            placed.queue_offset = offset;
             placed.store_time = store_time;
             position += u64::from(placed.size);
         }
     }
 
-    fn fill(&self, filler: Option<Filler>) {
+    fn fill(&self, filler: Option<Filler<'_>>) {
         let Some(Filler {
             mut slot,
             store_time,
@@ -197,13 +243,10 @@ impl Shared {
         else {
             return;
         };
-        let header = Header::filler(
-            slot.position(),
-            filler_size(slot.len() as u64),
-            self.generation,
-            store_time,
-        );
-        slot.write(0, &header.encode(std::iter::empty()));
+        let (position, mut space) = (slot.position(), slot.space());
+        let size = filler_size(space.len() as u64);
+        let header = Header::filler(position, size, self.generation, store_time);
+        space.write(0, &header.encode(std::iter::empty()));
         slot.publish();
     }
 }
@@ -216,7 +259,26 @@ pub(crate) const UNSET: Appended = Appended {
     store_time: 0,
 };
 
-fn write_record(slot: &mut Slot, at: usize, draft: &Draft<'_>, placed: &Appended, generation: u64) {
+fn write_records(
+    space: &mut Space<'_>,
+    drafts: &[Draft<'_>],
+    appended: &[Appended],
+    generation: u64,
+) {
+    let mut at = 0;
+    for (draft, placed) in drafts.iter().zip(appended) {
+        write_record(space, at, draft, placed, generation);
+        at += placed.size as usize;
+    }
+}
+
+fn write_record(
+    space: &mut Space<'_>,
+    at: usize,
+    draft: &Draft<'_>,
+    placed: &Appended,
+    generation: u64,
+) {
     let message_len = draft.message.iter().map(|part| part.len()).sum::<usize>();
     let header = Header {
         kind: draft.kind,
@@ -232,14 +294,14 @@ fn write_record(slot: &mut Slot, at: usize, draft: &Draft<'_>, placed: &Appended
         message_len: message_len as u32,
     };
     let parts = || std::iter::once(draft.topic.as_bytes()).chain(draft.message.iter().copied());
-    slot.write(at, &header.encode(parts()));
+    space.write(at, &header.encode(parts()));
     let mut end = at + HEADER;
     for part in parts() {
-        slot.write(end, part);
+        space.write(end, part);
         end += part.len();
     }
     let padding = at + placed.size as usize - end;
-    slot.write(end, &[0; ALIGN as usize][..padding]);
+    space.write(end, &[0; ALIGN as usize][..padding]);
 }
 
 /// Unix milliseconds now.

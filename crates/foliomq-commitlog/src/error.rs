@@ -74,6 +74,9 @@ pub enum AppendError {
     /// [`close`](crate::CommitLog::close) was called.
     #[error("the log is closed")]
     Closed,
+    /// The queue takes nothing more: see [`Draft::closed`](crate::Draft::closed).
+    #[error("the queue is closed")]
+    QueueClosed,
 }
 
 /// Why a record could not be read.

@@ -14,6 +14,9 @@ use crate::shared::Shared;
 /// A checkpoint is at most this much behind what was flushed.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The writer's memory is given back each time that a flush passes a multiple of this many bytes.
+const RELEASE_STEP: u64 = 1 << 20;
+
 /// What the flusher is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -71,6 +74,9 @@ impl Shared {
         if appended.value() >= end {
             return Ok(None);
         }
+        if self.publication.complete().value() >= end {
+            return self.write_out().map(|()| None);
+        }
         let listener = appended.listen();
         if self.publication.poisoned() {
             let reason = "an append was given up half-way".to_owned();
@@ -101,23 +107,23 @@ impl Shared {
     }
 
     /// The flusher's thread.
-    pub(crate) fn flush_until_stopped(&self, mut marks: Marks) -> Marks {
+    pub(crate) fn flush_until_stopped(&self) {
         let mut flushed = Instant::now();
         loop {
             let listener = self.requests.event.listen();
             if self.requests.stopped() || self.poisoned().is_err() {
-                return marks;
+                return;
             }
             match self.next_step(flushed) {
                 Step::Flush => {
                     flushed = Instant::now();
                     self.flush_appended();
-                    self.checkpoint_if_due(&mut marks);
+                    self.checkpoint_if_due();
                 }
                 Step::AwaitAppend => self.await_append(),
                 Step::Idle => {
-                    self.checkpoint_if_due(&mut marks);
-                    match self.idle_until(flushed, &marks) {
+                    self.checkpoint_if_due();
+                    match self.idle_until(flushed) {
                         Some(deadline) => drop(listener.wait_deadline(deadline)),
                         None => listener.wait(),
                     }
@@ -129,7 +135,7 @@ impl Shared {
     fn next_step(&self, flushed: Instant) -> Step {
         let durable = self.durable.value();
         let wanted = self.requests.wanted.load(Ordering::SeqCst) > durable;
-        let pending = self.publication.position() > durable;
+        let pending = self.publication.complete().value() > durable;
         let due = match self.options.flush {
             Flush::Sync => false,
             Flush::Async { interval } => flushed.elapsed() >= interval,
@@ -144,20 +150,22 @@ impl Shared {
 
     /// Waits until more is published than is durable.
     fn await_append(&self) {
-        let listener = self.publication.watermark().listen();
+        let complete = self.publication.complete();
+        let listener = complete.listen();
         if self.publication.poisoned() {
             self.poison("a write was given up half way".to_owned());
-        } else if self.publication.position() <= self.durable.value() && !self.requests.stopped() {
+        } else if complete.value() <= self.durable.value() && !self.requests.stopped() {
             listener.wait();
         }
     }
 
     /// When an idle flusher has something to do again, if nobody asks before.
-    fn idle_until(&self, flushed: Instant, marks: &Marks) -> Option<Instant> {
+    fn idle_until(&self, flushed: Instant) -> Option<Instant> {
         let interval = match self.options.flush {
             Flush::Sync => None,
             Flush::Async { interval } => Some(flushed + interval),
         };
+        let marks = self.marks.lock();
         let checkpoint =
             (self.durable.value() > marks.durable).then(|| marks.written + CHECKPOINT_INTERVAL);
         interval.into_iter().chain(checkpoint).min()
@@ -165,6 +173,9 @@ impl Shared {
 
     /// Makes everything published so far durable. A failure poisons the log.
     pub(crate) fn flush_appended(&self) {
+        if self.write_out().is_err() {
+            return;
+        }
         let (durable, appended) = (self.durable.value(), self.publication.position());
         if durable == appended {
             return;
@@ -181,20 +192,45 @@ impl Shared {
         if let Some(fault) = &self.options.fault {
             fault.flush()?;
         }
+        self.release(start, end);
         for segment in self.segments.overlapping(start, end) {
             segment.flush(start..end)?;
         }
         Ok(())
     }
 
-    fn checkpoint_if_due(&self, marks: &mut Marks) {
-        if self.durable.value() > marks.durable && marks.written.elapsed() >= CHECKPOINT_INTERVAL {
-            self.checkpoint(marks, false);
+    /// Gives back the writer's memory of a long stretch before it is flushed. Failing costs speed only.
+    fn release(&self, start: u64, end: u64) {
+        if end / RELEASE_STEP == start / RELEASE_STEP {
+            return;
+        }
+        if let Err(error) = self.publication.release(end) {
+            tracing::debug!(%error, "the writer's memory could not be given back");
         }
     }
 
+    fn checkpoint_if_due(&self) {
+        let mut marks = self.marks.lock();
+        if self.durable.value() > marks.durable && marks.written.elapsed() >= CHECKPOINT_INTERVAL {
+            self.checkpoint(&mut marks, false);
+        }
+    }
+
+    /// Sees to it that the checkpoint is not below `position`, which is durable: what it points at must stay.
+    pub(crate) fn checkpoint_up_to(&self, position: u64) {
+        let mut marks = self.marks.lock();
+        if marks.durable < position {
+            self.checkpoint(&mut marks, false);
+        }
+    }
+
+    /// Writes the last checkpoint, which says that the log was closed.
+    pub(crate) fn checkpoint_clean(&self) {
+        self.checkpoint(&mut self.marks.lock(), true);
+    }
+
     /// Writes down how far the log is durable. A failure costs a longer recovery, unless the mark is the final one.
-    pub(crate) fn checkpoint(&self, marks: &mut Marks, clean: bool) {
+    fn checkpoint(&self, marks: &mut Marks, clean: bool) {
         let checkpoint = Checkpoint {
             durable: self.durable.value(),
             generation: self.generation,

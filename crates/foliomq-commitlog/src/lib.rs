@@ -14,7 +14,7 @@
 //! let (log, _) = CommitLog::open(options)?;
 //! let next_offset = AtomicU64::new(0);
 //! let draft =
-//!     Draft { kind: Kind::Message, topic: "hello", queue_id: 0, next_offset: &next_offset, message: &[b"first"] };
+//!     Draft { kind: Kind::Message, topic: "hello", queue_id: 0, next_offset: &next_offset, closed: None, message: &[b"first"] };
 //! let appended = log.append(&draft)?;
 //! log.wait_committed(appended.end())?;
 //! let record = log.read(appended.position)?;
@@ -50,7 +50,7 @@ mod tail;
 pub use checkpoint::Checkpoint;
 pub use error::{AppendError, OpenError, ReadError};
 pub use fault::Fault;
-pub use foliomq_segment::Usage;
+pub use foliomq_segment::{Usage, WriterKind};
 pub use header::{Header, Kind};
 pub use log::{CommitLog, Watermarks};
 pub use options::{Flush, Options, Preheat, ReadMode};

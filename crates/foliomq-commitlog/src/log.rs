@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 
 use crate::append::UNSET;
 use crate::error::{AppendError, OpenError, ReadError};
-use crate::flusher::Marks;
 use crate::options::{Options, Preheat};
 use crate::read::Records;
 use crate::record::{Appended, Draft, Record};
@@ -46,20 +45,16 @@ struct Owner {
 
 #[derive(Debug)]
 struct Threads {
-    flusher: JoinHandle<Marks>,
+    flusher: JoinHandle<()>,
     preparers: Vec<JoinHandle<()>>,
 }
 
 impl CommitLog {
     /// Opens or creates the log, recovers it, and takes the folder's lock.
     pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
-        let Opened {
-            shared,
-            marks,
-            recovery,
-        } = recovery::open(options)?;
+        let Opened { shared, recovery } = recovery::open(options)?;
         let shared = Arc::new(shared);
-        let threads = Threads::start(&shared, marks).map_err(|source| OpenError::Io {
+        let threads = Threads::start(&shared).map_err(|source| OpenError::Io {
             what: "starting the log's threads".to_owned(),
             source,
         })?;
@@ -144,6 +139,13 @@ impl CommitLog {
         self.0.shared.wait_durable(end)
     }
 
+    /// Runs `change` while no append takes its place, with the position of the next: every append that ran into
+    /// [`Draft::closed`] later sees what `change` has set.
+    pub fn while_locked<T>(&self, change: impl FnOnce(u64) -> T) -> T {
+        let head = self.0.shared.head.lock();
+        change(head.reserver.position())
+    }
+
     /// Oldest first; the last one is the active one.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.0.shared.segment_infos()
@@ -185,15 +187,15 @@ impl CommitLog {
 }
 
 impl Threads {
-    fn start(shared: &Arc<Shared>, marks: Marks) -> io::Result<Self> {
-        let started = Self::start_all(shared, marks);
+    fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let started = Self::start_all(shared);
         if started.is_err() {
             shared.preparation.stop();
         }
         started
     }
 
-    fn start_all(shared: &Arc<Shared>, marks: Marks) -> io::Result<Self> {
+    fn start_all(shared: &Arc<Shared>) -> io::Result<Self> {
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         let log = shared.clone();
         let mut preparers =
@@ -204,7 +206,7 @@ impl Threads {
                 .push(named("folio-preheater").spawn(move || log.preheat_until_stopped(bytes))?);
         }
         let log = shared.clone();
-        let flusher = named("folio-flusher").spawn(move || log.flush_until_stopped(marks))?;
+        let flusher = named("folio-flusher").spawn(move || log.flush_until_stopped())?;
         Ok(Self { flusher, preparers })
     }
 }
@@ -220,7 +222,7 @@ impl Owner {
         let flushed = self.shared.wait_durable(end);
         self.shared.requests.stop();
         self.shared.preparation.stop();
-        let marks = threads.flusher.join();
+        let flusher = threads.flusher.join();
         // A panic of theirs costs nothing that matters here.
         threads
             .preparers
@@ -230,8 +232,8 @@ impl Owner {
         self.shared.publication.watermark().wake();
         flushed?;
         self.shared.preparation.discard(&self.shared.folder);
-        match marks {
-            Ok(mut marks) => self.shared.checkpoint(&mut marks, true),
+        match flusher {
+            Ok(()) => self.shared.checkpoint_clean(),
             Err(_) => self.shared.poison("the flusher has panicked".to_owned()),
         }
         self.shared.poisoned()
@@ -266,8 +268,12 @@ impl Shared {
     }
 
     fn delete_before(&self, position: u64) -> io::Result<u64> {
+        let position = position.min(self.durable.value());
         let mut removed = false;
-        for base in self.segments.ending_by(position.min(self.durable.value())) {
+        for base in self.segments.ending_by(position) {
+            // After a crash the log is looked for where the checkpoint says.
+            self.checkpoint_up_to(position);
+            self.poisoned().map_err(io::Error::other)?;
             self.folder.remove(base)?;
             self.segments.forget_first(base);
             removed = true;

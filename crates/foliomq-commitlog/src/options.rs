@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foliomq_segment::WriterKind;
+
 use crate::fault::Fault;
 
 /// When an append counts as done, and so when it may be acknowledged and read.
@@ -50,6 +52,8 @@ pub struct Options {
     pub segment_size: u64,
     /// When an append is committed.
     pub flush: Flush,
+    /// How appended bytes get into a segment's file.
+    pub writer: WriterKind,
     /// Which pages are prepared ahead.
     pub preheat: Preheat,
     /// Whether to lock the active segment in memory. That this fails is only a warning.
@@ -68,12 +72,13 @@ impl Options {
     /// The largest segment, bytes.
     pub const MAX_SEGMENT: u64 = 4 << 30;
 
-    /// 1 GiB segments, sync, a 32 MiB window, mapped reads, the last 64 MiB checked on open.
+    /// 1 GiB segments, sync, mapped stores, a 32 MiB window, mapped reads, the last 64 MiB checked on open.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             segment_size: 1 << 30,
             flush: Flush::Sync,
+            writer: WriterKind::Mapped,
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,

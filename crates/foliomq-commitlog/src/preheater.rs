@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use event_listener::Listener;
-use foliomq_segment::Writer;
+use foliomq_segment::{Folios, Writer};
 
 use crate::shared::Shared;
 
@@ -24,19 +24,21 @@ impl Shared {
 
     /// Preheats the window ahead of the head, of which everything below `done` is; returns up to where it is now.
     fn preheat_ahead(&self, bytes: u64, done: u64) -> u64 {
-        let writer = self.active();
+        let Some(writer) = self.publication.writer() else {
+            return done;
+        };
         let position = self.publication.position().max(writer.segment().base());
         let target = position.saturating_add(bytes).min(writer.segment().end());
         if target > done {
-            preheat(&writer, done.max(position)..target);
+            preheat(&*writer, done.max(position)..target, Folios::Small);
         }
         done.max(target)
     }
 }
 
 /// Preheats `positions`. Failing costs speed only.
-pub(crate) fn preheat(writer: &Writer, positions: Range<u64>) {
-    if let Err(error) = writer.preheat(positions.clone()) {
+pub(crate) fn preheat(writer: &dyn Writer, positions: Range<u64>, folios: Folios) {
+    if let Err(error) = writer.preheat(positions.clone(), folios) {
         let path = writer.segment().path().display();
         tracing::warn!(%path, %error, start = positions.start, "pages could not be preheated; appends go on without");
     }

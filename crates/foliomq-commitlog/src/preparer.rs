@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener, Listener};
-use foliomq_segment::{Folder, SegmentFile, Writer};
+use foliomq_segment::{Folder, Folios, SegmentFile, Writer};
 use parking_lot::Mutex;
 
 use crate::append::Head;
@@ -25,7 +25,7 @@ const WINDOW_STEPS: u64 = 16;
 enum Next {
     #[default]
     Absent,
-    Ready(Arc<Writer>),
+    Ready(Arc<dyn Writer>),
     Failed {
         reason: String,
         at: Instant,
@@ -72,7 +72,7 @@ impl Preparation {
     }
 
     /// The next segment, if it is ready. Once it is the active one, say [`taken`](Self::taken).
-    pub(crate) fn ready(&self) -> Option<Arc<Writer>> {
+    pub(crate) fn ready(&self) -> Option<Arc<dyn Writer>> {
         match &*self.next.lock() {
             Next::Ready(writer) => Some(writer.clone()),
             Next::Absent | Next::Failed { .. } => None,
@@ -147,7 +147,9 @@ impl Head {
         if position < self.wake_at {
             return false;
         }
-        let segment = self.writer.segment();
+        let Some(segment) = self.reserver.writer().map(|writer| writer.segment()) else {
+            return false;
+        };
         let half = segment.base() + segment.size() / 2;
         let by_half = if position < half { half } else { segment.end() };
         self.wake_at = match preheat {
@@ -186,21 +188,17 @@ impl Shared {
 
     /// The preparer's thread.
     pub(crate) fn prepare_until_stopped(&self) {
-        let mut active = self.active();
-        self.warm(&active, self.publication.position());
-        let mut retired: Vec<Arc<Writer>> = Vec::new();
+        if let Some(active) = self.publication.writer() {
+            self.warm(&*active, self.publication.position());
+        }
         loop {
             let listener = self.preparation.listen();
             if self.preparation.stopped() {
                 return;
             }
             self.prepare_next();
-            let now_active = self.active();
-            if !Arc::ptr_eq(&active, &now_active) {
-                retired.push(std::mem::replace(&mut active, now_active));
-            }
-            // Unmapping takes milliseconds: it is left to this thread, once the last slot is gone.
-            retired.retain(|writer| Arc::strong_count(writer) > 1);
+            // Unmapping takes milliseconds: it is left to this thread.
+            drop(self.publication.retired());
             listener.wait();
         }
     }
@@ -212,7 +210,10 @@ impl Shared {
             return;
         }
         // Without a next segment there is no roll: from here on this one stays the active one.
-        let active = self.active().segment().clone();
+        let Some(active) = self.publication.writer() else {
+            return;
+        };
+        let active = active.segment();
         let half = active.base() + active.size() / 2;
         if !wanted && self.publication.position() < half {
             return;
@@ -233,21 +234,24 @@ impl Shared {
     }
 
     /// A new segment at `base`, mapped, its first pages resident.
-    fn make_segment(&self, base: u64) -> io::Result<Arc<Writer>> {
+    fn make_segment(&self, base: u64) -> io::Result<Arc<dyn Writer>> {
         if let Some(fault) = &self.options.fault {
             fault.create()?;
         }
         let file = SegmentFile::create(&self.folder, base, self.options.segment_size)?;
-        let writer = Writer::new(&file.map(&self.publication)?)?;
-        self.warm(&writer, base);
+        let segment = file.map(&self.publication)?;
+        let writer = self.options.writer.open(&segment)?;
+        self.warm(&*writer, base);
         Ok(writer)
     }
 
     /// Preheats and locks a segment that is about to be written from `start` on. Failing costs speed only.
-    fn warm(&self, writer: &Writer, start: u64) {
+    fn warm(&self, writer: &dyn Writer, start: u64) {
         match self.options.preheat {
-            Preheat::Window { bytes } => preheat(writer, start..start.saturating_add(bytes)),
-            Preheat::Segment => preheat(writer, start..writer.segment().end()),
+            Preheat::Window { bytes } => {
+                preheat(writer, start..start.saturating_add(bytes), Folios::Small)
+            }
+            Preheat::Segment => preheat(writer, start..writer.segment().end(), Folios::Small),
             Preheat::Off => {}
         }
         if self.options.lock_memory

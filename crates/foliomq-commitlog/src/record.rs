@@ -1,6 +1,6 @@
 //! Records: what is appended, where it went, and what is read back.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -17,8 +17,18 @@ pub struct Draft<'a> {
     pub queue_id: u32,
     /// The queue's next offset; the log takes one under its lock and increments it.
     pub next_offset: &'a AtomicU64,
+    /// Set once the queue takes nothing more; looked at under the log's lock. See
+    /// [`CommitLog::while_locked`](crate::CommitLog::while_locked).
+    pub closed: Option<&'a AtomicBool>,
     /// The message, in parts that are copied one after the other. At most `u32::MAX / 2` bytes in sum.
     pub message: &'a [&'a [u8]],
+}
+
+impl Draft<'_> {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+            .is_some_and(|closed| closed.load(Ordering::Acquire))
+    }
 }
 
 /// Where a record went.

@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use foliomq_segment::{Folder, FolderError, Publication, SegmentFile, Writer};
+use foliomq_segment::{Folder, FolderError, Publication, SegmentFile, WriterKind};
 
 use crate::append::Head;
 use crate::checkpoint::{Checkpoint, CheckpointFile};
@@ -43,7 +44,6 @@ pub struct Cut {
 /// An open log whose threads do not run yet.
 pub(crate) struct Opened {
     pub(crate) shared: Shared,
-    pub(crate) marks: Marks,
     pub(crate) recovery: Recovery,
 }
 
@@ -65,17 +65,13 @@ pub(crate) fn open(options: Options) -> Result<Opened, OpenError> {
         end: tail.end,
         cut,
     };
-    let (shared, marks) = tail.go_on(&options, &folder)?;
-    Ok(Opened {
-        shared,
-        marks,
-        recovery,
-    })
+    let shared = tail.go_on(&options, &folder)?;
+    Ok(Opened { shared, recovery })
 }
 
 impl Tail {
     /// Opens the log at the end: in the tail segment after a clean close, otherwise in a new segment and generation.
-    fn go_on(self, options: &Options, folder: &Arc<Folder>) -> Result<(Shared, Marks), OpenError> {
+    fn go_on(self, options: &Options, folder: &Arc<Folder>) -> Result<Shared, OpenError> {
         let covered = self
             .files
             .last()
@@ -101,8 +97,7 @@ impl Tail {
             durable: position,
             written: Instant::now(),
         };
-        let shared = self.map(options, position, generation)?;
-        Ok((shared, marks))
+        self.map(options, position, generation, marks)
     }
 
     fn map(
@@ -110,6 +105,7 @@ impl Tail {
         options: &Options,
         position: u64,
         generation: u64,
+        marks: Marks,
     ) -> Result<Shared, OpenError> {
         let mapping = failed("mapping a segment");
         let full = self
@@ -120,7 +116,10 @@ impl Tail {
             let file = SegmentFile::create(&self.folder, position, options.segment_size);
             self.files.push(file.map_err(failed("making a segment"))?);
         }
-        let (publication, reserver) = Publication::new(position);
+        let (publication, mut reserver) = match options.writer {
+            WriterKind::Mapped => Publication::new(position),
+            WriterKind::Staged => Publication::staged(position),
+        };
         let mut entries = Vec::with_capacity(self.files.len());
         for file in self.files {
             entries.push(Entry {
@@ -140,22 +139,28 @@ impl Tail {
                 what: "no segment to append to".to_owned(),
             });
         };
-        let writer = Writer::new(&last.segment).map_err(&mapping)?;
+        let writer = options.writer.open(&last.segment).map_err(&mapping)?;
+        reserver
+            .go_on(writer)
+            .map_err(|refused| OpenError::Invalid {
+                what: refused.to_string(),
+            })?;
         let head = Head {
             reserver,
-            writer,
             wake_at: position,
             closed: false,
         };
-        Ok(Shared::new(
+        let shared = Shared::new(
             options.clone(),
             self.folder,
             generation,
             head,
-            self.store_time,
             publication,
             Segments::new(entries),
-        ))
+            marks,
+        );
+        shared.store_time.store(self.store_time, Ordering::Relaxed);
+        Ok(shared)
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-use foliomq_segment::{Folder, Publication, Watermark, Writer};
+use foliomq_segment::{Folder, Publication, Watermark};
 use parking_lot::Mutex;
 
 use crate::append::Head;
 use crate::error::AppendError;
-use crate::flusher::Requests;
+use crate::flusher::{Marks, Requests};
 use crate::options::{Flush, Options};
 use crate::preparer::Preparation;
 use crate::segments::Segments;
@@ -22,8 +22,6 @@ pub(crate) struct Shared {
     pub(crate) generation: u64,
     /// The short lock.
     pub(crate) head: Mutex<Head>,
-    /// The head's writer once more: threads that are not in a hurry stay out of the short lock.
-    active: Mutex<Arc<Writer>>,
     /// Unix milliseconds of the last record; written under the short lock.
     pub(crate) store_time: AtomicU64,
     /// Holds `appended`.
@@ -32,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) preparation: Preparation,
     pub(crate) requests: Requests,
+    /// Held while the checkpoint is written.
+    pub(crate) marks: Mutex<Marks>,
     /// Why nothing more is acknowledged, once a flush has failed.
     poison: OnceLock<String>,
 }
@@ -42,13 +42,12 @@ impl Shared {
         folder: Arc<Folder>,
         generation: u64,
         head: Head,
-        store_time: u64,
         publication: Arc<Publication>,
         segments: Segments,
+        marks: Marks,
     ) -> Self {
         let durable = Watermark::new(publication.position());
         let (preparation, requests) = (Preparation::default(), Requests::default());
-        let active = Mutex::new(head.writer.clone());
         let head = Mutex::new(head);
         let poison = OnceLock::new();
         Self {
@@ -56,26 +55,24 @@ impl Shared {
             folder,
             generation,
             head,
-            active,
-            store_time: AtomicU64::new(store_time),
+            store_time: AtomicU64::new(0),
             publication,
             durable,
             segments,
             preparation,
             requests,
+            marks: Mutex::new(marks),
             poison,
         }
     }
 
-    /// Where appends go now.
-    pub(crate) fn active(&self) -> Arc<Writer> {
-        self.active.lock().clone()
-    }
-
-    /// Lets appends go through `writer` from here on.
-    pub(crate) fn activate(&self, head: &mut Head, writer: Arc<Writer>) {
-        self.active.lock().clone_from(&writer);
-        head.writer = writer;
+    /// Brings everything that appends have completed into the files: what a staged writer holds. A failure poisons
+    /// the log.
+    pub(crate) fn write_out(&self) -> Result<(), AppendError> {
+        if let Err(error) = self.publication.write_out() {
+            self.poison(format!("writing to the log: {error}"));
+        }
+        self.poisoned()
     }
 
     /// The watermark that readers and acknowledgements go by.

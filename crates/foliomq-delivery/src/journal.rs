@@ -105,6 +105,7 @@ impl Journal {
             topic: "",
             queue_id: 0,
             next_offset: &self.count,
+            closed: None,
             message: &[bytes],
         };
         let appended = self.log.append(&draft)?;

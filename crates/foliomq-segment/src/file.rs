@@ -139,7 +139,7 @@ impl SegmentFile {
             self.path,
             self.size,
             self.claim,
-            publication.clone(),
+            publication.watermark().clone(),
         )
     }
 

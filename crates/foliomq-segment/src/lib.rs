@@ -4,23 +4,23 @@
 //!
 //! * a [`Folder`] is locked against other processes and lets each segment be opened once;
 //! * a position is handed out for writing once, by the [`Reserver`] of a log;
-//! * bytes are written through a mapping that no reader sees, by raw copies, and become readable only when the
+//! * bytes are written by a [`Writer`] to memory that no reader sees, by raw copies, and become readable only when the
 //!   [`Publication`] passes them, in order;
 //! * readers get slices of a separate read-only mapping, never past the published position, and each slice keeps
 //!   the mapping alive. A segment is deleted by unlinking, never truncated or reused.
 //!
 //! ```
-//! use foliomq_segment::{Folder, Publication, SegmentFile, Writer};
+//! use foliomq_segment::{Folder, Publication, SegmentFile, WriterKind};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! let folder = Folder::lock(dir.path())?;
 //! let (publication, mut reserver) = Publication::new(0);
 //! let segment = SegmentFile::create(&folder, 0, 64 << 10)?.map(&publication)?;
-//! let writer = Writer::new(&segment)?;
+//! reserver.go_on(WriterKind::Mapped.open(&segment)?)?;
 //!
-//! let mut slot = reserver.reserve(&writer, 5)?;
-//! slot.write(0, b"hello");
+//! let mut slot = reserver.reserve(&publication, 5)?;
+//! slot.space().write(0, b"hello");
 //! assert!(segment.bytes(0, 5).is_none(), "not readable before it is published");
 //! slot.publish();
 //! assert_eq!(&segment.bytes(0, 5).unwrap()[..], b"hello");
@@ -30,18 +30,24 @@
 
 mod file;
 mod folder;
+mod mapped;
 mod publication;
+mod reserver;
 mod segment;
+mod slot;
+mod staged;
 pub mod watermark;
 pub mod words;
 mod writer;
 
 pub use file::SegmentFile;
 pub use folder::{Folder, FolderError, Usage};
-pub use publication::{IN_FLIGHT, Publication, Refused, Reserver, Slot};
+pub use publication::{IN_FLIGHT, Publication};
+pub use reserver::{Refused, Reserver};
 pub use segment::Segment;
+pub use slot::{Slot, Space};
 pub use watermark::Watermark;
-pub use writer::Writer;
+pub use writer::{Folios, Writer, WriterKind};
 
 /// Bytes of a page: the unit of mapping, flushing and preheating.
 pub const PAGE: u64 = 4096;

@@ -1,36 +1,33 @@
 //! Publishing in order: many threads write at once, readers see a prefix.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
+use crate::reserver::Reserver;
 use crate::watermark::Watermark;
 use crate::writer::Writer;
 
 /// How many slots may be reserved and not yet published at a time.
 pub const IN_FLIGHT: usize = 1024;
 
-/// Why no slot was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// [`IN_FLIGHT`] slots are open. Clears when the oldest is published.
-    #[error("too many writes are in flight")]
-    Busy,
-    /// A slot was dropped unpublished: nothing after it will ever be readable.
-    #[error("an earlier write was given up, so nothing after it can be published")]
-    Poisoned,
-    /// The segment does not hold the next `len` positions, or belongs to another log.
-    #[error("the next position does not lie in this segment, or too close to its end")]
-    OutOfSegment,
-}
-
-/// The position below which everything is written and readable.
+/// The positions of one log: below which all bytes are written, and below which they are readable.
 #[derive(Debug)]
 pub struct Publication {
-    watermark: Watermark,
+    /// Everything below is written, in the memory of its writer.
+    complete: Arc<Watermark>,
+    /// Everything below is in its segment's file. With mapped stores the same watermark.
+    readable: Arc<Watermark>,
     /// Sequence number of the oldest slot that is not published.
     oldest: AtomicU64,
     poisoned: AtomicBool,
     ring: Box<[Place]>,
+    /// Every writer whose memory an unpublished slot may lie in, or that holds bytes which are not in the file yet.
+    writers: Mutex<Vec<Arc<dyn Writer>>>,
+    /// Held while bytes are written out, so that the readable position never passes a gap.
+    writing_out: Mutex<()>,
 }
 
 /// State of the slot whose sequence number maps to this place.
@@ -43,32 +40,46 @@ struct Place {
 }
 
 impl Publication {
-    /// A publication at `position`, and the one reserver of what follows.
+    /// For mapped stores: a publication at `position`, and the one reserver of what follows.
     pub fn new(position: u64) -> (Arc<Self>, Reserver) {
+        let watermark = Arc::new(Watermark::new(position));
+        Self::with(watermark.clone(), watermark)
+    }
+
+    /// For staged writers: bytes become readable by [`write_out`](Self::write_out).
+    pub fn staged(position: u64) -> (Arc<Self>, Reserver) {
+        let new = || Arc::new(Watermark::new(position));
+        Self::with(new(), new())
+    }
+
+    fn with(complete: Arc<Watermark>, readable: Arc<Watermark>) -> (Arc<Self>, Reserver) {
+        let position = readable.value();
         let publication = Arc::new(Self {
-            watermark: Watermark::new(position),
+            complete,
+            readable,
             oldest: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             ring: (0..IN_FLIGHT).map(|_| Place::default()).collect(),
+            writers: Mutex::default(),
+            writing_out: Mutex::default(),
         });
-        (
-            publication.clone(),
-            Reserver {
-                publication,
-                sequence: 0,
-                position,
-            },
-        )
+        let reserver = Reserver::new(publication.clone(), position);
+        (publication, reserver)
     }
 
     /// Everything below is readable.
     pub fn position(&self) -> u64 {
-        self.watermark.value()
+        self.readable.value()
     }
 
-    /// The position, to wait on.
-    pub fn watermark(&self) -> &Watermark {
-        &self.watermark
+    /// The readable position, to wait on.
+    pub fn watermark(&self) -> &Arc<Watermark> {
+        &self.readable
+    }
+
+    /// The position below which everything is written, if perhaps not yet to the file.
+    pub fn complete(&self) -> &Watermark {
+        &self.complete
     }
 
     /// Whether a slot was dropped unpublished.
@@ -76,12 +87,64 @@ impl Publication {
         self.poisoned.load(Ordering::Acquire)
     }
 
+    /// Brings everything complete into the files, and makes it readable. With mapped stores it is there already.
+    pub fn write_out(&self) -> io::Result<()> {
+        if Arc::ptr_eq(&self.complete, &self.readable) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.writing_out.lock();
+        let (from, to) = (self.readable.value(), self.complete.value());
+        if from == to {
+            return Ok(());
+        }
+        for writer in self.writers() {
+            writer.write_out(from..to)?;
+        }
+        self.readable.advance(to);
+        Ok(())
+    }
+
+    /// Lets every writer give back the memory of what lies below `position`, which must be readable.
+    pub fn release(&self, position: u64) -> io::Result<()> {
+        let position = position.min(self.position());
+        self.writers()
+            .iter()
+            .try_for_each(|writer| writer.release(position))
+    }
+
+    /// Writers of full segments that nobody needs any more. To drop one unmaps it, which takes milliseconds.
+    pub fn retired(&self) -> Vec<Arc<dyn Writer>> {
+        let position = self.position();
+        let mut writers = self.writers.lock();
+        let last = writers.len().saturating_sub(1);
+        let done = writers[..last].partition_point(|writer| writer.segment().end() <= position);
+        writers.drain(..done).collect()
+    }
+
+    /// The writer of what is appended now, once there is one.
+    pub fn writer(&self) -> Option<Arc<dyn Writer>> {
+        self.writers.lock().last().cloned()
+    }
+
+    fn writers(&self) -> Vec<Arc<dyn Writer>> {
+        self.writers.lock().clone()
+    }
+
+    pub(crate) fn keep(&self, writer: Arc<dyn Writer>) {
+        self.writers.lock().push(writer);
+    }
+
+    /// How many of `reserved` slots are not published.
+    pub(crate) fn in_flight(&self, reserved: u64) -> u64 {
+        reserved - self.oldest.load(Ordering::SeqCst)
+    }
+
     fn place(&self, sequence: u64) -> &Place {
         &self.ring[sequence as usize % IN_FLIGHT]
     }
 
     /// Marks a slot as written, and passes every slot up to the first that is not.
-    fn publish(&self, sequence: u64, end: u64) {
+    pub(crate) fn publish(&self, sequence: u64, end: u64) {
         let place = self.place(sequence);
         place.end.store(end, Ordering::Relaxed);
         // SeqCst here and on `oldest`: of two threads that publish neighbours at once, at least one sees both.
@@ -103,122 +166,14 @@ impl Publication {
             }
         }
         if let Some(end) = passed {
-            self.watermark.advance(end);
+            self.complete.advance(end);
         }
     }
 
-    fn poison(&self) {
+    pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
-        self.watermark.wake();
-    }
-}
-
-/// Hands out the positions of a log, each once. There is one per [`Publication`].
-#[derive(Debug)]
-pub struct Reserver {
-    publication: Arc<Publication>,
-    sequence: u64,
-    position: u64,
-}
-
-impl Reserver {
-    /// The next position.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Whether [`reserve`](Self::reserve) would be refused as busy.
-    pub fn busy(&self) -> bool {
-        self.sequence - self.publication.oldest.load(Ordering::SeqCst) >= IN_FLIGHT as u64
-    }
-
-    /// The next `len` positions, to write through `writer`.
-    pub fn reserve(&mut self, writer: &Arc<Writer>, len: usize) -> Result<Slot, Refused> {
-        let segment = writer.segment();
-        let fits = Arc::ptr_eq(segment.publication(), &self.publication)
-            && self.position >= segment.base()
-            && len as u64 <= segment.end().saturating_sub(self.position);
-        if !fits {
-            return Err(Refused::OutOfSegment);
-        }
-        if self.publication.poisoned() {
-            return Err(Refused::Poisoned);
-        }
-        if self.busy() {
-            return Err(Refused::Busy);
-        }
-        let offset = (self.position - segment.base()) as usize;
-        self.position += len as u64;
-        self.sequence += 1;
-        let (sequence, end) = (self.sequence - 1, self.position);
-        Ok(Slot {
-            writer: writer.clone(),
-            offset,
-            len,
-            sequence,
-            end,
-            published: false,
-        })
-    }
-}
-
-/// A range of the log that its holder alone may write, until it is published.
-///
-/// Dropped without [`publish`](Self::publish) it poisons the log: what follows could never be read.
-#[derive(Debug)]
-#[must_use = "a slot that is dropped unpublished poisons the log"]
-pub struct Slot {
-    writer: Arc<Writer>,
-    offset: usize,
-    len: usize,
-    sequence: u64,
-    end: u64,
-    published: bool,
-}
-
-impl Slot {
-    /// Bytes.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it has no bytes at all.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Position of its first byte.
-    pub fn position(&self) -> u64 {
-        self.end - self.len as u64
-    }
-
-    /// Copies `bytes` to `at`, counted from the slot's start. Panics if they do not fit.
-    pub fn write(&mut self, at: usize, bytes: &[u8]) {
-        assert!(
-            at <= self.len && bytes.len() <= self.len - at,
-            "a write of {} bytes past its slot",
-            bytes.len()
-        );
-        // SAFETY: the range lies in the slot, which was reserved inside the mapping, for this slot alone, and is not
-        // published before `publish` has used the slot up.
-        unsafe { self.writer.copy(self.offset + at, bytes) }
-    }
-
-    /// Makes the slot readable once all before it are.
-    pub fn publish(mut self) {
-        self.published = true;
-        self.writer
-            .segment()
-            .publication()
-            .publish(self.sequence, self.end);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if !self.published {
-            self.writer.segment().publication().poison();
-        }
+        self.complete.wake();
+        self.readable.wake();
     }
 }
 
@@ -227,32 +182,54 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::{Folder, Segment, SegmentFile};
+    use crate::{Folder, Refused, Segment, SegmentFile, Slot, WriterKind};
 
-    fn segment(size: u64) -> (tempfile::TempDir, Arc<Segment>, Arc<Writer>, Reserver) {
+    struct Log {
+        dir: tempfile::TempDir,
+        segment: Arc<Segment>,
+        publication: Arc<Publication>,
+        reserver: Reserver,
+    }
+
+    fn log(size: u64, kind: WriterKind) -> Log {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::lock(dir.path()).unwrap();
-        let (publication, reserver) = Publication::new(0);
-        let segment = SegmentFile::create(&folder, 0, size)
-            .unwrap()
-            .map(&publication)
-            .unwrap();
-        let writer = Writer::new(&segment).unwrap();
-        (dir, segment, writer, reserver)
+        let (publication, mut reserver) = match kind {
+            WriterKind::Mapped => Publication::new(0),
+            WriterKind::Staged => Publication::staged(0),
+        };
+        let file = SegmentFile::create(&folder, 0, size).unwrap();
+        let segment = file.map(&publication).unwrap();
+        reserver.go_on(kind.open(&segment).unwrap()).unwrap();
+        Log {
+            dir,
+            segment,
+            publication,
+            reserver,
+        }
+    }
+
+    fn mapped(size: u64) -> Log {
+        log(size, WriterKind::Mapped)
     }
 
     #[test]
     fn readers_see_a_prefix() {
-        let (_dir, segment, writer, mut reserver) = segment(64 << 10);
-        let mut first = reserver.reserve(&writer, 4).unwrap();
-        let mut second = reserver.reserve(&writer, 4).unwrap();
-        second.write(0, b"bbbb");
+        let Log {
+            dir: _dir,
+            segment,
+            publication,
+            mut reserver,
+        } = mapped(64 << 10);
+        let mut first = reserver.reserve(&publication, 4).unwrap();
+        let mut second = reserver.reserve(&publication, 4).unwrap();
+        second.space().write(0, b"bbbb");
         second.publish();
         assert!(
             segment.bytes(4, 4).is_none(),
             "the slot before it is still open"
         );
-        first.write(0, b"aaaa");
+        first.space().write(0, b"aaaa");
         first.publish();
         assert_eq!(&segment.bytes(0, 8).unwrap()[..], b"aaaabbbb");
         assert!(segment.bytes(0, 9).is_none());
@@ -261,39 +238,60 @@ mod tests {
 
     #[test]
     fn a_dropped_slot_poisons() {
-        let (_dir, segment, writer, mut reserver) = segment(64 << 10);
-        drop(reserver.reserve(&writer, 4).unwrap());
-        assert_eq!(reserver.reserve(&writer, 4).unwrap_err(), Refused::Poisoned);
+        let Log {
+            dir: _dir,
+            segment,
+            publication,
+            mut reserver,
+        } = mapped(64 << 10);
+        drop(reserver.reserve(&publication, 4).unwrap());
+        assert_eq!(
+            reserver.reserve(&publication, 4).unwrap_err(),
+            Refused::Poisoned
+        );
         assert_eq!(segment.published_bytes().len(), 0);
     }
 
     #[test]
     fn the_number_in_flight_is_bounded() {
-        let (_dir, segment, writer, mut reserver) = segment(64 << 10);
-        let mut slots: Vec<Slot> = (0..IN_FLIGHT)
-            .map(|_| reserver.reserve(&writer, 8).unwrap())
+        let Log {
+            dir: _dir,
+            segment,
+            publication,
+            mut reserver,
+        } = mapped(64 << 10);
+        let mut slots: Vec<Slot<'_>> = (0..IN_FLIGHT)
+            .map(|_| reserver.reserve(&publication, 8).unwrap())
             .collect();
-        assert_eq!(reserver.reserve(&writer, 8).unwrap_err(), Refused::Busy);
+        assert_eq!(
+            reserver.reserve(&publication, 8).unwrap_err(),
+            Refused::Busy
+        );
         slots.drain(..).rev().for_each(Slot::publish);
         assert_eq!(segment.published_bytes().len(), IN_FLIGHT * 8);
-        reserver.reserve(&writer, 8).unwrap().publish();
+        reserver.reserve(&publication, 8).unwrap().publish();
     }
 
     #[test]
     fn a_slot_lies_in_its_segment() {
-        let (_dir, _segment, writer, mut reserver) = segment(4096);
+        let Log {
+            dir: _dir,
+            publication,
+            mut reserver,
+            ..
+        } = mapped(4096);
         assert_eq!(
-            reserver.reserve(&writer, 4097).unwrap_err(),
+            reserver.reserve(&publication, 4097).unwrap_err(),
             Refused::OutOfSegment
         );
-        reserver.reserve(&writer, 4096).unwrap().publish();
+        reserver.reserve(&publication, 4096).unwrap().publish();
         assert_eq!(
-            reserver.reserve(&writer, 1).unwrap_err(),
+            reserver.reserve(&publication, 1).unwrap_err(),
             Refused::OutOfSegment
         );
         let (_other, mut foreign) = Publication::new(0);
         assert_eq!(
-            foreign.reserve(&writer, 1).unwrap_err(),
+            foreign.reserve(&publication, 1).unwrap_err(),
             Refused::OutOfSegment
         );
     }
@@ -301,41 +299,56 @@ mod tests {
     #[test]
     #[should_panic(expected = "past its slot")]
     fn a_write_past_the_slot_panics() {
-        let (_dir, _segment, writer, mut reserver) = segment(4096);
-        let mut slot = reserver.reserve(&writer, 4).unwrap();
-        slot.write(2, b"abc");
+        let Log {
+            dir: _dir,
+            publication,
+            mut reserver,
+            ..
+        } = mapped(4096);
+        let mut slot = reserver.reserve(&publication, 4).unwrap();
+        slot.space().write(2, b"abc");
     }
 
     #[test]
     fn references_outlive_file_and_mapping() {
-        let (dir, segment, writer, mut reserver) = segment(4096);
-        let mut slot = reserver.reserve(&writer, 4).unwrap();
-        slot.write(0, b"page");
+        let Log {
+            dir,
+            segment,
+            publication,
+            mut reserver,
+        } = mapped(4096);
+        let mut slot = reserver.reserve(&publication, 4).unwrap();
+        slot.space().write(0, b"page");
         slot.publish();
         let bytes = segment.bytes(0, 4).unwrap();
         assert!(segment.contains(&bytes));
-        drop((writer, reserver, segment, dir));
+        drop((publication, reserver, segment, dir));
         assert_eq!(&bytes[..], b"page");
     }
 
     #[test]
     fn many_threads_publish_and_one_reads_whole_slots() {
         const SLOTS: usize = 4000;
-        let (_dir, segment, writer, reserver) = segment(64 << 10);
-        let reserver = parking_lot::Mutex::new(reserver);
+        let Log {
+            dir: _dir,
+            segment,
+            publication,
+            reserver,
+        } = mapped(64 << 10);
+        let reserver = Mutex::new(reserver);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..SLOTS / 4 {
                         let mut slot = loop {
-                            match reserver.lock().reserve(&writer, 16) {
+                            match reserver.lock().reserve(&publication, 16) {
                                 Err(Refused::Busy) => thread::yield_now(),
                                 slot => break slot.unwrap(),
                             }
                         };
                         let word = slot.position().to_le_bytes();
-                        slot.write(0, &word);
-                        slot.write(8, &word);
+                        slot.space().write(0, &word);
+                        slot.space().write(8, &word);
                         slot.publish();
                     }
                 });
@@ -350,5 +363,54 @@ mod tests {
                 seen = bytes.len();
             }
         });
+    }
+
+    #[test]
+    fn what_is_put_is_readable_at_once() {
+        let mut log = mapped(4096);
+        let slot = log.reserver.reserve(&log.publication, 4).unwrap();
+        let refused = log.reserver.put(2, |space| space.write(0, b"no"));
+        assert_eq!(refused.unwrap_err(), Refused::Busy);
+        slot.publish();
+        log.reserver.put(2, |space| space.write(0, b"ok")).unwrap();
+        assert_eq!(&log.segment.bytes(4, 2).unwrap()[..], b"ok");
+    }
+
+    #[test]
+    fn staged_bytes_become_readable_when_they_are_written_out() {
+        let mut log = log(64 << 10, WriterKind::Staged);
+        for word in [b"aa", b"bb"] {
+            log.reserver
+                .put(9000, |space| {
+                    space.write(0, word);
+                    space.write(8998, word);
+                })
+                .unwrap();
+        }
+        assert_eq!(log.publication.complete().value(), 18_000);
+        assert!(log.segment.bytes(0, 1).is_none());
+        log.publication.write_out().unwrap();
+        log.publication.release(12_000).unwrap();
+        assert_eq!(&log.segment.bytes(8998, 4).unwrap()[..], b"aabb");
+        let slot = log.reserver.reserve(&log.publication, 4).unwrap();
+        log.publication.write_out().unwrap();
+        assert_eq!(log.segment.published_bytes().len(), 18_000);
+        slot.publish();
+    }
+
+    #[test]
+    fn a_writer_is_kept_until_its_last_slot_is_published() {
+        let mut log = mapped(4096);
+        let folder = log.segment.path().parent().unwrap().to_path_buf();
+        let slot = log.reserver.reserve(&log.publication, 4096).unwrap();
+        let next = Folder::lock(&folder.join("other")).unwrap();
+        let file = SegmentFile::create(&next, 4096, 4096).unwrap();
+        let next = file.map(&log.publication).unwrap();
+        let writer = WriterKind::Mapped.open(&next).unwrap();
+        log.reserver.go_on(writer).unwrap();
+        assert!(log.publication.retired().is_empty());
+        slot.publish();
+        assert_eq!(log.publication.retired().len(), 1);
+        assert!(log.publication.retired().is_empty());
     }
 }

@@ -13,7 +13,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use crate::PAGE;
 use crate::file::allocated;
 use crate::folder::Claim;
-use crate::publication::Publication;
+use crate::watermark::Watermark;
 
 /// A segment mapped for reading. It lives, with its mapping, until the last reference into it is gone.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct Segment {
     file: File,
     path: PathBuf,
     claim: Claim,
-    publication: Arc<Publication>,
+    /// What is published of the log.
+    watermark: Arc<Watermark>,
 }
 
 impl Segment {
@@ -32,7 +33,7 @@ impl Segment {
         path: PathBuf,
         size: u64,
         claim: Claim,
-        publication: Arc<Publication>,
+        watermark: Arc<Watermark>,
     ) -> io::Result<Arc<Self>> {
         let pages = MmapOptions::new()
             .len(size as usize)
@@ -42,7 +43,7 @@ impl Segment {
             file,
             path,
             claim,
-            publication,
+            watermark,
         }))
     }
 
@@ -82,7 +83,7 @@ impl Segment {
 
     /// All that is published of this segment, by reference.
     pub fn published_bytes(self: &Arc<Self>) -> Bytes {
-        let end = self.publication.position().clamp(self.base(), self.end());
+        let end = self.watermark.value().clamp(self.base(), self.end());
         let range = 0..(end - self.base()) as usize;
         Bytes::from_owner(View {
             segment: self.clone(),
@@ -121,8 +122,13 @@ impl Segment {
         pages.contains(&start) && start + bytes.len() <= pages.end
     }
 
-    pub(crate) fn publication(&self) -> &Arc<Publication> {
-        &self.publication
+    pub(crate) fn watermark(&self) -> &Arc<Watermark> {
+        &self.watermark
+    }
+
+    /// Writes bytes that nobody can read yet to the file, `offset` bytes after its start.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -133,7 +139,7 @@ impl Segment {
     fn published(&self, position: u64, len: usize) -> Option<Range<usize>> {
         let offset = position.checked_sub(self.base())?;
         let end = position.checked_add(len as u64)?;
-        if end > self.end() || end > self.publication.position() {
+        if end > self.end() || end > self.watermark.value() {
             return None;
         }
         let offset = offset as usize;

@@ -1,161 +1,81 @@
-//! The writable mapping of a segment.
+//! How bytes get from an append into a segment's file.
 
+use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
-
-use crate::PAGE;
+use crate::mapped::Mapped;
 use crate::segment::Segment;
+use crate::staged::Staged;
 
-/// One system call of preheating covers at most this many bytes, so that it can be stopped in between and never holds
-/// the memory map of the process for long.
-const PREHEAT_STEP: u64 = 1 << 20;
-
-/// The writable mapping of a segment: dropped when the segment is full, while readers keep theirs.
-///
-/// Bytes enter it only through a [`Slot`](crate::Slot).
-#[derive(Debug)]
-pub struct Writer {
-    pages: MmapRaw,
-    segment: Arc<Segment>,
-}
-
-impl Writer {
-    /// Maps `segment` for writing.
-    pub fn new(segment: &Arc<Segment>) -> io::Result<Arc<Self>> {
-        let pages = MmapOptions::new()
-            .len(segment.size() as usize)
-            .map_raw(segment.file())?;
-        // No read-ahead: it would fill up to 8 MiB of pages in one fault, and as large folios, which every later
-        // flush of a few bytes writes as a whole.
-        pages.advise(Advice::Random)?;
-        Ok(Arc::new(Self {
-            pages,
-            segment: segment.clone(),
-        }))
-    }
-
+/// What takes appended bytes and brings them into a segment's file. Bytes enter it only through a
+/// [`Slot`](crate::Slot) or [`Reserver::put`](crate::Reserver::put).
+pub trait Writer: Memory + Debug + Send + Sync {
     /// What it writes to.
-    pub fn segment(&self) -> &Arc<Segment> {
-        &self.segment
-    }
+    fn segment(&self) -> &Arc<Segment>;
 
-    /// Makes the pages of `positions` (cut to the segment) resident and writable, without changing them.
+    /// Makes the memory of `positions` (cut to the segment) resident and writable, without changing it.
     ///
-    /// A page that cannot be had (no block behind it, no memory) is an error here instead of a signal at a store. A
+    /// Memory that cannot be had (no block behind it, none free) is an error here instead of a signal at a store. A
     /// kernel without `MADV_POPULATE_WRITE` (before 5.14) only gets a hint.
-    pub fn preheat(&self, positions: Range<u64>) -> io::Result<()> {
-        let (base, limit) = (self.segment.base(), self.segment.end());
-        let mut start = (positions.start.clamp(base, limit) - base) / PAGE * PAGE;
-        let end = positions.end.clamp(base, limit) - base;
-        while start < end {
-            let step = (end - start).min(PREHEAT_STEP);
-            self.populate(start as usize, step as usize)?;
-            start += step;
-        }
-        Ok(())
-    }
+    fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<()>;
 
-    /// Locks the segment's pages in memory.
-    pub fn lock(&self) -> io::Result<()> {
-        self.pages.lock()
-    }
+    /// Writes `positions` (cut to the segment), which are complete, to the file.
+    fn write_out(&self, positions: Range<u64>) -> io::Result<()>;
 
-    /// Undoes [`lock`](Self::lock).
-    pub fn unlock(&self) -> io::Result<()> {
-        self.pages.unlock()
-    }
+    /// Gives back what it holds for everything below `position`, which is in the file and not written any more.
+    fn release(&self, position: u64) -> io::Result<()>;
 
-    fn populate(&self, offset: usize, len: usize) -> io::Result<()> {
-        match self.pages.advise_range(Advice::PopulateWrite, offset, len) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.pages.advise_range(Advice::WillNeed, offset, len)
-            }
-            other => other,
-        }
-    }
+    /// Locks its memory.
+    fn lock(&self) -> io::Result<()>;
+}
 
-    /// Copies `bytes` to `offset`.
-    ///
-    /// # Safety
-    ///
-    /// The range lies in the mapping, belongs to the caller alone and is not published.
-    pub(crate) unsafe fn copy(&self, offset: usize, bytes: &[u8]) {
-        debug_assert!(offset + bytes.len() <= self.pages.len());
-        // SAFETY: the caller vouches for the range; `bytes` cannot lie in it, since no slice of unpublished bytes
-        // exists. The blocks are reserved, so the store finds a page.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.pages.as_mut_ptr().add(offset),
-                bytes.len(),
-            )
-        }
+/// How large the pieces of page cache are that preheating makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folios {
+    /// Single pages. A flush of a few bytes writes 4 KiB.
+    Small,
+    /// What the kernel's read-ahead makes, up to 2 MiB: three times as fast to make, and a flush writes a whole one.
+    Large,
+}
+
+/// The kinds of writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriterKind {
+    /// Stores into a preheated mapping of the file.
+    Mapped,
+    /// Stores into private memory, from which whole batches go to the file by `pwrite`.
+    Staged,
+}
+
+impl WriterKind {
+    /// A writer of this kind to `segment`.
+    pub fn open(self, segment: &Arc<Segment>) -> io::Result<Arc<dyn Writer>> {
+        Ok(match self {
+            Self::Mapped => Arc::new(Mapped::new(segment)?),
+            Self::Staged => Arc::new(Staged::new(segment)?),
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Folder, Publication, SegmentFile};
+mod memory {
+    use std::ptr::NonNull;
 
-    const SIZE: u64 = 4 << 20;
-
-    #[test]
-    fn preheating_and_flushing_change_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::lock(dir.path()).unwrap();
-        let (publication, mut reserver) = Publication::new(SIZE);
-        let segment = SegmentFile::create(&folder, SIZE, SIZE)
-            .unwrap()
-            .map(&publication)
-            .unwrap();
-        let writer = Writer::new(&segment).unwrap();
-        let mut slot = reserver.reserve(&writer, 9000).unwrap();
-        slot.write(0, &[5; 9000]);
-        slot.publish();
-        for range in [
-            0..u64::MAX,
-            SIZE..SIZE + 1,
-            SIZE + 5000..SIZE + 5001,
-            0..SIZE,
-            3 * SIZE..4 * SIZE,
-        ] {
-            writer.preheat(range.clone()).unwrap();
-            segment.flush(range).unwrap();
-        }
-        assert!(
-            segment
-                .bytes(SIZE, 9000)
-                .unwrap()
-                .iter()
-                .all(|&byte| byte == 5)
-        );
-        let mut read = vec![0; 9000];
-        segment.read_at(SIZE, &mut read).unwrap();
-        assert!(read.iter().all(|&byte| byte == 5));
+    /// Memory as large as the segment. Public in name only: no other crate can see it, and so make a writer.
+    pub trait Memory {
+        /// The byte for the segment's first position. As many as the segment has are mapped and writable behind it,
+        /// for as long as the writer lives.
+        fn memory(&self) -> NonNull<u8>;
     }
+}
 
-    #[test]
-    fn a_page_without_a_block_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::lock(dir.path()).unwrap();
-        let (publication, _reserver) = Publication::new(0);
-        let segment = SegmentFile::create(&folder, 0, SIZE)
-            .unwrap()
-            .map(&publication)
-            .unwrap();
-        let writer = Writer::new(&segment).unwrap();
-        // What the log never does: the file is cut short under the mapping.
-        std::fs::File::options()
-            .write(true)
-            .open(segment.path())
-            .unwrap()
-            .set_len(SIZE / 2)
-            .unwrap();
-        writer.preheat(0..SIZE / 2).unwrap();
-        writer.preheat(0..SIZE).unwrap_err();
-    }
+pub(crate) use memory::Memory;
+
+/// Offsets, in the segment, of the whole pages that hold `positions`; `None` if none of them lies in it.
+pub(crate) fn pages_of(segment: &Segment, positions: &Range<u64>) -> Option<Range<u64>> {
+    let (base, limit) = (segment.base(), segment.end());
+    let start = (positions.start.clamp(base, limit) - base) / crate::PAGE * crate::PAGE;
+    let end = positions.end.clamp(base, limit) - base;
+    (start < end).then_some(start..end)
 }

@@ -1,7 +1,5 @@
 //! Appending messages.
 
-use std::sync::Arc;
-
 use foliomq_commitlog::{Appended, Draft, Kind};
 
 use crate::error::StoreError;
@@ -29,39 +27,34 @@ impl Shared {
     /// One message, not yet committed.
     pub(crate) fn append_one(
         &self,
-        topic: &str,
+        topic: &TopicState,
         queue: Option<u32>,
         message: &Message<'_>,
     ) -> Result<Appended, StoreError> {
-        let (topic, queue) = self.target(topic, queue)?;
+        let queue = self.target(topic, queue)?;
         self.check_body(message)?;
         let heads = message.heads();
         let parts = message.parts(&heads);
-        topic.append(
-            || self.log.append(&draft(&topic, queue, &parts)),
-            Appended::end,
-        )
+        self.log
+            .append(&draft(topic, queue, &parts))
+            .map_err(|error| topic.refusal(error))
     }
 
     /// All of them or none, one after the other in one queue, not yet committed.
     pub(crate) fn append_all(
         &self,
-        topic: &str,
+        topic: &TopicState,
         queue: Option<u32>,
         messages: &[Message<'_>],
     ) -> Result<Submitted, StoreError> {
         if messages.is_empty() {
             return Err(StoreError::illegal("a batch holds at least one message"));
         }
+        let queue = self.target(topic, queue)?;
         if let [message] = messages {
-            let (state, queue) = self.target(topic, queue)?;
-            let appended = self.append_one(&state.meta.name, Some(queue), message)?;
-            return Ok(Submitted {
-                queue,
-                appended: vec![appended],
-            });
+            let appended = vec![self.append_one(topic, Some(queue), message)?];
+            return Ok(Submitted { queue, appended });
         }
-        let (topic, queue) = self.target(topic, queue)?;
         messages
             .iter()
             .try_for_each(|message| self.check_body(message))?;
@@ -73,24 +66,21 @@ impl Shared {
             .collect();
         let drafts: Vec<_> = parts
             .iter()
-            .map(|parts| draft(&topic, queue, parts))
+            .map(|parts| draft(topic, queue, parts))
             .collect();
-        let end = |appended: &Vec<Appended>| appended.last().map_or(0, Appended::end);
-        let appended = topic.append(|| self.log.append_batch(&drafts), end)?;
+        let appended = self
+            .log
+            .append_batch(&drafts)
+            .map_err(|error| topic.refusal(error))?;
         Ok(Submitted { queue, appended })
     }
 
-    /// Where a message goes, if messages are taken at all.
-    fn target(
-        &self,
-        topic: &str,
-        queue: Option<u32>,
-    ) -> Result<(Arc<TopicState>, u32), StoreError> {
+    /// The queue that a message goes to, if messages are taken at all.
+    fn target(&self, topic: &TopicState, queue: Option<u32>) -> Result<u32, StoreError> {
         self.admit()?;
-        let topic = self.registry.get(topic)?;
         let queue = queue.unwrap_or_else(|| topic.take_turn());
         topic.number(queue)?;
-        Ok((topic, queue))
+        Ok(queue)
     }
 
     fn check_body(&self, message: &Message<'_>) -> Result<(), StoreError> {
@@ -109,6 +99,7 @@ fn draft<'a>(topic: &'a TopicState, queue: u32, parts: &'a [&'a [u8]]) -> Draft<
         topic: &topic.meta.name,
         queue_id: queue,
         next_offset: &topic.next_offsets[queue as usize],
+        closed: Some(&topic.closed),
         message: parts,
     }
 }

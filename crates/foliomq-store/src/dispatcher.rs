@@ -1,13 +1,16 @@
 //! Reads what is committed, in log order, and enters it into the indexes.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use event_listener::Listener;
-use foliomq_commitlog::{AppendError, Kind, Record, Records};
+use foliomq_commitlog::{AppendError, Flush, Kind, Record, Records};
 use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 
 use crate::error::{OpenError, StoreError};
+use crate::known::Known;
 use crate::meta::{Change, TopicMeta};
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
@@ -26,71 +29,110 @@ pub(crate) enum Gap {
 
 /// Records that are entered before those who wait for them are woken.
 const BATCH: usize = 256;
+/// After so many records at once the next are likely to come at once too.
+const BUSY: usize = 8;
+/// Then the dispatcher sleeps for this long instead of waiting to be woken, which would cost each append a system call.
+const NAP: Duration = Duration::from_micros(40);
 /// How long the dispatcher waits, at most, before it looks again whether there is room for the indexes.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What is entered next, and the topics met so far.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    records: Records,
+    known: Known,
+}
+
 impl Shared {
+    /// What is not yet in the indexes. Records from `trusted` on are taken without a look at their checksums.
+    pub(crate) fn feed(&self, trusted: u64) -> Feed {
+        let records = self.log.records(self.dispatched.value());
+        Feed {
+            records: records.trusting_from(trusted),
+            known: Known::default(),
+        }
+    }
+
     /// The thread: enters what comes, until the store closes.
     pub(crate) fn run_dispatcher(&self) {
-        let mut records = self.log.records(self.dispatched.value());
+        // Everything from here on was, or will be, appended by this process.
+        let trusted = self.dispatched.value();
+        let mut feed = self.feed(trusted);
+        let naps = matches!(self.options.flush, Flush::Async { .. }) && nap_on_time();
         loop {
-            let listener = self.log.listen();
             let closing = self.closing();
-            match self.dispatch(&mut records, Gap::IsAnError) {
-                Ok(()) => {
+            match self.dispatch(&mut feed, Gap::IsAnError) {
+                Ok(entered) => {
                     if self.refuses_for(Cause::IndexRoom) {
                         self.set_refusal(Cause::IndexRoom, None);
                     }
                     if closing {
                         return;
                     }
-                    listener.wait();
+                    if naps && entered >= BUSY {
+                        thread::sleep(NAP);
+                    } else {
+                        self.await_commit();
+                    }
                 }
                 Err(CatchUpError::Failed(OpenError::Index(error))) if is_full(&error) => {
                     self.refuse_for_index(&error);
                     if closing {
                         return;
                     }
-                    listener.wait_timeout(RETRY);
+                    thread::sleep(RETRY);
                     // What was entered of the batch already is passed over.
-                    records = self.log.records(self.dispatched.value());
+                    feed = self.feed(trusted);
                 }
                 Err(error) => return self.stop_dispatching(&error),
             }
         }
     }
 
-    /// Enters everything that is committed now.
-    pub(crate) fn dispatch(&self, records: &mut Records, gap: Gap) -> Result<(), CatchUpError> {
-        let mut touched: Vec<Arc<TopicState>> = Vec::new();
+    /// Waits until more is committed than is in the indexes, or the store closes.
+    fn await_commit(&self) {
+        let listener = self.log.listen();
+        if self.log.watermarks().committed <= self.dispatched.value() && !self.closing() {
+            listener.wait();
+        }
+    }
+
+    /// Enters everything that is committed now; returns how many records that were.
+    pub(crate) fn dispatch(&self, feed: &mut Feed, gap: Gap) -> Result<usize, CatchUpError> {
+        let mut entered = 0;
         loop {
+            for gone in feed.known.refresh(&self.registry) {
+                // Records of it may have been entered after its queues were removed.
+                self.remove_queues(&gone.meta);
+            }
             let mut count = 0;
-            for record in records.by_ref().take(BATCH) {
+            for record in feed.records.by_ref().take(BATCH) {
                 let record = record.map_err(|error| failed(error.into()))?;
-                if let Some(topic) = self.enter(record, gap)?
-                    && !touched.iter().any(|other| Arc::ptr_eq(other, &topic))
-                {
-                    touched.push(topic);
-                }
+                self.enter(record, &mut feed.known, gap)?;
                 count += 1;
             }
-            self.dispatched.advance(Records::position(records));
-            touched
-                .drain(..)
-                .for_each(|topic| _ = topic.event.notify(usize::MAX));
+            self.dispatched.advance(Records::position(&feed.records));
+            feed.known.wake();
+            entered += count;
             if count == 0 {
-                return Ok(());
+                return Ok(entered);
             }
         }
     }
 
-    /// Enters one record; returns the topic that has a new message.
-    fn enter(&self, record: Record, gap: Gap) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+    /// Forgets the consume queues of a deleted topic.
+    pub(crate) fn remove_queues(&self, topic: &TopicMeta) {
+        let numbers = topic.first_number..topic.first_number + topic.queues;
+        numbers.for_each(|number| self.queues.remove(number));
+    }
+
+    /// Enters one record.
+    fn enter(&self, record: Record, known: &mut Known, gap: Gap) -> Result<(), CatchUpError> {
         if record.kind() != Kind::Message {
-            return Ok(None);
+            return Ok(());
         }
-        let Some(topic) = self.topic_of(&record)? else {
-            return Ok(None);
+        let Some(topic) = self.topic_of(&record, known)? else {
+            return Ok(());
         };
         let Ok(number) = topic.number(record.queue_id()) else {
             let reason = format!(
@@ -116,7 +158,8 @@ impl Shared {
         for key in message.keys().chain(message.sender_id()) {
             self.keys.put(key_hash(message.topic(), key), position)?;
         }
-        Ok(Some(topic))
+        known.touch();
+        Ok(())
     }
 
     /// Enters the offsets before `offset` that the log no longer holds, each pointing at no record of its own.
@@ -140,14 +183,25 @@ impl Shared {
     }
 
     /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.
-    fn topic_of(&self, record: &Record) -> Result<Option<Arc<TopicState>>, CatchUpError> {
+    fn topic_of<'k>(
+        &self,
+        record: &Record,
+        known: &'k mut Known,
+    ) -> Result<Option<&'k TopicState>, CatchUpError> {
         let name = record.topic();
-        if let Some(topic) = self.registry.find(name) {
-            return Ok((record.position() >= topic.meta.since).then_some(topic));
+        if known.find(name, &self.registry).is_none() {
+            if self.registry.is_deleted(name, record.position()) {
+                return Ok(None);
+            }
+            known.add(self.topic_from_log(record)?);
         }
-        if self.registry.is_deleted(name, record.position()) {
-            return Ok(None);
-        }
+        let topic = known.find(name, &self.registry);
+        let topic = topic.filter(|topic| record.position() >= topic.meta.since);
+        Ok(topic.map(|topic| &**topic))
+    }
+
+    fn topic_from_log(&self, record: &Record) -> Result<Arc<TopicState>, CatchUpError> {
+        let name = record.topic();
         let queues = self.options.default_queues.max(self.queues_in_log(record)?);
         tracing::warn!(
             topic = name,
@@ -155,7 +209,6 @@ impl Shared {
             "a topic is missing in the metadata: made from the log"
         );
         self.make_topic(name, queues, TopicType::Any, record.position())
-            .map(Some)
             .map_err(failed)
     }
 
@@ -209,6 +262,11 @@ impl Shared {
         let reason = format!("the indexes cannot follow the log: {reason}");
         self.set_refusal(Cause::Index, Some(AppendError::Poisoned { reason }));
     }
+}
+
+/// Has the kernel end this thread's sleeps when they are over, not up to 50 us later. Without it no naps are taken.
+fn nap_on_time() -> bool {
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).is_ok()
 }
 
 fn failed(error: StoreError) -> CatchUpError {

@@ -24,11 +24,13 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod appender;
 #[cfg(test)]
 mod codec_tests;
 mod dispatcher;
 mod error;
 mod housekeeper;
+mod known;
 mod message;
 mod meta;
 mod offline;
@@ -45,6 +47,7 @@ mod topic;
 mod wire;
 
 pub use append::Submitted;
+pub use appender::Appender;
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
     AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo, Usage,

@@ -108,6 +108,7 @@ impl MetaLog {
             topic: "",
             queue_id: 0,
             next_offset: &self.next,
+            closed: None,
             message: &[&content],
         };
         self.log.append(&draft)?;

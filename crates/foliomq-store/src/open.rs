@@ -61,8 +61,7 @@ impl Shared {
     /// Brings the indexes up to the log's end, and sets each queue's next offset from them.
     pub(crate) fn catch_up(&self, gap: Gap) -> Result<(), CatchUpError> {
         self.forget_unknown_queues();
-        let mut records = self.log.records(self.dispatched.value());
-        self.dispatch(&mut records, gap)?;
+        self.dispatch(&mut self.feed(u64::MAX), gap)?;
         for topic in self.registry.all() {
             for (queue, next) in topic.next_offsets.iter().enumerate() {
                 let end = self

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use event_listener::Event;
 use foliomq_commitlog::AppendError;
@@ -22,8 +22,8 @@ pub(crate) struct TopicState {
     pub(crate) floors: Box<[AtomicU64]>,
     /// Whose turn it is among the queues.
     turn: AtomicU32,
-    /// Shared by appends while they take their position, so that a deletion knows where the topic's last record is.
-    gate: RwLock<Gate>,
+    /// Set under the log's lock once the topic is deleted: from there on it takes nothing more.
+    pub(crate) closed: AtomicBool,
     /// Woken when new messages can be read.
     pub(crate) event: Event,
 }
@@ -37,7 +37,7 @@ impl TopicState {
             next_offsets,
             floors,
             turn: AtomicU32::new(0),
-            gate: RwLock::default(),
+            closed: AtomicBool::new(false),
             event: Event::new(),
         })
     }
@@ -47,19 +47,12 @@ impl TopicState {
         self.turn.fetch_add(1, Ordering::Relaxed) % self.meta.queues
     }
 
-    /// Appends by `append`, which returns the position after what it appended, unless the topic is deleted.
-    pub(crate) fn append<T>(
-        &self,
-        append: impl FnOnce() -> Result<T, AppendError>,
-        end: impl FnOnce(&T) -> u64,
-    ) -> Result<T, StoreError> {
-        let gate = self.gate.read();
-        if gate.closed {
-            return Err(self.unknown());
+    /// What an appender is told that the log has refused.
+    pub(crate) fn refusal(&self, error: AppendError) -> StoreError {
+        match error {
+            AppendError::QueueClosed => self.unknown(),
+            error => error.into(),
         }
-        let appended = append()?;
-        gate.end.fetch_max(end(&appended), Ordering::Relaxed);
-        Ok(appended)
     }
 
     fn emptied(&self, queue: usize, next: u64) {
@@ -68,18 +61,6 @@ impl TopicState {
                 offset.fetch_max(next, Ordering::AcqRel);
             }
         }
-    }
-
-    /// Takes no more appends. Returns a position at or above the end of the last.
-    pub(crate) fn shut(&self) -> u64 {
-        let mut gate = self.gate.write();
-        gate.closed = true;
-        gate.end.load(Ordering::Relaxed)
-    }
-
-    /// Takes appends again: the deletion failed.
-    pub(crate) fn reopen(&self) {
-        self.gate.write().closed = false;
     }
 
     fn unknown(&self) -> StoreError {
@@ -117,13 +98,6 @@ impl TopicState {
     }
 }
 
-#[derive(Debug, Default)]
-struct Gate {
-    closed: bool,
-    /// Position after the last record.
-    end: AtomicU64,
-}
-
 /// A deleted topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deleted {
@@ -136,6 +110,8 @@ pub(crate) struct Deleted {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     inner: RwLock<Inner>,
+    /// Counts the topics made and deleted: whoever keeps topics of his own looks whether they still hold.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -147,9 +123,15 @@ struct Inner {
 }
 
 impl Registry {
+    /// How many changes there were.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Brings a change into effect that comes from the metadata log.
     pub(crate) fn apply(&self, change: &Change) {
         let mut inner = self.inner.write();
+        self.changes.fetch_add(1, Ordering::AcqRel);
         match change {
             Change::Topic(meta) => inner.insert(meta.clone()),
             Change::Deleted { name, id, position } => inner.remove(name, *id, *position),

@@ -11,6 +11,7 @@ use foliomq_consumequeue::Entry;
 use parking_lot::Mutex;
 
 use crate::append::Submitted;
+use crate::appender::Appender;
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
 use crate::message::Message;
@@ -95,6 +96,10 @@ impl Store {
         Ok(Self(Arc::new(owner)))
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
     /// Makes the indexes anew, once, if they contradict the log.
     fn open_caught_up(options: &Options) -> Result<Arc<Shared>, OpenError> {
         let shared = Shared::open(options.clone())?;
@@ -175,17 +180,27 @@ impl Store {
     pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
         let shared = &self.0.shared;
         let topic = shared.registry.get(name)?;
-        let position = topic.shut().max(shared.log.watermarks().appended);
+        // Whatever took its place before lies below, and nothing comes after.
+        let position = shared.log.while_locked(|position| {
+            topic.closed.store(true, Ordering::Release);
+            position
+        });
         let deleted = Change::Deleted {
             name: name.to_owned(),
             id: topic.meta.id,
             position,
         };
-        shared.change(&deleted).inspect_err(|_| topic.reopen())?;
+        let taken_again = |_: &StoreError| topic.closed.store(false, Ordering::Release);
+        shared.change(&deleted).inspect_err(taken_again)?;
         shared.meta.flush()?;
-        (0..topic.meta.queues)
-            .for_each(|queue| shared.queues.remove(topic.meta.first_number + queue));
+        shared.remove_queues(&topic.meta);
         Ok(())
+    }
+
+    /// What appends to one topic: look it up once, append often.
+    pub fn appender(&self, topic: &str) -> Result<Appender, StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        Ok(Appender::new(self.clone(), topic))
     }
 
     /// Appends to the topic's next queue in turn, and blocks until it is committed.
@@ -209,8 +224,9 @@ impl Store {
         queue: Option<u32>,
         message: &Message<'_>,
     ) -> Result<Appended, StoreError> {
-        let appended = self.0.shared.append_one(topic, queue, message)?;
-        self.wait_committed(appended.end())?;
+        let shared = self.shared();
+        let appended = shared.append_one(&*shared.registry.get(topic)?, queue, message)?;
+        shared.log.wait_committed(appended.end())?;
         Ok(appended)
     }
 
@@ -223,7 +239,8 @@ impl Store {
         queue: Option<u32>,
         messages: &[Message<'_>],
     ) -> Result<Submitted, StoreError> {
-        self.0.shared.append_all(topic, queue, messages)
+        let topic = self.0.shared.registry.get(topic)?;
+        self.0.shared.append_all(&topic, queue, messages)
     }
 
     /// Blocks until everything below `end` is committed.
@@ -422,7 +439,7 @@ impl Owner {
         shared.wake.notify(usize::MAX);
         threads.drain(..).for_each(|thread| _ = thread.join());
         // What came between the dispatcher's end and the log's. If it cannot be entered, the next start does it.
-        let mut rest = shared.log.records(shared.dispatched.value());
+        let mut rest = shared.feed(u64::MAX);
         if let Err(error) = shared.dispatch(&mut rest, Gap::IsAnError) {
             tracing::warn!(?error, "the last messages are entered at the next start");
         }

@@ -31,6 +31,7 @@ pub fn draft<'a>(next_offset: &'a AtomicU64, message: &'a [&'a [u8]]) -> Draft<'
         topic: "topic",
         queue_id: 3,
         next_offset,
+        closed: None,
         message,
     }
 }
