@@ -7,7 +7,7 @@ use foliomq_segment::{Refused, Reserver, Slot, Space, WriterKind};
 
 use crate::error::AppendError;
 use crate::header::{
-    ALIGN, HEADER, Header, Kind, MAX_MESSAGE, MAX_TOPIC, filler_size, record_size,
+    ALIGN, CRC, HEADER, Header, Kind, MAX_MESSAGE, MAX_TOPIC, checksum, filler_size, record_size,
 };
 use crate::record::{Appended, Draft};
 use crate::shared::Shared;
@@ -246,7 +246,7 @@ impl Shared {
         let (position, mut space) = (slot.position(), slot.space());
         let size = filler_size(space.len() as u64);
         let header = Header::filler(position, size, self.generation, store_time);
-        space.write(0, &header.encode(std::iter::empty()));
+        space.write(0, &header.encode());
         slot.publish();
     }
 }
@@ -293,15 +293,17 @@ fn write_record(
         queue_id: draft.queue_id,
         message_len: message_len as u32,
     };
-    let parts = || std::iter::once(draft.topic.as_bytes()).chain(draft.message.iter().copied());
-    space.write(at, &header.encode(parts()));
+    space.write(at, &header.fields());
     let mut end = at + HEADER;
-    for part in parts() {
+    for part in std::iter::once(draft.topic.as_bytes()).chain(draft.message.iter().copied()) {
         space.write(end, part);
         end += part.len();
     }
-    let padding = at + placed.size as usize - end;
-    space.write(end, &[0; ALIGN as usize][..padding]);
+    let record = at..at + placed.size as usize;
+    space.write(end, &[0; ALIGN as usize][..record.end - end]);
+    // Over the memory, not part by part: one pass over what is in the cache.
+    let checksum = checksum(&space.bytes()[record]);
+    space.write(at + CRC.start, &checksum.to_le_bytes());
 }
 
 /// Unix milliseconds now.

@@ -40,7 +40,7 @@ impl Checkpoint {
         bytes[32..40].copy_from_slice(&self.segment_size.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.store_time.to_le_bytes());
         bytes[48] = u8::from(self.clean);
-        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        let crc = crc_fast::crc32_iscsi(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -50,7 +50,7 @@ impl Checkpoint {
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let sound = word(0) == MAGIC
             && word(4) == VERSION
-            && word(CRC_AT) == crc32c::crc32c(&bytes[..CRC_AT]);
+            && word(CRC_AT) == crc_fast::crc32_iscsi(&bytes[..CRC_AT]);
         let checkpoint = Self {
             durable: long(16),
             generation: long(24),

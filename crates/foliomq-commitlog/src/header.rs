@@ -1,5 +1,7 @@
 //! The fixed header of a record: layout, encoding, checks. `docs/format.md` is its description.
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 /// Bytes of the header.
 pub const HEADER: usize = 64;
 /// Records begin at multiples of this.
@@ -13,7 +15,7 @@ pub const MAX_MESSAGE: u64 = u32::MAX as u64 / 2;
 pub(crate) const MAGIC: [u8; 4] = *b"FOLI";
 const VERSION: u8 = 1;
 /// The checksum's place in the header; it covers everything but itself.
-const CRC: std::ops::Range<usize> = 12..16;
+pub(crate) const CRC: std::ops::Range<usize> = 12..16;
 
 /// What a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,24 +85,16 @@ impl Header {
         }
     }
 
-    /// The header's bytes, with the checksum of it and of `parts` (topic, then message; padding is added).
-    pub(crate) fn encode<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> [u8; HEADER] {
+    /// The header's bytes with the checksum of a record that is nothing but this header: a filler.
+    pub(crate) fn encode(&self) -> [u8; HEADER] {
         let mut bytes = self.fields();
-        let mut crc = header_crc(&bytes);
-        let mut len = HEADER;
-        for part in parts {
-            crc = crc32c::crc32c_append(crc, part);
-            len += part.len();
-        }
-        if self.kind != Kind::Filler {
-            let padding = len.next_multiple_of(ALIGN as usize) - len;
-            crc = crc32c::crc32c_append(crc, &[0; ALIGN as usize][..padding]);
-        }
-        bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+        let checksum = checksum(&bytes).to_le_bytes();
+        bytes[CRC].copy_from_slice(&checksum);
         bytes
     }
 
-    fn fields(&self) -> [u8; HEADER] {
+    /// The header's bytes, with 0 in the checksum's place.
+    pub(crate) fn fields(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4] = VERSION;
@@ -202,14 +196,22 @@ pub(crate) fn record_size(topic_len: u64, message_len: u64) -> u64 {
 
 /// Whether the checksum in the header fits `record`, which is [`Header::checked_len`] bytes long.
 pub(crate) fn checksum_fits(record: &[u8]) -> bool {
-    let Some((header, rest)) = record.split_first_chunk::<HEADER>() else {
+    let Some(header) = record.first_chunk::<HEADER>() else {
         return false;
     };
-    crc32c::crc32c_append(header_crc(header), rest) == word(header, CRC.start)
+    checksum(record) == word(header, CRC.start)
 }
 
-fn header_crc(header: &[u8; HEADER]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..CRC.start]), &header[CRC.end..])
+/// CRC-32C of a record, which is at least a header long, without the checksum's own place.
+pub(crate) fn checksum(record: &[u8]) -> u32 {
+    crc32c(crc32c(0, &record[..CRC.start]), &record[CRC.end..])
+}
+
+/// Goes on with a CRC-32C (Castagnoli, RFC 3720) over more bytes; the first call takes 0.
+fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
+    digest.update(bytes);
+    digest.finalize() as u32
 }
 
 fn word(bytes: &[u8; HEADER], at: usize) -> u32 {

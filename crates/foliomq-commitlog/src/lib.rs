@@ -55,7 +55,7 @@ pub use header::{Header, Kind};
 pub use log::{CommitLog, Watermarks};
 pub use options::{Flush, Options, Preheat, ReadMode};
 pub use read::Records;
-pub use record::{Appended, Draft, Record};
+pub use record::{Appended, Draft, Record, RecordRef};
 pub use recovery::{Cut, Recovery};
 pub use salvage::salvage;
 pub use segments::SegmentInfo;

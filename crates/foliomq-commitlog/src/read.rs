@@ -1,5 +1,6 @@
 //! Reading: one record by its position, or all from a position on.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use foliomq_segment::Segment;
 use crate::error::ReadError;
 use crate::header::{HEADER, Header, Kind, checksum_fits};
 use crate::options::ReadMode;
-use crate::record::Record;
+use crate::record::{Record, RecordRef};
 use crate::shared::Shared;
 
 impl Shared {
@@ -39,30 +40,41 @@ impl Shared {
 }
 
 /// What stands at a position.
-enum Found {
-    Record(Record),
+enum Found<R> {
+    Record(R),
     Filler { end: u64 },
 }
 
 /// The record at `position` as a slice of `pages`, which are the published bytes of `segment`.
-fn by_reference(segment: &Segment, pages: &Bytes, position: u64) -> Result<Found, ReadError> {
+fn by_reference(
+    segment: &Segment,
+    pages: &Bytes,
+    position: u64,
+) -> Result<Found<Record>, ReadError> {
     let offset = (position - segment.base()) as usize;
-    let Some(first) = pages
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk::<HEADER>())
-    else {
+    match locate(segment, pages.get(offset..).unwrap_or_default(), position)? {
+        Found::Filler { end } => Ok(Found::Filler { end }),
+        Found::Record(header) => {
+            record(header, pages.slice(offset..offset + header.size as usize)).map(Found::Record)
+        }
+    }
+}
+
+/// The header of the record at `position`, of which `bytes` holds the whole.
+fn locate(segment: &Segment, bytes: &[u8], position: u64) -> Result<Found<Header>, ReadError> {
+    let Some(first) = bytes.first_chunk::<HEADER>() else {
         return invalid(position, "no whole header");
     };
     let header = parse(first, segment, position)?;
     match header.kind {
         Kind::Filler => Ok(filler(&header, segment)),
-        _ if pages.len() - offset < header.size as usize => invalid(position, "no whole record"),
-        _ => record(header, pages.slice(offset..offset + header.size as usize)),
+        _ if bytes.len() < header.size as usize => invalid(position, "no whole record"),
+        _ => Ok(Found::Record(header)),
     }
 }
 
 /// The record at `position`, read from the file.
-fn by_copy(segment: &Segment, position: u64) -> Result<Found, ReadError> {
+fn by_copy(segment: &Segment, position: u64) -> Result<Found<Record>, ReadError> {
     let read = |buffer: &mut [u8]| {
         segment
             .read_at(position, buffer)
@@ -79,10 +91,10 @@ fn by_copy(segment: &Segment, position: u64) -> Result<Found, ReadError> {
     }
     let mut bytes = vec![0; header.size as usize];
     read(&mut bytes)?;
-    record(header, bytes.into())
+    record(header, bytes.into()).map(Found::Record)
 }
 
-fn filler(header: &Header, segment: &Segment) -> Found {
+fn filler<R>(header: &Header, segment: &Segment) -> Found<R> {
     Found::Filler {
         end: header.position + header.span(segment.end() - header.position),
     }
@@ -93,14 +105,9 @@ fn parse(first: &[u8; HEADER], segment: &Segment, position: u64) -> Result<Heade
     Header::parse(first, position, room).map_err(|reason| ReadError::Invalid { position, reason })
 }
 
-fn record(header: Header, bytes: Bytes) -> Result<Found, ReadError> {
-    match Record::new(header, bytes) {
-        Ok(record) => Ok(Found::Record(record)),
-        Err(reason) => Err(ReadError::Invalid {
-            position: header.position,
-            reason,
-        }),
-    }
+fn record(header: Header, bytes: Bytes) -> Result<Record, ReadError> {
+    let position = header.position;
+    Record::new(header, bytes).map_err(|reason| ReadError::Invalid { position, reason })
 }
 
 fn invalid<T>(position: u64, reason: &str) -> Result<T, ReadError> {
@@ -121,9 +128,20 @@ pub struct Records {
     committed: u64,
     /// Checksums are compared below this position.
     check_below: u64,
-    /// The segment at `position`, and in mapped mode what was published of it when last looked.
-    current: Option<(Arc<Segment>, Bytes)>,
+    window: Option<Window>,
 }
+
+/// Bytes of a segment in which records are looked for.
+#[derive(Debug)]
+struct Window {
+    segment: Arc<Segment>,
+    /// Position of the first of `bytes`.
+    start: u64,
+    bytes: Bytes,
+}
+
+/// Bytes read at once where records are not mapped.
+const CHUNK: u64 = 64 << 10;
 
 impl Records {
     pub(crate) fn new(log: Arc<Shared>, position: u64) -> Self {
@@ -132,7 +150,7 @@ impl Records {
             position,
             committed: 0,
             check_below: u64::MAX,
-            current: None,
+            window: None,
         }
     }
 
@@ -147,6 +165,16 @@ impl Records {
         self.position
     }
 
+    /// The next record without a share of its pages: less work, where it is only looked at.
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, ReadError>> {
+        let header = match self.advance().transpose()? {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let window = self.window.as_ref()?;
+        Some(Ok(RecordRef::new(header, window.record(&header))))
+    }
+
     fn may_advance(&mut self) -> bool {
         if self.position >= self.committed {
             self.committed = self.log.committed().value();
@@ -154,46 +182,102 @@ impl Records {
         self.position < self.committed
     }
 
-    fn advance(&mut self) -> Result<Option<Record>, ReadError> {
+    /// Moves past the next record, which the window then holds.
+    fn advance(&mut self) -> Result<Option<Header>, ReadError> {
         while self.may_advance() {
             match self.find()? {
-                Found::Record(record)
-                    if self.position < self.check_below && !checksum_fits(record.bytes()) =>
-                {
-                    return invalid(self.position, "the checksum does not fit");
-                }
-                Found::Record(record) => {
-                    self.position = record.end();
-                    return Ok(Some(record));
-                }
                 Found::Filler { end } => self.position = end,
+                Found::Record(header) => {
+                    self.check(&header)?;
+                    self.position += u64::from(header.size);
+                    return Ok(Some(header));
+                }
             }
         }
         Ok(None)
     }
 
-    fn find(&mut self) -> Result<Found, ReadError> {
-        let position = self.position;
-        let held = self
-            .current
-            .take()
-            .filter(|(segment, _)| (segment.base()..segment.end()).contains(&position));
-        let (segment, pages) = match held {
-            Some(held) => held,
-            None => (self.log.segment_at(position)?, Bytes::new()),
-        };
-        let (segment, pages) = self.current.insert((segment, pages));
-        if self.log.options.read_mode == ReadMode::Buffered {
-            return by_copy(segment, position);
+    fn check(&self, header: &Header) -> Result<(), ReadError> {
+        let held = self.window.as_ref().map(|window| window.record(header));
+        match held {
+            Some(record) if header.position < self.check_below && !checksum_fits(record) => {
+                invalid(header.position, "the checksum does not fit")
+            }
+            _ => Ok(()),
         }
-        match by_reference(segment, pages, position) {
+    }
+
+    fn find(&mut self) -> Result<Found<Header>, ReadError> {
+        let position = self.position;
+        let holds =
+            |window: &Window| (window.segment.base()..window.segment.end()).contains(&position);
+        let window = match self.window.take().filter(holds) {
+            Some(window) => window,
+            None => Window {
+                segment: self.log.segment_at(position)?,
+                start: position,
+                bytes: Bytes::new(),
+            },
+        };
+        let window = self.window.insert(window);
+        match locate(&window.segment, window.from(position), position) {
             Ok(found) => Ok(found),
             // What was held may end before this record.
             Err(_) => {
-                *pages = segment.published_bytes();
-                by_reference(segment, pages, position)
+                match self.log.options.read_mode {
+                    ReadMode::Mapped => window.map(),
+                    ReadMode::Buffered => window.read(position, self.committed)?,
+                }
+                locate(&window.segment, window.from(position), position)
             }
         }
+    }
+}
+
+impl Window {
+    /// What is held from `position` on.
+    fn from(&self, position: u64) -> &[u8] {
+        let offset = position
+            .checked_sub(self.start)
+            .map_or(usize::MAX, |offset| offset as usize);
+        self.bytes.get(offset..).unwrap_or_default()
+    }
+
+    /// A record that was located in it.
+    fn record(&self, header: &Header) -> &[u8] {
+        &self.from(header.position)[..header.size as usize]
+    }
+
+    fn range(&self, header: &Header) -> Range<usize> {
+        let start = (header.position - self.start) as usize;
+        start..start + header.size as usize
+    }
+
+    /// Holds all that is published of the segment.
+    fn map(&mut self) {
+        self.start = self.segment.base();
+        self.bytes = self.segment.published_bytes();
+    }
+
+    /// Reads a stretch from `position` on, at least one record long, none of it past `committed`.
+    fn read(&mut self, position: u64, committed: u64) -> Result<(), ReadError> {
+        let room = committed.min(self.segment.end()) - position;
+        let read = |len: u64| {
+            let mut bytes = vec![0; len as usize];
+            match self.segment.read_at(position, &mut bytes) {
+                Ok(()) => Ok(bytes),
+                Err(source) => Err(ReadError::Io { position, source }),
+            }
+        };
+        let mut bytes = read(room.min(CHUNK))?;
+        if let Some(first) = bytes.first_chunk::<HEADER>() {
+            let size = u64::from(parse(first, &self.segment, position)?.size);
+            if size > bytes.len() as u64 && size <= room {
+                bytes = read(size)?;
+            }
+        }
+        (self.start, self.bytes) = (position, bytes.into());
+        Ok(())
     }
 }
 
@@ -201,6 +285,15 @@ impl Iterator for Records {
     type Item = Result<Record, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
+        let header = match self.advance().transpose()? {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let window = self.window.as_ref()?;
+        let found = record(header, window.bytes.slice(window.range(&header)));
+        if found.is_err() {
+            self.position = header.position;
+        }
+        Some(found)
     }
 }

@@ -1,5 +1,6 @@
 //! Records: what is appended, where it went, and what is read back.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -48,6 +49,35 @@ impl Appended {
     /// The position after the record: acknowledged once `committed` reaches it.
     pub fn end(&self) -> u64 {
         self.position + u64::from(self.size)
+    }
+}
+
+/// One record, for as long as something else holds its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordRef<'a> {
+    header: Header,
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordRef<'a> {
+    /// `bytes` is the whole record; its header was parsed from them.
+    pub(crate) fn new(header: Header, bytes: &'a [u8]) -> Self {
+        Self { header, bytes }
+    }
+
+    /// All fields of the header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Topic, as it was written: UTF-8, if nothing is damaged.
+    pub fn topic(&self) -> &'a [u8] {
+        &self.bytes[topic_range(&self.header)]
+    }
+
+    /// The message.
+    pub fn message(&self) -> &'a [u8] {
+        &self.bytes[message_range(&self.header)]
     }
 }
 
@@ -117,12 +147,12 @@ impl Record {
 
     /// The message as a slice of the mapped page.
     pub fn message(&self) -> &[u8] {
-        &self.bytes[self.message_range()]
+        &self.bytes[message_range(&self.header)]
     }
 
     /// The same without a copy, owning a share of the mapping.
     pub fn message_bytes(&self) -> Bytes {
-        self.bytes.slice(self.message_range())
+        self.bytes.slice(message_range(&self.header))
     }
 
     /// Whether the checksum in the header fits the bytes.
@@ -130,17 +160,18 @@ impl Record {
         checksum_fits(&self.bytes)
     }
 
-    /// The whole record.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     fn topic_bytes(&self) -> &[u8] {
-        &self.bytes[HEADER..HEADER + usize::from(self.header.topic_len)]
+        &self.bytes[topic_range(&self.header)]
     }
+}
 
-    fn message_range(&self) -> std::ops::Range<usize> {
-        let start = HEADER + usize::from(self.header.topic_len);
-        start..start + self.header.message_len as usize
-    }
+/// Where the topic lies in a record.
+fn topic_range(header: &Header) -> Range<usize> {
+    HEADER..HEADER + usize::from(header.topic_len)
+}
+
+/// Where the message lies in a record.
+fn message_range(header: &Header) -> Range<usize> {
+    let start = topic_range(header).end;
+    start..start + header.message_len as usize
 }

@@ -94,7 +94,7 @@ fn fill(
     store_time: u64,
 ) -> io::Result<()> {
     let header = Header::filler(start, filler_size(end - start), generation, store_time);
-    file.write_at(start - file.base(), &header.encode(std::iter::empty()))?;
+    file.write_at(start - file.base(), &header.encode())?;
     file.sync()
 }
 

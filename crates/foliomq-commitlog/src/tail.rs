@@ -247,7 +247,7 @@ impl Tail {
             self.checkpoint.generation,
             self.store_time,
         );
-        let header = header.encode(std::iter::empty());
+        let header = header.encode();
         let offset = self.end - file.base();
         file.punch_from(offset)?;
         file.write_at(offset, &header)

@@ -87,7 +87,7 @@ impl Slot {
         let mut bytes = [0; SLOT];
         bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[8..]);
+        let crc = crc_fast::crc32_iscsi(&bytes[8..]);
         bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes

@@ -128,7 +128,7 @@ impl Change {
         bytes[8..16].copy_from_slice(&first.to_le_bytes());
         bytes[16..20].copy_from_slice(&place.file.to_le_bytes());
         bytes[20..24].copy_from_slice(&place.slot.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..28]);
+        let crc = crc_fast::crc32_iscsi(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -141,7 +141,7 @@ impl Change {
             slot: half(20),
             class: bytes[1],
         };
-        if half(28) != crc32c::crc32c(&bytes[..28]) || place.class > LAST_CLASS {
+        if half(28) != crc_fast::crc32_iscsi(&bytes[..28]) || place.class > LAST_CLASS {
             return None;
         }
         let first = u64::from(half(8)) | u64::from(half(12)) << 32;

@@ -38,7 +38,7 @@ pub(crate) fn encode(pairs: &mut [Pair]) -> Vec<u8> {
         bytes.extend_from_slice(&hash.to_le_bytes());
         bytes.extend_from_slice(&position.to_le_bytes());
     }
-    let crc = crc32c::crc32c(&bytes[8..]);
+    let crc = crc_fast::crc32_iscsi(&bytes[8..]);
     bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
@@ -65,7 +65,7 @@ impl Run {
     /// The run whose bytes these are, which lie at `at` in the file, if its checksum fits.
     pub(crate) fn decode(bytes: &[u8], at: u64) -> Option<Self> {
         let run = Self::from_header(bytes.first_chunk()?, at)?;
-        (bytes[4..8] == crc32c::crc32c(&bytes[8..]).to_le_bytes()).then_some(run)
+        (bytes[4..8] == crc_fast::crc32_iscsi(&bytes[8..]).to_le_bytes()).then_some(run)
     }
 
     fn from_header(header: &[u8; HEADER], at: u64) -> Option<Self> {

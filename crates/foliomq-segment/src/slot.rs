@@ -45,13 +45,20 @@ impl<'a> Space<'a> {
         self.len == 0
     }
 
+    /// What is in it now.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the memory is mapped and initialised (a file's, or zeros), and nobody writes it while `self`, its
+        // only holder, is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
     /// Copies `bytes` to `at`, counted from the space's start. Panics if they do not fit.
     #[inline]
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
         let fits = at <= self.len && bytes.len() <= self.len - at;
         assert!(fits, "a write of {} bytes past its slot", bytes.len());
-        // SAFETY: the range lies in the space, which is the holder's alone. `bytes` cannot lie in it: no slice of it
-        // exists. The blocks behind it are reserved, so that a store finds a page.
+        // SAFETY: the range lies in the space, which is the holder's alone. `bytes` cannot lie in it: a slice of it borrows
+        // `self`. The blocks behind it are reserved, so that a store finds a page.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(at), bytes.len())
         }

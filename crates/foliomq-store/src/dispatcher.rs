@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use event_listener::Listener;
-use foliomq_commitlog::{AppendError, Flush, Kind, Record, Records};
+use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
 use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 
 use crate::error::{OpenError, StoreError};
@@ -15,7 +15,7 @@ use crate::meta::{Change, TopicMeta};
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
-use crate::stored::{LOST, StoredMessage};
+use crate::stored::{LOST, system_properties};
 use crate::topic::{MAX_QUEUES, TopicType};
 
 /// What a queue offset means that the log leaves out.
@@ -106,9 +106,11 @@ impl Shared {
                 self.remove_queues(&gone.meta);
             }
             let mut count = 0;
-            for record in feed.records.by_ref().take(BATCH) {
+            while count < BATCH
+                && let Some(record) = feed.records.next_ref()
+            {
                 let record = record.map_err(|error| failed(error.into()))?;
-                self.enter(record, &mut feed.known, gap)?;
+                self.enter(&record, &mut feed.known, gap)?;
                 count += 1;
             }
             self.dispatched.advance(Records::position(&feed.records));
@@ -127,36 +129,40 @@ impl Shared {
     }
 
     /// Enters one record.
-    fn enter(&self, record: Record, known: &mut Known, gap: Gap) -> Result<(), CatchUpError> {
-        if record.kind() != Kind::Message {
+    fn enter(
+        &self,
+        record: &RecordRef<'_>,
+        known: &mut Known,
+        gap: Gap,
+    ) -> Result<(), CatchUpError> {
+        let header = record.header();
+        if header.kind != Kind::Message {
             return Ok(());
         }
-        let Some(topic) = self.topic_of(&record, known)? else {
+        let Some(topic) = self.topic_of(record, known)? else {
             return Ok(());
         };
-        let Ok(number) = topic.number(record.queue_id()) else {
-            let reason = format!(
-                "record {} is of a queue that its topic does not have",
-                record.position()
-            );
-            return Err(CatchUpError::Failed(OpenError::invalid(reason)));
+        let Ok(number) = topic.number(header.queue_id) else {
+            return Err(contradiction(
+                record,
+                "of a queue that its topic does not have",
+            ));
         };
-        let offset = record.queue_offset();
-        let message = StoredMessage::new(record).map_err(failed)?;
-        let (position, size, store_time) =
-            (message.position(), message.size(), message.store_time());
+        let system = system_properties(record.message())
+            .ok_or_else(|| contradiction(record, "not a message"))?;
         let entry = Entry {
-            position,
-            size,
-            tag_hash: tag_hash(message.tag()),
-            store_time,
+            position: header.position,
+            size: header.size,
+            tag_hash: tag_hash(system.tag()),
+            store_time: header.store_time,
         };
         if gap == Gap::IsLost {
-            self.fill_gap(number, offset, entry)?;
+            self.fill_gap(number, header.queue_offset, entry)?;
         }
-        self.queues.put(number, offset, entry)?;
-        for key in message.keys().chain(message.sender_id()) {
-            self.keys.put(key_hash(message.topic(), key), position)?;
+        self.queues.put(number, header.queue_offset, entry)?;
+        for key in system.keys().chain(system.sender_id()) {
+            self.keys
+                .put(key_hash(&topic.meta.name, key), header.position)?;
         }
         known.touch();
         Ok(())
@@ -185,39 +191,42 @@ impl Shared {
     /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.
     fn topic_of<'k>(
         &self,
-        record: &Record,
+        record: &RecordRef<'_>,
         known: &'k mut Known,
     ) -> Result<Option<&'k TopicState>, CatchUpError> {
-        let name = record.topic();
-        if known.find(name, &self.registry).is_none() {
-            if self.registry.is_deleted(name, record.position()) {
+        let position = record.header().position;
+        if known.find(record.topic(), &self.registry).is_none() {
+            let name = std::str::from_utf8(record.topic())
+                .map_err(|_| contradiction(record, "of a topic whose name is not UTF-8"))?;
+            if self.registry.is_deleted(name, position) {
                 return Ok(None);
             }
-            known.add(self.topic_from_log(record)?);
+            known.add(self.topic_from_log(name, position)?);
         }
-        let topic = known.find(name, &self.registry);
-        let topic = topic.filter(|topic| record.position() >= topic.meta.since);
+        let topic = known.find(record.topic(), &self.registry);
+        let topic = topic.filter(|topic| position >= topic.meta.since);
         Ok(topic.map(|topic| &**topic))
     }
 
-    fn topic_from_log(&self, record: &Record) -> Result<Arc<TopicState>, CatchUpError> {
-        let name = record.topic();
-        let queues = self.options.default_queues.max(self.queues_in_log(record)?);
+    /// Makes the topic `name`, whose first record is at `position`.
+    fn topic_from_log(&self, name: &str, position: u64) -> Result<Arc<TopicState>, CatchUpError> {
+        let in_log = self.queues_in_log(name, position)?;
+        let queues = self.options.default_queues.max(in_log);
         tracing::warn!(
             topic = name,
             queues,
             "a topic is missing in the metadata: made from the log"
         );
-        self.make_topic(name, queues, TopicType::Any, record.position())
+        self.make_topic(name, queues, TopicType::Any, position)
             .map_err(failed)
     }
 
-    /// How many queues the topic of `first` has, as far as its records tell.
-    fn queues_in_log(&self, first: &Record) -> Result<u32, CatchUpError> {
+    /// How many queues a topic has, as far as its records from `position` on tell.
+    fn queues_in_log(&self, name: &str, position: u64) -> Result<u32, CatchUpError> {
         let mut queues = 0;
-        for record in self.log.records(first.position()) {
+        for record in self.log.records(position) {
             let record = record.map_err(|error| failed(error.into()))?;
-            if record.kind() == Kind::Message && record.topic() == first.topic() {
+            if record.kind() == Kind::Message && record.topic() == name {
                 queues = queues.max(record.queue_id().saturating_add(1));
             }
         }
@@ -267,6 +276,11 @@ impl Shared {
 /// Has the kernel end this thread's sleeps when they are over, not up to 50 us later. Without it no naps are taken.
 fn nap_on_time() -> bool {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).is_ok()
+}
+
+fn contradiction(record: &RecordRef<'_>, what: &str) -> CatchUpError {
+    let position = record.header().position;
+    CatchUpError::Failed(OpenError::invalid(format!("record {position} is {what}")))
 }
 
 fn failed(error: StoreError) -> CatchUpError {

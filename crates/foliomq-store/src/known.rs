@@ -12,7 +12,7 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     topics: Vec<Topic>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Vec<u8>, usize>,
     /// The one asked for last: most often the next one too.
     last: usize,
     touched: Vec<usize>,
@@ -45,12 +45,12 @@ impl Known {
     }
 
     /// The topic of this name.
-    pub(crate) fn find(&mut self, name: &str, registry: &Registry) -> Option<&Arc<TopicState>> {
-        let is_last = |topic: &Topic| topic.state.meta.name == name;
+    pub(crate) fn find(&mut self, name: &[u8], registry: &Registry) -> Option<&Arc<TopicState>> {
+        let is_last = |topic: &Topic| topic.state.meta.name.as_bytes() == name;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = match self.by_name.get(name) {
                 Some(&index) => index,
-                None => self.add(registry.find(name)?),
+                None => self.add(registry.find(std::str::from_utf8(name).ok()?)?),
             };
         }
         Some(&self.topics[self.last].state)
@@ -59,7 +59,8 @@ impl Known {
     /// Takes in a topic; returns its place.
     pub(crate) fn add(&mut self, state: Arc<TopicState>) -> usize {
         let index = self.topics.len();
-        self.by_name.insert(state.meta.name.clone(), index);
+        self.by_name
+            .insert(state.meta.name.clone().into_bytes(), index);
         let touched = false;
         self.topics.push(Topic { state, touched });
         self.last = index;

@@ -90,12 +90,12 @@ impl StoredMessage {
 
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
-        self.system_texts(TAG).last()
+        self.system().tag()
     }
 
     /// The keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.system_texts(KEYS)
+        self.system().keys()
     }
 
     /// The sender's message id, or one made of the position (34 hex digits, as the clients' own).
@@ -123,17 +123,41 @@ impl StoredMessage {
     }
 
     pub(crate) fn sender_id(&self) -> Option<&str> {
-        self.system_texts(MESSAGE_ID)
-            .last()
-            .filter(|id| !id.is_empty())
+        self.system().sender_id()
     }
 
-    fn system_texts(&self, number: u8) -> impl Iterator<Item = &str> {
-        let fields = Fields::new(self.encoded_system_properties());
-        fields
+    fn system(&self) -> System<'_> {
+        System(self.encoded_system_properties())
+    }
+}
+
+/// The content of one `SystemProperties`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct System<'a>(&'a [u8]);
+
+impl<'a> System<'a> {
+    pub(crate) fn tag(self) -> Option<&'a str> {
+        self.texts(TAG).last()
+    }
+
+    pub(crate) fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.texts(KEYS)
+    }
+
+    pub(crate) fn sender_id(self) -> Option<&'a str> {
+        self.texts(MESSAGE_ID).last().filter(|id| !id.is_empty())
+    }
+
+    fn texts(self, number: u8) -> impl Iterator<Item = &'a str> {
+        Fields::new(self.0)
             .filter(move |field| field.number == u32::from(number))
             .filter_map(|field| field.text())
     }
+}
+
+/// The system properties of a record's message; `None` if that is malformed.
+pub(crate) fn system_properties(message: &[u8]) -> Option<System<'_>> {
+    Parts::of(message).map(|parts| System(&message[parts.system]))
 }
 
 /// Where the parts of a message lie in its encoding.
