@@ -155,7 +155,7 @@ impl Shared {
         let wake = head.passes_wake_mark(&self.options.preheat);
         drop(head);
         if wake {
-            self.preparation.wake();
+            self.preparation.head_moved(&self.options.preheat);
         }
         match attempt {
             Err(Refused::Busy) => Ok(Attempt::Busy),

@@ -14,8 +14,10 @@ use crate::shared::Shared;
 /// A checkpoint is at most this much behind what was flushed.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Bytes of the largest folio: what a flush takes as a whole.
+const HEAD_STRETCH: u64 = 2 << 20;
 /// The writer's memory is given back each time that a flush passes a multiple of this many bytes.
-const RELEASE_STEP: u64 = 1 << 20;
+const RELEASE_STEP: u64 = 2 << 20;
 
 /// What the flusher is asked for.
 #[derive(Debug, Default)]
@@ -46,7 +48,10 @@ impl Requests {
 
 /// What the flusher does next.
 enum Step {
-    Flush,
+    /// Up to the last byte: somebody waits for it.
+    FlushAll,
+    /// Because it is time to.
+    FlushDue,
     /// Something is wanted that is still being written.
     AwaitAppend,
     Idle,
@@ -115,9 +120,12 @@ impl Shared {
                 return;
             }
             match self.next_step(flushed) {
-                Step::Flush => {
+                step @ (Step::FlushAll | Step::FlushDue) => {
                     flushed = Instant::now();
-                    self.flush_appended();
+                    match step {
+                        Step::FlushDue => self.flush_behind_head(),
+                        _ => self.flush_appended(),
+                    }
                     self.checkpoint_if_due();
                 }
                 Step::AwaitAppend => self.await_append(),
@@ -138,12 +146,12 @@ impl Shared {
         let pending = self.publication.complete().value() > durable;
         let due = match self.options.flush {
             Flush::Sync => false,
-            Flush::Async { interval } => flushed.elapsed() >= interval,
+            Flush::Async { interval } => flushed.elapsed() >= interval / 2,
         };
         match (pending, wanted) {
-            (true, true) => Step::Flush,
+            (true, true) => Step::FlushAll,
             (false, true) => Step::AwaitAppend,
-            (_, false) if due => Step::Flush,
+            (_, false) if due => Step::FlushDue,
             (_, false) => Step::Idle,
         }
     }
@@ -163,7 +171,7 @@ impl Shared {
     fn idle_until(&self, flushed: Instant) -> Option<Instant> {
         let interval = match self.options.flush {
             Flush::Sync => None,
-            Flush::Async { interval } => Some(flushed + interval),
+            Flush::Async { interval } => Some(flushed + interval / 2),
         };
         let marks = self.marks.lock();
         let checkpoint =
@@ -171,20 +179,37 @@ impl Shared {
         interval.into_iter().chain(checkpoint).min()
     }
 
-    /// Makes everything published so far durable. A failure poisons the log.
+    /// Makes everything appended so far durable. A failure poisons the log.
     pub(crate) fn flush_appended(&self) {
+        if self.write_out().is_ok() {
+            self.flush_to(self.publication.position());
+        }
+    }
+
+    /// Makes what lies behind the head's stretch durable, if the head has entered that since the last flush: a flush
+    /// takes from the appender the pages that it is about to write. The next time, half an interval later, it is done.
+    fn flush_behind_head(&self) {
         if self.write_out().is_err() {
             return;
         }
-        let (durable, appended) = (self.durable.value(), self.publication.position());
-        if durable == appended {
+        let appended = self.publication.position();
+        // Segments begin at multiples of this, or are smaller than it.
+        let stretch = appended / HEAD_STRETCH * HEAD_STRETCH;
+        self.flush_to(if self.durable.value() < stretch {
+            stretch
+        } else {
+            appended
+        });
+    }
+
+    fn flush_to(&self, end: u64) {
+        let durable = self.durable.value();
+        if durable >= end {
             return;
         }
-        match self.flush_range(durable, appended) {
-            Ok(()) => self.durable.advance(appended),
-            Err(error) => self.poison(format!(
-                "flushing positions {durable} to {appended}: {error}"
-            )),
+        match self.flush_range(durable, end) {
+            Ok(()) => self.durable.advance(end),
+            Err(error) => self.poison(format!("flushing positions {durable} to {end}: {error}")),
         }
     }
 

@@ -2,24 +2,92 @@
 //! own, since making a segment waits for the disk, and the window must not.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use event_listener::Listener;
-use foliomq_segment::{Folios, Writer};
+use foliomq_segment::{Folios, Segment, Writer};
 
 use crate::shared::Shared;
+
+/// From so many bytes a second on pages are made ready by large folios. A flush writes the head's folio as a whole: at
+/// this rate and two flushes a second that is one byte in sixteen more, below it would be too many.
+const FAST: u64 = 64 << 20;
+
+/// While the head moves the preheater looks at it this often, without being woken.
+const NAP: Duration = Duration::from_millis(1);
+
+/// How fast the head moves, as the preheater sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Speed {
+    fast: AtomicBool,
+}
+
+impl Speed {
+    /// What pages are made ready by at this speed.
+    pub(crate) fn folios(&self) -> Folios {
+        if self.fast.load(Ordering::Relaxed) {
+            Folios::Large
+        } else {
+            Folios::Small
+        }
+    }
+
+    /// The head has moved by `bytes` within `time`.
+    fn moved(&self, bytes: u64, time: Duration) {
+        let fast = bytes as f64 >= FAST as f64 * time.as_secs_f64();
+        self.fast.store(fast, Ordering::Relaxed);
+    }
+}
+
+/// How far the preheater is.
+#[derive(Debug)]
+struct Progress {
+    /// The head, when last looked at, and when that was.
+    seen: (u64, Instant),
+    /// Everything below is preheated.
+    done: u64,
+    /// The preparer is woken once the head passes this position.
+    prepare_at: u64,
+}
 
 impl Shared {
     /// The preheater's thread, for a window of `bytes`.
     pub(crate) fn preheat_until_stopped(&self, bytes: u64) {
-        let mut done = 0;
-        loop {
-            let listener = self.preparation.listen();
-            if self.preparation.stopped() {
-                return;
+        let mut progress = Progress {
+            seen: (self.publication.complete().value(), Instant::now()),
+            done: 0,
+            prepare_at: 0,
+        };
+        while !self.preparation.stopped() {
+            let listener = self.preparation.listen_to_head();
+            if self.follow_head(bytes, &mut progress) {
+                // Not listening, so that appends need not wake this thread.
+                drop(listener);
+                thread::sleep(NAP);
+            } else if !self.preparation.stopped() {
+                listener.wait();
             }
-            done = self.preheat_ahead(bytes, done);
-            listener.wait();
         }
+    }
+
+    /// Does what is due at the present position; returns whether the head has moved since the last time.
+    fn follow_head(&self, bytes: u64, progress: &mut Progress) -> bool {
+        let position = self.publication.complete().value();
+        let moved = position - progress.seen.0;
+        if moved > 0 {
+            self.speed.moved(moved, progress.seen.1.elapsed());
+        }
+        progress.seen = (position, Instant::now());
+        progress.done = self.preheat_ahead(bytes, progress.done);
+        if position >= progress.prepare_at
+            && let Some(writer) = self.publication.writer()
+        {
+            progress.prepare_at = prepare_mark(writer.segment(), position);
+            self.preparation.wake();
+        }
+        moved > 0
     }
 
     /// Preheats the window ahead of the head, of which everything below `done` is; returns up to where it is now.
@@ -27,13 +95,20 @@ impl Shared {
         let Some(writer) = self.publication.writer() else {
             return done;
         };
-        let position = self.publication.position().max(writer.segment().base());
-        let target = position.saturating_add(bytes).min(writer.segment().end());
+        let segment = writer.segment();
+        let position = self.publication.complete().value().max(segment.base());
+        let target = position.saturating_add(bytes).min(segment.end());
         if target > done {
-            preheat(&*writer, done.max(position)..target, Folios::Small);
+            preheat(&*writer, done.max(position)..target, self.speed.folios());
         }
         done.max(target)
     }
+}
+
+/// After `position`, where the preparer next has something to do: half-way through a segment, and at its end.
+pub(crate) fn prepare_mark(segment: &Segment, position: u64) -> u64 {
+    let half = segment.base() + segment.size() / 2;
+    if position < half { half } else { segment.end() }
 }
 
 /// Preheats `positions`. Failing costs speed only.

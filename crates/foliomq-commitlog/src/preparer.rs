@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener, Listener};
-use foliomq_segment::{Folder, Folios, SegmentFile, Writer};
+use foliomq_segment::{Folder, SegmentFile, Writer};
 use parking_lot::Mutex;
 
 use crate::append::Head;
 use crate::error::AppendError;
 use crate::options::Preheat;
-use crate::preheater::preheat;
+use crate::preheater::{preheat, prepare_mark};
 use crate::shared::Shared;
 
 /// After a failure, the next attempt to make a segment comes no sooner.
@@ -43,6 +43,8 @@ pub(crate) struct Preparation {
     stop: AtomicBool,
     /// Wakes the preparer.
     work: Event,
+    /// Wakes the preheater, which wakes the preparer in turn.
+    head: Event,
     /// Wakes the appenders that wait for a segment.
     done: Event,
 }
@@ -52,11 +54,24 @@ impl Preparation {
         self.work.notify(usize::MAX);
     }
 
+    /// Says that the head has passed its mark.
+    pub(crate) fn head_moved(&self, preheat: &Preheat) {
+        match preheat {
+            Preheat::Window { .. } => self.head.notify(usize::MAX),
+            Preheat::Segment | Preheat::Off => self.work.notify(usize::MAX),
+        };
+    }
+
+    /// What wakes the preheater. Take it first, then look, then wait.
+    pub(crate) fn listen_to_head(&self) -> EventListener {
+        self.head.listen()
+    }
+
     pub(crate) fn wake_waiters(&self) {
         self.done.notify(usize::MAX);
     }
 
-    /// What wakes the preparer and the preheater. Take it first, then look, then wait.
+    /// What wakes the preparer. Take it first, then look, then wait.
     pub(crate) fn listen(&self) -> EventListener {
         self.work.listen()
     }
@@ -68,6 +83,7 @@ impl Preparation {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.wake();
+        self.head.notify(usize::MAX);
         self.wake_waiters();
     }
 
@@ -141,7 +157,7 @@ enum Look {
 }
 
 impl Head {
-    /// Whether the preparer has something to do, at most once for each step of the head.
+    /// Whether the threads that prepare have something to do, at most once for each step of the head.
     pub(crate) fn passes_wake_mark(&mut self, preheat: &Preheat) -> bool {
         let position = self.reserver.position();
         if position < self.wake_at {
@@ -150,11 +166,10 @@ impl Head {
         let Some(segment) = self.reserver.writer().map(|writer| writer.segment()) else {
             return false;
         };
-        let half = segment.base() + segment.size() / 2;
-        let by_half = if position < half { half } else { segment.end() };
+        let mark = prepare_mark(segment, position);
         self.wake_at = match preheat {
-            Preheat::Window { bytes } => by_half.min(position + bytes / WINDOW_STEPS),
-            Preheat::Segment | Preheat::Off => by_half,
+            Preheat::Window { bytes } => mark.min(position + bytes / WINDOW_STEPS),
+            Preheat::Segment | Preheat::Off => mark,
         };
         true
     }
@@ -248,10 +263,12 @@ impl Shared {
     /// Preheats and locks a segment that is about to be written from `start` on. Failing costs speed only.
     fn warm(&self, writer: &dyn Writer, start: u64) {
         match self.options.preheat {
-            Preheat::Window { bytes } => {
-                preheat(writer, start..start.saturating_add(bytes), Folios::Small)
-            }
-            Preheat::Segment => preheat(writer, start..writer.segment().end(), Folios::Small),
+            Preheat::Window { bytes } => preheat(
+                writer,
+                start..start.saturating_add(bytes),
+                self.speed.folios(),
+            ),
+            Preheat::Segment => preheat(writer, start..writer.segment().end(), self.speed.folios()),
             Preheat::Off => {}
         }
         if self.options.lock_memory

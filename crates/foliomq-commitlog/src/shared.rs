@@ -11,6 +11,7 @@ use crate::append::Head;
 use crate::error::AppendError;
 use crate::flusher::{Marks, Requests};
 use crate::options::{Flush, Options};
+use crate::preheater::Speed;
 use crate::preparer::Preparation;
 use crate::segments::Segments;
 
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) durable: Watermark,
     pub(crate) segments: Segments,
     pub(crate) preparation: Preparation,
+    pub(crate) speed: Speed,
     pub(crate) requests: Requests,
     /// Held while the checkpoint is written.
     pub(crate) marks: Mutex<Marks>,
@@ -60,6 +62,7 @@ impl Shared {
             durable,
             segments,
             preparation,
+            speed: Speed::default(),
             requests,
             marks: Mutex::new(marks),
             poison,

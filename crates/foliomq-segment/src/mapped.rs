@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
+use parking_lot::Mutex;
+
 use crate::PAGE;
 use crate::segment::Segment;
-use crate::writer::{Folios, Memory, Writer, pages_of};
+use crate::writer::{Folios, Memory, Writer, units_of};
 
-/// One system call of preheating covers at most this many bytes, so that it never holds the memory map of the process
-/// for long.
-const PREHEAT_STEP: u64 = 1 << 20;
+/// The largest folio, which the kernel maps by one entry. Ranges that are prepared or given back begin and end at
+/// multiples, since a part of such an entry can only be had by taking the whole apart. One system call of preheating
+/// covers one, so that it never holds the memory map of the process for long.
+const HUGE: u64 = 2 << 20;
 
 /// The writable mapping of a segment: dropped when the segment is full, while readers keep theirs.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Mapped {
     /// Everything below this offset is given back.
     released: AtomicU64,
     locked: AtomicBool,
+    /// What a fault brings in.
+    folios: Mutex<Folios>,
 }
 
 impl Mapped {
@@ -39,7 +44,29 @@ impl Mapped {
             segment: segment.clone(),
             released: AtomicU64::new(0),
             locked: AtomicBool::new(false),
+            folios: Mutex::new(Folios::Small),
         })
+    }
+
+    /// Sets what a fault from `start` on brings in.
+    fn choose(&self, folios: Folios, start: u64) -> io::Result<()> {
+        let mut chosen = self.folios.lock();
+        if *chosen == folios {
+            return Ok(());
+        }
+        let (start, len) = (start as usize, (self.segment.size() - start) as usize);
+        let (around, huge) = match folios {
+            Folios::Small => (Advice::Random, Advice::NoHugePage),
+            Folios::Large => (Advice::Normal, Advice::HugePage),
+        };
+        self.pages.advise_range(around, start, len)?;
+        match self.pages.advise_range(huge, start, len) {
+            // A kernel without huge pages: its read-ahead decides.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            other => other?,
+        }
+        *chosen = folios;
+        Ok(())
     }
 
     fn populate(&self, offset: usize, len: usize) -> io::Result<()> {
@@ -58,17 +85,16 @@ impl Writer for Mapped {
     }
 
     fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<()> {
-        let Some(Range { mut start, end }) = pages_of(&self.segment, &positions) else {
+        let unit = match folios {
+            Folios::Small => PAGE,
+            Folios::Large => HUGE,
+        };
+        let Some(Range { mut start, end }) = units_of(&self.segment, &positions, unit) else {
             return Ok(());
         };
-        let advice = match folios {
-            Folios::Small => Advice::Random,
-            Folios::Large => Advice::Normal,
-        };
-        self.pages
-            .advise_range(advice, start as usize, (end - start) as usize)?;
+        self.choose(folios, start)?;
         while start < end {
-            let step = (end - start).min(PREHEAT_STEP);
+            let step = (end - start).min(HUGE);
             self.populate(start as usize, step as usize)?;
             start += step;
         }
@@ -83,7 +109,10 @@ impl Writer for Mapped {
     /// an interrupt on every core that this process runs on.
     fn release(&self, position: u64) -> io::Result<()> {
         let segment = &self.segment;
-        let end = (position.clamp(segment.base(), segment.end()) - segment.base()) / PAGE * PAGE;
+        let end = match position.clamp(segment.base(), segment.end()) - segment.base() {
+            whole if whole == segment.size() => whole,
+            part => part / HUGE * HUGE,
+        };
         let start = self.released.fetch_max(end, Ordering::AcqRel);
         if start >= end || self.locked.load(Ordering::Acquire) {
             return Ok(());

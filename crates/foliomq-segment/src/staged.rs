@@ -11,7 +11,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use crate::PAGE;
 use crate::mapped::start_of;
 use crate::segment::Segment;
-use crate::writer::{Folios, Memory, Writer, pages_of};
+use crate::writer::{Folios, Memory, Writer, units_of};
 
 /// Private memory with the addresses of a segment. Only what is appended and not yet released takes room in it.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Writer for Staged {
     }
 
     fn preheat(&self, positions: Range<u64>, _folios: Folios) -> io::Result<()> {
-        let Some(Range { start, end }) = pages_of(&self.segment, &positions) else {
+        let Some(Range { start, end }) = units_of(&self.segment, &positions, PAGE) else {
             return Ok(());
         };
         let (start, len) = (start as usize, (end - start) as usize);

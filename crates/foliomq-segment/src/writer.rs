@@ -72,10 +72,13 @@ mod memory {
 
 pub(crate) use memory::Memory;
 
-/// Offsets, in the segment, of the whole pages that hold `positions`; `None` if none of them lies in it.
-pub(crate) fn pages_of(segment: &Segment, positions: &Range<u64>) -> Option<Range<u64>> {
+/// Offsets, in the segment, of the whole units of `unit` bytes that hold `positions`, as far as the segment goes; `None`
+/// if none of them lies in it.
+pub(crate) fn units_of(segment: &Segment, positions: &Range<u64>, unit: u64) -> Option<Range<u64>> {
     let (base, limit) = (segment.base(), segment.end());
-    let start = (positions.start.clamp(base, limit) - base) / crate::PAGE * crate::PAGE;
-    let end = positions.end.clamp(base, limit) - base;
+    let start = (positions.start.clamp(base, limit) - base) / unit * unit;
+    let end = (positions.end.clamp(base, limit) - base)
+        .next_multiple_of(unit)
+        .min(segment.size());
     (start < end).then_some(start..end)
 }
