@@ -51,6 +51,7 @@ pub use appender::Appender;
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
     AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo, Usage,
+    WriterKind,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use message::Message;

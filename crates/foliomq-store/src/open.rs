@@ -180,6 +180,7 @@ fn log_options(options: &Options) -> foliomq_commitlog::Options {
     foliomq_commitlog::Options {
         segment_size: options.segment_size,
         flush: options.flush,
+        writer: options.writer,
         preheat: options.preheat,
         lock_memory: options.lock_memory,
         read_mode: options.read_mode,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_commitlog::{Flush, Preheat, ReadMode, Usage};
+use foliomq_commitlog::{Flush, Preheat, ReadMode, Usage, WriterKind};
 
 use crate::error::OpenError;
 use crate::store::Store;
@@ -48,6 +48,8 @@ pub struct Options {
     pub segment_size: u64,
     /// When an append is committed. Default [`Flush::Sync`].
     pub flush: Flush,
+    /// How appended bytes get into a segment's file. Default [`WriterKind::Mapped`].
+    pub writer: WriterKind,
     /// Which pages are made ready ahead of the append head. Default: a window of 32 MiB.
     pub preheat: Preheat,
     /// Whether to lock the active segment in memory. Default: no.
@@ -84,6 +86,7 @@ impl Options {
             dir: dir.into(),
             segment_size: 1 << 30,
             flush: Flush::Sync,
+            writer: WriterKind::Mapped,
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,
@@ -104,6 +107,12 @@ impl Options {
     /// Sets when an append is committed.
     pub fn flush(mut self, flush: Flush) -> Self {
         self.flush = flush;
+        self
+    }
+
+    /// Sets how appended bytes get into a segment's file.
+    pub fn writer(mut self, kind: WriterKind) -> Self {
+        self.writer = kind;
         self
     }
 
