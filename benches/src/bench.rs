@@ -68,6 +68,17 @@ impl Bench {
             .retention(retention)
     }
 
+    /// Runs each of `variants` a single time: for runs that are long enough to need no repetition.
+    pub fn once<T>(
+        &self,
+        variants: usize,
+        mut run: impl FnMut(usize) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
+        (0..variants)
+            .map(|variant| run(variant).map(|result| vec![result]))
+            .collect()
+    }
+
     /// Runs each of `variants` once per round: A B C, then C B A, and so on. A round that is not counted comes first.
     /// Result `[v][r]` is variant `v` in round `r`.
     pub fn alternate<T>(

@@ -16,9 +16,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bare;
 pub mod bench;
 pub mod experiments;
 pub mod figures;
+pub mod goal;
 pub mod machine;
 pub mod payload;
 pub mod plainfile;
@@ -27,4 +29,5 @@ pub mod quiet;
 pub mod report;
 pub mod scale;
 pub mod section;
+pub mod victim;
 pub mod written;

@@ -12,6 +12,7 @@ use foliomq_benches::experiments::{self, Experiment};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::report::Report;
 use foliomq_benches::scale::Scale;
+use foliomq_benches::victim;
 
 /// Measures the store: two things side by side in one run, as a ratio.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ struct Arguments {
     /// Just enough to see that it runs.
     #[arg(long, hide = true, conflicts_with = "quick")]
     smoke: bool,
+    /// Appends to the store in this folder until it is killed.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    victim: Option<PathBuf>,
     /// Only these experiments: append, flush, read, preheat, writeout, restart.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
@@ -72,6 +76,9 @@ impl Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.victim {
+        return victim::run(folder);
+    }
     let report = measure(&arguments)?;
     match &arguments.report {
         Some(file) => write(file, &report.markdown())?,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::goal::{self, Goal};
 use crate::machine::Machine;
 use crate::scale::Scale;
 use crate::section::{Section, Table};
@@ -54,7 +55,14 @@ impl Report {
         for section in &self.sections {
             write_section(page, section)?;
         }
-        Ok(())
+        writeln!(page, "## Held to\n")?;
+        write_table(page, &goal::table(&self.goals()))
+    }
+
+    /// Of all sections.
+    fn goals(&self) -> Vec<Goal> {
+        let goals = self.sections.iter().flat_map(|section| &section.goals);
+        goals.cloned().collect()
     }
 
     fn write_machine(&self, page: &mut String) -> std::fmt::Result {

@@ -30,14 +30,18 @@ pub struct Scale {
     pub segment: u64,
     /// Bytes of a segment in the preheat experiment.
     pub roll_segment: u64,
-    /// Segments that a run of the preheat experiment fills.
+    /// Segments that a run of the preheat experiment fills at full speed.
     pub rolls: u64,
+    /// How long its open loop lasts.
+    pub tail_time: Duration,
     /// Appends per second of the open loop.
     pub rate: u64,
     /// Bytes of a segment in the experiments that count device bytes.
     pub device_segment: u64,
     /// Log bytes that a run of them appends.
     pub device_bytes: u64,
+    /// Log bytes that a sustained run appends.
+    pub sustained_bytes: u64,
     /// Log bytes between two write-outs of the file system.
     pub write_out_every: u64,
     /// Log bytes per second of them.
@@ -64,18 +68,20 @@ impl Scale {
         Self {
             name: "full",
             rounds: 5,
-            append: loads([1_000_000, 400_000, 24_000]),
-            sync_time: Duration::from_millis(500),
+            append: loads([4_000_000, 1_000_000, 64_000]),
+            sync_time: Duration::from_millis(1000),
             read: loads([600_000, 200_000, 16_000]),
-            segment: 256 * MIB,
-            roll_segment: 64 * MIB,
-            rolls: 8,
+            segment: 512 * MIB,
+            roll_segment: 256 * MIB,
+            rolls: 4,
+            tail_time: Duration::from_secs(60),
             rate: 100_000,
             device_segment: 256 * MIB,
             device_bytes: 512 * MIB,
+            sustained_bytes: 8 << 30,
             write_out_every: 128 * MIB,
             device_rate: 512 * MIB,
-            restart_appends: 6_000,
+            restart_appends: 4_000,
             patience: Duration::from_secs(20),
         }
     }
@@ -85,14 +91,16 @@ impl Scale {
         Self {
             name: "quick",
             rounds: 3,
-            append: loads([200_000, 80_000, 6_000]),
-            sync_time: Duration::from_millis(100),
+            append: loads([1_000_000, 200_000, 12_000]),
+            sync_time: Duration::from_millis(300),
             read: loads([100_000, 50_000, 4_000]),
-            segment: 128 * MIB,
+            segment: 256 * MIB,
             rolls: 3,
+            tail_time: Duration::from_secs(5),
             roll_segment: 32 * MIB,
             device_segment: 64 * MIB,
             device_bytes: 128 * MIB,
+            sustained_bytes: 512 * MIB,
             write_out_every: 64 * MIB,
             restart_appends: 1_000,
             patience: Duration::from_secs(1),
@@ -111,9 +119,11 @@ impl Scale {
             segment: 16 * MIB,
             roll_segment: 16 * MIB,
             rolls: 1,
+            tail_time: Duration::from_millis(50),
             rate: 500_000,
             device_segment: 16 * MIB,
             device_bytes: 2 * MIB,
+            sustained_bytes: 2 * MIB,
             write_out_every: MIB,
             restart_appends: 5,
             patience: Duration::ZERO,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::figures::Comparison;
+use crate::goal::Goal;
 use crate::quiet::Conditions;
 
 /// One experiment's part of the report.
@@ -22,6 +23,8 @@ pub struct Section {
     pub tables: Vec<Table>,
     /// Every ratio with its samples, for the JSON file and the surprises.
     pub comparisons: Vec<Comparison>,
+    /// What the store is held to in this.
+    pub goals: Vec<Goal>,
     /// What it shows, in a sentence.
     pub finding: String,
     /// What ran beside it.

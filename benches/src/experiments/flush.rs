@@ -4,75 +4,89 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use foliomq_store::{Flush, Message};
+use foliomq_store::{Flush, Message, WriterKind};
 
-use super::{Experiment, Outcome};
+use super::{Experiment, Outcome, median};
 use crate::bench::{self, Bench, TOPIC};
 use crate::figures::{Comparison, Unit, bytes, reach};
+use crate::goal::Goal;
 use crate::payload::Payload;
 use crate::plainfile::{PlainFile, Way};
 use crate::section::Table;
 
-/// Appending threads, each to a queue of its own.
-const APPENDERS: [u32; 2] = [1, 8];
+/// Appending threads where there are many.
+const MANY: u32 = 64;
 /// Bytes reserved for the plain file: more than a run can fill with one flush per body.
 const RESERVED: u64 = 256 << 20;
+/// Bytes of the bodies.
+const BODIES: [usize; 2] = [1 << 10, 16 << 10];
+
+const ALONE: &str = "one appender / write() and fdatasync()";
+const GROUP: &str = "64 appenders / one appender";
+const STAGED_ALONE: &str = "one appender, staged / mapped";
+const STAGED_GROUP: &str = "64 appenders, staged / mapped";
 
 /// See the module.
 pub const EXPERIMENT: Experiment = Experiment {
     name: "flush",
     title: "Append, sync",
-    question: "What does group commit buy: durable appends per second with 1 and with 8 appenders, against a file \
-               that is written and flushed (`fdatasync`) for every single body?",
-    prediction: "With one appender the flush decides and the hand-over to the flusher and back is on top: 0.5 to 1.1 \
-                 times. With 8 appenders one flush serves up to 8: 3 to 8 times.",
+    question: "What does group commit buy: durable appends per second with 1 and with 64 appenders, against a file that \
+               is written and flushed (`fdatasync`) for every single body? And which writer is the better one here, \
+               stores into a mapping that is then flushed, or one `pwrite` of each batch?",
+    prediction: "With one appender the flush decides, and the hand-over to the flusher and back is on top: 0.7 to 1.1 \
+                 times. With 64 appenders one flush serves up to 64: 20 to 60 times one. The writers differ little, \
+                 since the device decides: 0.8 to 1.3 times.",
     measure,
 };
 
+/// Who makes bodies durable.
+const CONTESTANTS: [Option<(WriterKind, u32)>; 5] = [
+    None,
+    Some((WriterKind::Mapped, 1)),
+    Some((WriterKind::Staged, 1)),
+    Some((WriterKind::Mapped, MANY)),
+    Some((WriterKind::Staged, MANY)),
+];
+
 fn measure(bench: &Bench) -> Result<Outcome> {
     let mut comparisons = Vec::new();
-    for load in bench.scale.append {
-        for appenders in APPENDERS {
-            let results = bench.alternate(2, |variant| match variant {
-                0 => through_store(bench, load.body, appenders),
-                _ => through_file(bench, load.body, appenders),
-            })?;
-            let [store, file] = <[Vec<f64>; 2]>::try_from(results).unwrap_or_default();
-            let predicted = if appenders == 1 {
-                (0.5, 1.1)
-            } else {
-                (3.0, 8.0)
-            };
-            let plural = if appenders == 1 { "" } else { "s" };
-            let case = format!("{}, {appenders} appender{plural}", bytes(load.body as u64));
-            let unit = Unit::MessagesPerSecond { body: load.body };
-            comparisons.push(Comparison::new(
-                case,
-                "group commit / fdatasync each",
-                unit,
-                (store, file),
-                predicted,
-            ));
-        }
+    for body in BODIES {
+        let rates = bench.alternate(CONTESTANTS.len(), |index| match CONTESTANTS[index] {
+            None => through_file(bench, body),
+            Some((writer, appenders)) => through_store(bench, body, appenders, writer),
+        })?;
+        let new = |of: &str, left: usize, right: usize, predicted| {
+            let sides = (rates[left].clone(), rates[right].clone());
+            let unit = Unit::MessagesPerSecond { body };
+            Comparison::new(bytes(body as u64), of, unit, sides, predicted)
+        };
+        comparisons.extend([
+            new(ALONE, 1, 0, (0.7, 1.1)),
+            new(GROUP, 3, 1, (20.0, 60.0)),
+            new(STAGED_ALONE, 2, 1, (0.8, 1.3)),
+            new(STAGED_GROUP, 4, 3, (0.8, 1.3)),
+        ]);
     }
     Ok(outcome(bench, comparisons))
 }
 
-fn through_store(bench: &Bench, body: usize, appenders: u32) -> Result<f64> {
+fn through_store(bench: &Bench, body: usize, appenders: u32, writer: WriterKind) -> Result<f64> {
     let place = bench.place()?;
-    let store = bench::open(bench.options(place.path()).flush(Flush::Sync), appenders)?;
+    let options = bench.options(place.path()).flush(Flush::Sync);
+    let store = bench::open(options.writer(writer), appenders)?;
+    let appender = store.appender(TOPIC)?;
     let rate = rate(bench, body, appenders, |thread, body| {
-        store.append_to(TOPIC, thread, &Message::new(body))?;
+        appender.append_to(thread, &Message::new(body))?;
         Ok(())
     })?;
     store.close().context("closing the store")?;
     Ok(rate)
 }
 
-fn through_file(bench: &Bench, body: usize, appenders: u32) -> Result<f64> {
+fn through_file(bench: &Bench, body: usize) -> Result<f64> {
     let place = bench.place()?;
     let file = PlainFile::create(place.path(), Way::EachFlushed, RESERVED)?;
-    rate(bench, body, appenders, |_, body| Ok(file.append(body)?))
+    rate(bench, body, 1, |_, body| Ok(file.append(body)?))
 }
 
 /// Durable bodies per second over the time of a run.
@@ -98,26 +112,38 @@ fn rate(
 }
 
 fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
-    let (alone, many): (Vec<_>, Vec<_>) = comparisons
-        .iter()
-        .cloned()
-        .partition(|c| c.case.ends_with("1 appender"));
+    let of = |name: &str| -> Vec<Comparison> {
+        let found = comparisons.iter().filter(|c| c.ratio_of == name);
+        found.cloned().collect()
+    };
     let finding = format!(
-        "With one appender the store makes {} as many messages durable as a flushed `write()` does, with 8 appenders {}.",
-        reach(&alone),
-        reach(&many),
+        "One appender makes {} as many messages durable as a flushed `write()` does, {MANY} appenders {} as many as one. \
+         The staged writer does {} as well as the mapped one alone, and {} with {MANY}.",
+        reach(&of(ALONE)),
+        reach(&of(GROUP)),
+        reach(&of(STAGED_ALONE)),
+        reach(&of(STAGED_GROUP)),
     );
-    let caption = "Durable messages per second:";
-    let tables = vec![Table::versus(
-        caption,
-        "store, group commit",
-        "write() + fdatasync()",
-        &comparisons,
-    )];
+    let table = |left: &str, right: &str, name: &str| {
+        Table::versus("Durable messages per second:", left, right, &of(name))
+    };
+    let tables = vec![
+        table("store, 1 appender", "write() and fdatasync()", ALONE),
+        table("64 appenders", "1 appender", GROUP),
+        table("staged, 1 appender", "mapped, 1 appender", STAGED_ALONE),
+        table("staged, 64 appenders", "mapped, 64 appenders", STAGED_GROUP),
+    ];
+    let case = bytes(BODIES[0] as u64);
+    let goal = |name: &str, target| {
+        let what = format!("append, sync, {case}: {name}");
+        Goal::at_least(4, what, median(&comparisons, &case, name), "x", target)
+    };
+    let goals = vec![goal(ALONE, 0.9), goal(GROUP, 20.0)];
     Outcome {
         method: method(bench),
         tables,
         comparisons,
+        goals,
         finding,
     }
 }
@@ -125,7 +151,8 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
 fn method(bench: &Bench) -> String {
     format!(
         "Each run lasts {} ms in a new folder, segments of {}. Store: flush mode `sync`, `append_to` returns once the \
-         message is durable. Plain file: lock, `write()`, `fdatasync()`, unlock, blocks reserved beforehand.",
+         message is durable; {MANY} appenders are as many threads, each with a queue of its own. Plain file: lock, \
+         `write()`, `fdatasync()`, unlock, blocks reserved beforehand.",
         bench.scale.sync_time.as_millis(),
         bytes(bench.scale.segment),
     )

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::bench::Bench;
 use crate::figures::Comparison;
+use crate::goal::Goal;
 use crate::quiet::Watch;
 use crate::section::{Section, Table};
 
@@ -31,6 +32,7 @@ pub struct Outcome {
     method: String,
     tables: Vec<Table>,
     comparisons: Vec<Comparison>,
+    goals: Vec<Goal>,
     finding: String,
 }
 
@@ -43,6 +45,7 @@ impl Outcome {
             method,
             tables: Vec::new(),
             comparisons: Vec::new(),
+            goals: Vec::new(),
             finding,
         }
     }
@@ -54,6 +57,14 @@ fn ratio(comparisons: &[Comparison], case: &str, ratio_of: &str) -> String {
         .iter()
         .find(|c| c.case == case && c.ratio_of == ratio_of);
     found.map_or_else(|| "(not measured)".to_owned(), |c| c.ratio.to_string())
+}
+
+/// The median ratio of the comparison with this case and these sides.
+fn median(comparisons: &[Comparison], case: &str, ratio_of: &str) -> Option<f64> {
+    let found = comparisons
+        .iter()
+        .find(|c| c.case == case && c.ratio_of == ratio_of);
+    found.map(|c| c.ratio.median)
 }
 
 /// All of them.
@@ -79,6 +90,7 @@ impl Experiment {
             method: outcome.method,
             tables: outcome.tables,
             comparisons: outcome.comparisons,
+            goals: outcome.goals,
             finding: outcome.finding,
             conditions: watch.end()?,
         })

@@ -221,6 +221,7 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
         method: method(bench),
         tables,
         comparisons,
+        goals: Vec::new(),
         finding,
     }
 }

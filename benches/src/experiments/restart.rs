@@ -1,33 +1,43 @@
-//! Device bytes of a flushed append before and after a restart with a cold page cache.
+//! Device bytes of a flushed append in a new store, after a restart with a cold page cache, and after `kill -9`.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use foliomq_store::{Flush, Message, Preheat, Store};
+use foliomq_store::{Flush, Message, Options, Preheat, Store, WriterKind};
 use rustix::fs::{Advice, fadvise};
 
 use super::writeout::{device, dirtied, shown};
-use super::{Experiment, Outcome, ratio};
+use super::{Experiment, Outcome};
 use crate::bench::{self, Bench, TOPIC, WINDOW};
-use crate::figures::{Comparison, Unit, bytes};
+use crate::figures::{Comparison, Spread, Unit, bytes};
+use crate::goal::Goal;
 use crate::payload::{Payload, touch};
 use crate::procfs::Device;
 use crate::section::Table;
+use crate::victim;
 use crate::written::{Meter, Written, write_out};
 
-/// Bytes of a body: with the header and the topic, about a page in the log.
-const BODY: usize = 4 << 10;
-/// Messages read after the restart, before the first append: what a consumer that comes back would do.
+/// Bytes of the bodies; with header and topic a little more than so much in the log.
+const BODIES: [usize; 2] = [4 << 10, 64 << 10];
+/// Messages read after a restart, before the first append: what a consumer that comes back would do.
 const READ: u64 = 64;
 
-const MODES: [(&str, Preheat); 2] = [
-    ("window", Preheat::Window { bytes: WINDOW }),
-    ("off", Preheat::Off),
+const MODES: [(&str, WriterKind, Preheat); 3] = [
+    (
+        "mapped, window",
+        WriterKind::Mapped,
+        Preheat::Window { bytes: WINDOW },
+    ),
+    (
+        "staged, window",
+        WriterKind::Staged,
+        Preheat::Window { bytes: WINDOW },
+    ),
+    ("mapped, no preheating", WriterKind::Mapped, Preheat::Off),
 ];
-const FRESH: &str = "new store / appended";
-const REOPENED: &str = "opened again / new store";
+const STATES: [&str; 3] = ["new", "opened again", "after kill -9"];
 /// A count ends after this time at the latest: where every flush writes megabytes, all the appends would take minutes.
 const LONGEST: Duration = Duration::from_secs(2);
 /// Appends before the count begins, so that the first window is preheated.
@@ -39,131 +49,155 @@ pub const EXPERIMENT: Experiment = Experiment {
     title: "Device bytes of flushed appends, in a new store and after a restart",
     question: "A store through a mapping dirties the whole large folio that its page belongs to, and read-ahead makes \
                large folios. How much does the device write for small appends that are each flushed, and is it more \
-               once the store was opened again with a cold page cache and read at its tail?",
-    prediction: "In a freshly reserved file about 2 device bytes per byte (data and journal). After the restart the same \
-                 (0.7 to 2 times), if no large folios come in by read-ahead; else up to 250 times. The rows without preheating, and a \
-                 run longer than one read-ahead, were added after a first look had found 60 times in a single round.",
+               once the store was opened again with a cold page cache and read at its tail, or after `kill -9`?",
+    prediction: "About 2 device bytes per byte at 4 KiB (the page that the last flush wrote in part, and the journal), \
+                 1.05 to 1.3 at 64 KiB; the same after a restart, since then too nothing comes in by read-ahead.",
     measure,
 };
 
-/// Bytes written per byte of the log.
-struct Run {
-    fresh: Written,
-    reopened: Written,
-}
+/// Bytes written per byte of the log, in each state.
+type Run = [Written; STATES.len()];
 
 fn measure(bench: &Bench) -> Result<Outcome> {
     let method = method(bench);
     let Some(device) = Device::of(bench.folder()) else {
         return Ok(Outcome::without_device(method));
     };
-    let runs = bench.alternate(MODES.len(), |mode| run(bench, &device, MODES[mode].1))?;
-    let comparisons: Vec<Comparison> = MODES
-        .iter()
-        .zip(&runs)
-        .flat_map(|((mode, _), runs)| compare(mode, runs))
-        .collect();
+    let (mut rows, mut comparisons, mut goals) = (Vec::new(), Vec::new(), Vec::new());
+    for body in BODIES {
+        let runs = bench.alternate(MODES.len(), |mode| run(bench, &device, body, MODES[mode]))?;
+        for ((mode, ..), runs) in MODES.iter().zip(&runs) {
+            for (index, state) in STATES.iter().enumerate() {
+                let case = format!("{}, {mode}, {state}", bytes(body as u64));
+                let written: Vec<Written> = runs.iter().map(|run| run[index]).collect();
+                rows.push(row(&case, &written));
+                comparisons.push(compare(&case, body, &written));
+            }
+        }
+        goals.extend(goal(body, &runs[0]));
+    }
+    let table = Table {
+        caption: "Bytes written per byte of the log:".to_owned(),
+        columns: ["case", "device", "dirtied"].map(String::from).to_vec(),
+        rows,
+    };
     let finding = finding(&comparisons);
-    let ratios = Table::ratios("Ratios, round by round:", &comparisons);
-    let tables = vec![absolute_table(&runs), ratios];
     Ok(Outcome {
         method,
-        tables,
+        tables: vec![table, Table::ratios("With their spread:", &comparisons)],
         comparisons,
+        goals,
         finding,
     })
 }
 
-fn absolute_table(runs: &[Vec<Run>]) -> Table {
-    let row = |mode: &str, store: &str, runs: Vec<Written>| {
-        vec![
-            mode.to_owned(),
-            store.to_owned(),
-            shown(&device(&runs)),
-            shown(&dirtied(&runs)),
-        ]
-    };
-    let mut rows = Vec::new();
-    for ((mode, _), runs) in MODES.iter().zip(runs) {
-        rows.push(row(mode, "new", runs.iter().map(|run| run.fresh).collect()));
-        rows.push(row(
-            mode,
-            "opened again",
-            runs.iter().map(|run| run.reopened).collect(),
-        ));
-    }
-    Table {
-        caption: "Bytes written per byte of the log:".to_owned(),
-        columns: ["preheat", "store", "device", "dirtied"]
-            .map(String::from)
-            .to_vec(),
-        rows,
-    }
+fn row(case: &str, written: &[Written]) -> Vec<String> {
+    vec![
+        case.to_owned(),
+        shown(&device(written)),
+        shown(&dirtied(written)),
+    ]
 }
 
-fn finding(comparisons: &[Comparison]) -> String {
-    let of = |mode: &str, sides| ratio(comparisons, &format!("{mode}, dirtied bytes"), sides);
-    format!(
-        "A flushed append of {} dirties {} its bytes in a new store with the window and {} without preheating; after a \
-         restart {} and {} of that.",
-        bytes(BODY as u64),
-        of(MODES[0].0, FRESH),
-        of(MODES[1].0, FRESH),
-        of(MODES[0].0, REOPENED),
-        of(MODES[1].0, REOPENED),
+fn compare(case: &str, body: usize, written: &[Written]) -> Comparison {
+    let device = device(written);
+    let appended = vec![1.0; device.len()];
+    let predicted = if body < 16 << 10 {
+        (1.0, 2.5)
+    } else {
+        (1.0, 1.3)
+    };
+    Comparison::new(
+        case,
+        "device / appended",
+        Unit::BytesPerByte,
+        (device, appended),
+        predicted,
     )
 }
 
-fn compare(mode: &str, runs: &[Run]) -> Vec<Comparison> {
-    let fresh: Vec<Written> = runs.iter().map(|run| run.fresh).collect();
-    let reopened: Vec<Written> = runs.iter().map(|run| run.reopened).collect();
-    let counts = [
-        ("device bytes", device as fn(&[Written]) -> Vec<f64>),
-        ("dirtied bytes", dirtied),
-    ];
-    let mut comparisons = Vec::new();
-    for (name, count) in counts {
-        let (fresh, reopened) = (count(&fresh), count(&reopened));
-        let appended = vec![1.0; fresh.len()];
-        let new = |of, sides, predicted| {
-            Comparison::new(
-                format!("{mode}, {name}"),
-                of,
-                Unit::BytesPerByte,
-                sides,
-                predicted,
-            )
-        };
-        comparisons.push(new(FRESH, (fresh.clone(), appended), (1.0, 3.0)));
-        comparisons.push(new(REOPENED, (reopened, fresh), (0.7, 2.0)));
-    }
-    comparisons
+/// Of the default writer with the window.
+fn goal(body: usize, runs: &[Run]) -> Vec<Goal> {
+    let most = if body < 16 << 10 { 2.2 } else { 1.3 };
+    let goal = |(index, state): (usize, &&str)| {
+        let samples: Vec<f64> = runs.iter().map(|run| run[index].device).collect();
+        let what = format!(
+            "device bytes per appended byte, sync, {} a flush, {state}",
+            bytes(body as u64)
+        );
+        Goal::at_most(3, what, Spread::of(&samples).median, "x", most)
+    };
+    STATES.iter().enumerate().map(goal).collect()
 }
 
-fn run(bench: &Bench, device: &Device, preheat: Preheat) -> Result<Run> {
+fn finding(comparisons: &[Comparison]) -> String {
+    let of = |body: usize, state: &str| {
+        let case = format!("{}, {}, {state}", bytes(body as u64), MODES[0].0);
+        super::ratio(comparisons, &case, "device / appended")
+    };
+    format!(
+        "A flushed append of 4 KiB writes {} its bytes in a new store, {} in one that was opened again, and {} after \
+         `kill -9`; of 64 KiB {}, {} and {}.",
+        of(BODIES[0], STATES[0]),
+        of(BODIES[0], STATES[1]),
+        of(BODIES[0], STATES[2]),
+        of(BODIES[1], STATES[0]),
+        of(BODIES[1], STATES[1]),
+        of(BODIES[1], STATES[2]),
+    )
+}
+
+fn run(
+    bench: &Bench,
+    device: &Device,
+    body: usize,
+    (_, writer, preheat): (&str, WriterKind, Preheat),
+) -> Result<Run> {
     let place = bench.place()?;
-    let options = bench
-        .options(place.path())
-        .flush(Flush::Sync)
-        .preheat(preheat);
+    let folder = place.path();
+    let options = bench.options(folder).flush(Flush::Sync);
+    let options = options.preheat(preheat).writer(writer);
     let store = bench::open(options.clone(), 1)?;
-    let fresh = amplification(bench, device, &store, place.path())?;
-    bench::wait_dispatched(&store)?;
-    store.close().context("closing the store")?;
-    // The folder stays locked until the last handle is gone.
-    drop(store);
-    write_out(place.path())?;
-    forget(place.path())?;
-    let store = options.open().context("opening the store again")?;
+    let new = amplification(bench, device, &store, folder, body)?;
+    close(store)?;
+    let opened = reopened(bench, device, &options, folder, body)?;
+    victim::kill_in(folder)?;
+    let killed = reopened(bench, device, &options, folder, body)?;
+    Ok([new, opened, killed])
+}
+
+/// The same with a cold page cache.
+fn reopened(
+    bench: &Bench,
+    device: &Device,
+    options: &Options,
+    folder: &Path,
+    body: usize,
+) -> Result<Written> {
+    write_out(folder)?;
+    forget(folder)?;
+    let store = options.clone().open().context("opening the store again")?;
     read_the_tail(&store)?;
-    let reopened = amplification(bench, device, &store, place.path())?;
-    store.close().context("closing the store")?;
-    Ok(Run { fresh, reopened })
+    let written = amplification(bench, device, &store, folder, body)?;
+    close(store)?;
+    Ok(written)
+}
+
+/// The folder stays locked until the last handle is gone.
+fn close(store: Store) -> Result<()> {
+    bench::wait_dispatched(&store)?;
+    store.close().context("closing the store")
 }
 
 /// Bytes written per byte of the log over some single flushed appends.
-fn amplification(bench: &Bench, device: &Device, store: &Store, folder: &Path) -> Result<Written> {
-    let payload = Payload::new(BODY);
+fn amplification(
+    bench: &Bench,
+    device: &Device,
+    store: &Store,
+    folder: &Path,
+    body: usize,
+) -> Result<Written> {
+    let payload = Payload::new(body);
     let append = |index| store.append_to(TOPIC, 0, &Message::new(payload.body(index)));
     for index in 0..UNCOUNTED {
         append(index)?;
@@ -209,11 +243,10 @@ fn read_the_tail(store: &Store) -> Result<()> {
 
 fn method(bench: &Bench) -> String {
     format!(
-        "Bodies of {}, mode sync, one appender, {} appends (more than one read-ahead of a usual disk) or as many as {} s \
-         allow, each flushed alone, counted as above from a written-out file system to the last append ({UNCOUNTED} \
-         appends come before). Then the store is closed, its files dropped from the page cache, and opened again; the \
-         last {READ} messages are read; and as many appends are counted again.",
-        bytes(BODY as u64),
+        "Mode sync, one appender, {} appends of 4 KiB or 64 KiB or as many as {} s allow, each flushed alone, counted from \
+         a written-out file system to the last append ({UNCOUNTED} appends come before). Then the store is closed, its \
+         files dropped from the page cache, and opened again; the last {READ} messages are read; and as many appends are \
+         counted again. Then another process appends to it and is killed, and all that is done once more.",
         bench.scale.restart_appends,
         LONGEST.as_secs(),
     )

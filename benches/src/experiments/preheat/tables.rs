@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use super::{LONGEST, MODES, Pace, Run};
 use crate::experiments::ratio;
 use crate::figures::{Comparison, Spread, Unit, count, nanoseconds};
+use crate::goal::Goal;
 use crate::section::Table;
 
 /// The percentiles of the report; the last is the largest of all.
@@ -115,6 +116,18 @@ pub(super) fn compare(pace: Pace, runs: &[Vec<Run>]) -> Vec<Comparison> {
         ));
     }
     comparisons
+}
+
+/// What the store is held to, by the runs with the window.
+pub(super) fn goals(pace: Pace, runs: &[Run]) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for (name, quantile, most) in [("p99.99", 0.9999, 20.0), ("max", 1.0, 2000.0)] {
+        let microseconds = |run: &Run| run.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let worst = runs.iter().map(microseconds).reduce(f64::max);
+        let what = format!("append latency, {}: {name}", pace.title());
+        goals.push(Goal::at_most(2, what, worst, "µs", most));
+    }
+    goals
 }
 
 /// What it shows.
