@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use event_listener::{EventListener, Listener};
-use foliomq_segment::Usage;
+use foliomq_segment::{State, Usage};
 use parking_lot::Mutex;
 
 use crate::append::UNSET;
@@ -228,6 +228,7 @@ impl Owner {
             .preparers
             .into_iter()
             .for_each(|thread| drop(thread.join()));
+        self.shared.control.set_state(State::Closed);
         self.shared.durable.wake();
         self.shared.publication.watermark().wake();
         flushed?;
@@ -276,6 +277,7 @@ impl Shared {
             self.poisoned().map_err(io::Error::other)?;
             self.folder.remove(base)?;
             self.segments.forget_first(base);
+            self.start.advance(self.segments.start());
             removed = true;
         }
         if removed {

@@ -1,18 +1,20 @@
 //! Opening: the tail is found and made good, then the log goes on after it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use foliomq_segment::{Folder, FolderError, Publication, SegmentFile, WriterKind};
+use foliomq_segment::{Beginning, Control, Folder, FolderError, Mark, Publication, SegmentFile};
 
 use crate::append::Head;
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::error::OpenError;
 use crate::flusher::Marks;
-use crate::options::Options;
+use crate::options::{Flush, Options};
 use crate::segments::{Entry, Segments};
 use crate::shared::Shared;
 use crate::tail::{Tail, failed};
@@ -116,10 +118,10 @@ impl Tail {
             let file = SegmentFile::create(&self.folder, position, options.segment_size);
             self.files.push(file.map_err(failed("making a segment"))?);
         }
-        let (publication, mut reserver) = match options.writer {
-            WriterKind::Mapped => Publication::new(position),
-            WriterKind::Staged => Publication::staged(position),
-        };
+        let start = self.files.first().map_or(position, SegmentFile::base);
+        let control = control(&self.folder, options, generation, start..position)?;
+        let appended = control.watermark(Mark::Appended);
+        let (publication, mut reserver) = Publication::over(appended, options.writer);
         let mut entries = Vec::with_capacity(self.files.len());
         for file in self.files {
             entries.push(Entry {
@@ -153,7 +155,7 @@ impl Tail {
         let shared = Shared::new(
             options.clone(),
             self.folder,
-            generation,
+            control,
             head,
             publication,
             Segments::new(entries),
@@ -162,6 +164,33 @@ impl Tail {
         shared.store_time.store(self.store_time, Ordering::Relaxed);
         Ok(shared)
     }
+}
+
+/// Makes the control file of a log that holds these `positions`. Without room for it (two pages) the log opens all the same,
+/// unseen by other processes.
+fn control(
+    folder: &Folder,
+    options: &Options,
+    generation: u64,
+    positions: Range<u64>,
+) -> Result<Control, OpenError> {
+    let beginning = Beginning {
+        generation,
+        committed: match options.flush {
+            Flush::Sync => Mark::Durable,
+            Flush::Async { .. } => Mark::Appended,
+        },
+        start: positions.start,
+        end: positions.end,
+    };
+    let control = match Control::create(folder, &beginning) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!(%error, "no room for the control file: other processes cannot follow this log");
+            Control::private(&beginning)
+        }
+        made => made,
+    };
+    control.map_err(failed("making the control file"))
 }
 
 fn check(options: &Options) -> Result<(), OpenError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-use foliomq_segment::{Folder, Publication, Watermark};
+use foliomq_segment::{Control, Folder, Mark, Publication, State, Watermark};
 use parking_lot::Mutex;
 
 use crate::append::Head;
@@ -28,6 +28,10 @@ pub(crate) struct Shared {
     /// Holds `appended`.
     pub(crate) publication: Arc<Publication>,
     pub(crate) durable: Watermark,
+    /// The first position, for other processes to see.
+    pub(crate) start: Watermark,
+    /// Where other processes see how far the log is.
+    pub(crate) control: Control,
     pub(crate) segments: Segments,
     pub(crate) preparation: Preparation,
     pub(crate) speed: Speed,
@@ -42,24 +46,25 @@ impl Shared {
     pub(crate) fn new(
         options: Options,
         folder: Arc<Folder>,
-        generation: u64,
+        control: Control,
         head: Head,
         publication: Arc<Publication>,
         segments: Segments,
         marks: Marks,
     ) -> Self {
-        let durable = Watermark::new(publication.position());
         let (preparation, requests) = (Preparation::default(), Requests::default());
         let head = Mutex::new(head);
         let poison = OnceLock::new();
         Self {
             options,
             folder,
-            generation,
+            generation: control.generation(),
             head,
             store_time: AtomicU64::new(0),
             publication,
-            durable,
+            durable: control.watermark(Mark::Durable),
+            start: control.watermark(Mark::Start),
+            control,
             segments,
             preparation,
             speed: Speed::default(),
@@ -100,6 +105,7 @@ impl Shared {
     pub(crate) fn poison(&self, reason: String) {
         tracing::error!(dir = %self.options.dir.display(), reason, "the log is poisoned: nothing more is acknowledged until a restart");
         let _ = self.poison.set(reason);
+        self.control.set_state(State::Poisoned);
         self.durable.wake();
         self.publication.watermark().wake();
         self.preparation.wake_waiters();

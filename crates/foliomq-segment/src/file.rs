@@ -160,7 +160,7 @@ pub(crate) fn allocated(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.blocks() * BLOCK)
 }
 
-fn check_size(size: u64) -> io::Result<()> {
+pub(crate) fn check_size(size: u64) -> io::Result<()> {
     if size == 0 || !size.is_multiple_of(PAGE) || usize::try_from(size).is_err() {
         let text =
             format!("a segment cannot have {size} bytes: it takes a positive multiple of {PAGE}");

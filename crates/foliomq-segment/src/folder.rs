@@ -153,7 +153,7 @@ impl Folder {
     pub(crate) fn claim(self: &Arc<Self>, base: u64) -> io::Result<Claim> {
         if self.open.lock().insert(base) {
             Ok(Claim {
-                folder: self.clone(),
+                folder: Some(self.clone()),
                 base,
             })
         } else {
@@ -169,13 +169,22 @@ impl Folder {
 /// The right to have one segment open.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    pub(crate) folder: Arc<Folder>,
+    /// `None` for a segment of another process's log, which may be opened any number of times, to be read.
+    folder: Option<Arc<Folder>>,
     pub(crate) base: u64,
+}
+
+impl Claim {
+    pub(crate) fn foreign(base: u64) -> Self {
+        Self { folder: None, base }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.folder.open.lock().remove(&self.base);
+        if let Some(folder) = &self.folder {
+            folder.open.lock().remove(&self.base);
+        }
     }
 }
 

@@ -28,9 +28,11 @@
 //! # }
 //! ```
 
+mod control;
 mod file;
 mod folder;
 mod mapped;
+mod observer;
 mod publication;
 mod reserver;
 mod segment;
@@ -40,8 +42,10 @@ pub mod watermark;
 pub mod words;
 mod writer;
 
+pub use control::{Beginning, CONTROL, Control, Mark, State};
 pub use file::SegmentFile;
 pub use folder::{Folder, FolderError, Usage};
+pub use observer::{Marks, Observer, Wait};
 pub use publication::{IN_FLIGHT, Publication};
 pub use reserver::{Refused, Reserver};
 pub use segment::Segment;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::reserver::Reserver;
 use crate::watermark::Watermark;
-use crate::writer::Writer;
+use crate::writer::{Writer, WriterKind};
 
 /// How many slots may be reserved and not yet published at a time.
 pub const IN_FLIGHT: usize = 1024;
@@ -50,6 +50,16 @@ impl Publication {
     pub fn staged(position: u64) -> (Arc<Self>, Reserver) {
         let new = || Arc::new(Watermark::new(position));
         Self::with(new(), new())
+    }
+
+    /// For bytes that are written in this way, with a readable position that lives elsewhere.
+    pub fn over(readable: Watermark, writer: WriterKind) -> (Arc<Self>, Reserver) {
+        let readable = Arc::new(readable);
+        let complete = match writer {
+            WriterKind::Mapped => readable.clone(),
+            WriterKind::Staged => Arc::new(Watermark::new(readable.value())),
+        };
+        Self::with(complete, readable)
     }
 
     fn with(complete: Arc<Watermark>, readable: Arc<Watermark>) -> (Arc<Self>, Reserver) {
@@ -182,7 +192,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::{Folder, Refused, Segment, SegmentFile, Slot, WriterKind};
+    use crate::{Folder, Refused, Segment, SegmentFile, Slot};
 
     struct Log {
         dir: tempfile::TempDir,
