@@ -14,6 +14,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// A reader found no process that has the log open.
+    #[error("no process has {path} open: a reader follows one that does")]
+    NoWriter {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Damage to what was known to be on the device: not a torn tail, so it is not cut.
     #[error(
         "record at position {position} in {segment} is damaged below the durable watermark {durable}: {reason}; nothing was changed. To keep what is readable, run: foliomq verify --salvage {dir}"

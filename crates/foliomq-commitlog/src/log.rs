@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use event_listener::{EventListener, Listener};
-use foliomq_segment::{State, Usage};
+use foliomq_segment::{State, Usage, Watermarks};
 use parking_lot::Mutex;
 
 use crate::append::UNSET;
@@ -17,19 +17,6 @@ use crate::record::{Appended, Draft, Record};
 use crate::recovery::{self, Opened, Recovery};
 use crate::segments::SegmentInfo;
 use crate::shared::Shared;
-
-/// How far a log is, in positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watermarks {
-    /// The first position still in the log.
-    pub start: u64,
-    /// Everything below is written.
-    pub appended: u64,
-    /// Everything below is on the device.
-    pub durable: u64,
-    /// Everything below is readable and may be acknowledged.
-    pub committed: u64,
-}
 
 /// The log. Cheap to clone; every method may be called from any thread. Background threads (flusher, preparer) end on
 /// [`close`](Self::close) or when the last clone is dropped, which closes it cleanly too.

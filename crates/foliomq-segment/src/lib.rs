@@ -45,7 +45,7 @@ mod writer;
 pub use control::{Beginning, CONTROL, Control, Mark, State};
 pub use file::SegmentFile;
 pub use folder::{Folder, FolderError, Usage};
-pub use observer::{Marks, Observer, Wait};
+pub use observer::{Observer, Wait, Watermarks};
 pub use publication::{IN_FLIGHT, Publication};
 pub use reserver::{Refused, Reserver};
 pub use segment::Segment;

@@ -39,17 +39,16 @@ pub enum Wait {
     Spin,
 }
 
-/// The watermarks of a log, as the reader of another process found them: each at most the one after it, in the order
-/// `start`, `committed`, `appended`.
+/// How far a log is, in positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marks {
+pub struct Watermarks {
     /// The first position still in the log.
     pub start: u64,
-    /// Everything below is in the segments' files.
+    /// Everything below is written.
     pub appended: u64,
     /// Everything below is on the device.
     pub durable: u64,
-    /// Everything below is readable and was, or may be, acknowledged.
+    /// Everything below is readable and may be acknowledged.
     pub committed: u64,
 }
 
@@ -116,13 +115,13 @@ impl Observer {
     }
 
     /// How far the log is.
-    pub fn marks(&self) -> Marks {
+    pub fn watermarks(&self) -> Watermarks {
         let mark = |mark: Mark| load(&self.pages, mark.at());
         // In this order, so that none is past one that is larger.
         let start = mark(Mark::Start);
         let durable = mark(Mark::Durable);
         let committed = self.committed();
-        Marks {
+        Watermarks {
             start,
             durable,
             committed,
@@ -185,6 +184,11 @@ impl Observer {
             Claim::foreign(base),
             self.committed.clone(),
         )
+    }
+
+    /// Whether the segment was opened here, and so goes by what is committed here.
+    pub fn opened(&self, segment: &Segment) -> bool {
+        Arc::ptr_eq(segment.watermark(), &self.committed)
     }
 
     /// Looks for a while, at least once.

@@ -19,6 +19,25 @@
 //! # }
 //! ```
 //!
+//! Another process reads along without a lock: it maps the same pages, and is woken through a small shared file.
+//!
+//! ```
+//! # use foliomq_store::{Message, Options, Store, TopicOptions};
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let store = Options::new(dir.path()).segment_size(16 << 20).open()?;
+//! # store.create_topic("greetings", TopicOptions::default())?;
+//! let reader = Store::open_reader(dir.path())?;
+//! let mut news = reader.tail().of_topic("greetings");
+//! # store.append("greetings", &Message::new(b"hello"))?;
+//! if let Some(message) = news.next_timeout(Duration::from_secs(1))? {
+//!     assert_eq!(message.body(), b"hello");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A store's folder holds `commitlog` (every message), `consumequeue` and `keys` (indexes, which can be made anew from
 //! the log), `index-checkpoint` (how far they are flushed) and `meta` (topics and progress).
 #![forbid(unsafe_code)]
@@ -38,6 +57,7 @@ mod open;
 mod options;
 mod progress;
 mod read;
+mod reader;
 mod registry;
 mod shared;
 mod store;
@@ -50,13 +70,14 @@ pub use append::Submitted;
 pub use appender::Appender;
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
-    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, Recovery, SegmentInfo, Usage,
-    WriterKind,
+    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, ReaderError, Recovery,
+    SegmentInfo, State, Usage, Wait, Watermarks as LogWatermarks, WriterKind,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use message::Message;
 pub use offline::{Finding, LogReport, Part, Report, TopicReport, inspect, verify};
 pub use options::{Disk, Options, Retention};
+pub use reader::{Messages, Reader, ReaderOptions};
 pub use store::{Delivered, Store, Watermarks};
 pub use stored::StoredMessage;
 pub use tail::Tail;
