@@ -33,7 +33,8 @@ struct Arguments {
     /// Appends to the store in this folder until it is killed.
     #[arg(long, hide = true, value_name = "FOLDER")]
     victim: Option<PathBuf>,
-    /// Only these experiments: append, flush, read, preheat, writeout, restart.
+    /// Only these experiments: append, flush, read, preheat, writeout, restart,
+    /// crossprocess.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the stores go: a folder on the disk to measure. They are removed at the end.
@@ -75,6 +76,9 @@ impl Arguments {
 }
 
 fn main() -> Result<()> {
+    if let Some(done) = experiments::crossprocess::read_if_asked() {
+        return done;
+    }
     let arguments = Arguments::parse();
     if let Some(folder) = &arguments.victim {
         return victim::run(folder);

@@ -48,6 +48,8 @@ pub struct Scale {
     pub device_rate: u64,
     /// Single flushed appends before and after a restart.
     pub restart_appends: u64,
+    /// Seconds that a run lasts in which another process looks on.
+    pub watched: f64,
     /// How long to wait, before an experiment, for the machine to become quiet.
     pub patience: Duration,
 }
@@ -63,6 +65,11 @@ fn loads(messages: [u64; 3]) -> [Load; 3] {
 }
 
 impl Scale {
+    /// Messages that another process looks at, when so many come in a second.
+    pub fn seen(&self, rate: u64) -> u64 {
+        (rate as f64 * self.watched) as u64
+    }
+
     /// About six minutes.
     pub fn full() -> Self {
         Self {
@@ -82,6 +89,7 @@ impl Scale {
             write_out_every: 128 * MIB,
             device_rate: 512 * MIB,
             restart_appends: 4_000,
+            watched: 5.0,
             patience: Duration::from_secs(20),
         }
     }
@@ -103,6 +111,7 @@ impl Scale {
             sustained_bytes: 512 * MIB,
             write_out_every: 64 * MIB,
             restart_appends: 1_000,
+            watched: 0.8,
             patience: Duration::from_secs(1),
             ..Self::full()
         }
@@ -126,6 +135,7 @@ impl Scale {
             sustained_bytes: 2 * MIB,
             write_out_every: MIB,
             restart_appends: 5,
+            watched: 0.01,
             patience: Duration::ZERO,
             ..Self::full()
         }

@@ -1,6 +1,7 @@
 //! The experiments, one file each, in the order of the report.
 
 pub mod append;
+pub mod crossprocess;
 pub mod flush;
 pub mod preheat;
 pub mod read;
@@ -68,13 +69,14 @@ fn median(comparisons: &[Comparison], case: &str, ratio_of: &str) -> Option<f64>
 }
 
 /// All of them.
-pub const ALL: [Experiment; 6] = [
+pub const ALL: [Experiment; 7] = [
     append::EXPERIMENT,
     flush::EXPERIMENT,
     read::EXPERIMENT,
     preheat::EXPERIMENT,
     writeout::EXPERIMENT,
     restart::EXPERIMENT,
+    crossprocess::EXPERIMENT,
 ];
 
 impl Experiment {
