@@ -5,11 +5,17 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::directory::Directory;
 use crate::error::IndexError;
-use crate::extent::{Allocation, LAST_CLASS, Place};
+use crate::extent::{Allocation, Extent, Place};
 
 /// Bytes of a record: kind 1, class 1, zero 2, queue 4, first offset 8, file 4, slot 4, zero 4, CRC-32C of the rest 4.
 const RECORD: usize = 32;
+/// A file of fewer records is never rewritten.
+const COMPACT_FROM: usize = 1024;
+/// A file with so many times the records that counted when it was last read as a whole is read again, and rewritten if
+/// more than half of them are dead.
+const COMPACT_AT: usize = 2;
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +33,13 @@ pub(crate) struct ExtentLog {
     file: File,
     /// Bytes that are good; an append goes there.
     len: u64,
+    /// Records that counted when the file was last read as a whole.
+    live: usize,
 }
 
 impl ExtentLog {
     /// Opens or creates the file and reads it. A torn end is cut off; a bad record before a good one is damage.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Change>), IndexError> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Directory), IndexError> {
         let error = || IndexError::io("opening", path);
         let file = File::options()
             .create(true)
@@ -40,31 +48,18 @@ impl ExtentLog {
             .write(true)
             .open(path)
             .map_err(error())?;
-        let bytes = fs::read(path).map_err(error())?;
-        let records: Vec<Option<Change>> = bytes
-            .as_chunks::<RECORD>()
-            .0
-            .iter()
-            .map(Change::decode)
-            .collect();
-        let good = records.iter().take_while(|record| record.is_some()).count();
-        if records[good..].iter().any(Option::is_some) {
-            return Err(IndexError::damaged(
-                path,
-                format!("record {good} is bad, and good ones follow"),
-            ));
+        let (changes, directory) = read(path)?;
+        let mut log = Self {
+            path: path.to_path_buf(),
+            file,
+            len: (changes * RECORD) as u64,
+            live: directory.len(),
+        };
+        log.file.set_len(log.len).map_err(error())?;
+        if log.is_mostly_dead() {
+            log.rewrite(&directory)?;
         }
-        let len = (good * RECORD) as u64;
-        file.set_len(len).map_err(error())?;
-        let changes = records.into_iter().flatten().collect();
-        Ok((
-            Self {
-                path: path.to_path_buf(),
-                file,
-                len,
-            },
-            changes,
-        ))
+        Ok((log, directory))
     }
 
     /// Appends the records, durably. After an error none of them counts.
@@ -78,16 +73,50 @@ impl ExtentLog {
             .and_then(|()| self.file.sync_all())
             .map_err(IndexError::io("writing", &self.path))?;
         self.len += bytes.len() as u64;
+        if self.is_mostly_dead() {
+            let directory = read(&self.path)?.1;
+            self.rewrite(&directory)?;
+        }
         Ok(())
     }
 
-    /// Replaces the whole file by these records, durably.
-    pub(crate) fn rewrite(&mut self, changes: &[Change]) -> Result<(), IndexError> {
-        let bytes = encode(changes);
-        self.file = replace(&self.path, &bytes).map_err(IndexError::io("rewriting", &self.path))?;
-        self.len = bytes.len() as u64;
+    /// Whether most records say what a later one has overruled, as far as is known without reading them.
+    fn is_mostly_dead(&self) -> bool {
+        let records = self.len as usize / RECORD;
+        records > COMPACT_FROM.max(COMPACT_AT * self.live)
+    }
+
+    /// Replaces the whole file by what it says, durably.
+    fn rewrite(&mut self, directory: &Directory) -> Result<(), IndexError> {
+        let changes = directory.changes();
+        // Not known to be worth it: a file that only grew.
+        if (changes.len() * RECORD) as u64 <= self.len / 2 {
+            let bytes = encode(&changes);
+            self.file =
+                replace(&self.path, &bytes).map_err(IndexError::io("rewriting", &self.path))?;
+            self.len = bytes.len() as u64;
+        }
+        self.live = changes.len();
         Ok(())
     }
+}
+
+/// The number of good records, and what they leave standing.
+fn read(path: &Path) -> Result<(usize, Directory), IndexError> {
+    let bytes = fs::read(path).map_err(IndexError::io("reading", path))?;
+    let records = bytes.as_chunks::<RECORD>().0;
+    let changes: Vec<Change> = records.iter().map_while(Change::decode).collect();
+    let good = changes.len();
+    if records[good..]
+        .iter()
+        .any(|record| Change::decode(record).is_some())
+    {
+        let what = format!("record {good} is bad, and good ones follow");
+        return Err(IndexError::damaged(path, what));
+    }
+    let directory = Directory::replay(&changes);
+    let directory = directory.map_err(|what| IndexError::damaged(path, what))?;
+    Ok((good, directory))
 }
 
 /// Writes a file under a temporary name, flushes it and gives it its name, durably.
@@ -117,39 +146,43 @@ fn encode(changes: &[Change]) -> Vec<u8> {
 }
 
 impl Change {
+    /// The place that it is about.
+    pub(crate) fn place(&self) -> Place {
+        match *self {
+            Self::Allocated(allocation) => allocation.extent.place,
+            Self::Freed(place) => place,
+        }
+    }
+
     fn encode(&self) -> [u8; RECORD] {
-        let (kind, queue, first, place) = match *self {
-            Self::Allocated(extent) => (1, extent.queue, extent.first, extent.place),
-            Self::Freed(place) => (2, 0, 0, place),
+        let (kind, queue, first) = match *self {
+            Self::Allocated(allocation) => (1, allocation.queue, allocation.extent.first),
+            Self::Freed(_) => (2, 0, 0),
         };
+        let place = self.place();
         let mut bytes = [0; RECORD];
-        bytes[..2].copy_from_slice(&[kind, place.class]);
+        bytes[..2].copy_from_slice(&[kind, place.class()]);
         bytes[4..8].copy_from_slice(&queue.to_le_bytes());
         bytes[8..16].copy_from_slice(&first.to_le_bytes());
-        bytes[16..20].copy_from_slice(&place.file.to_le_bytes());
-        bytes[20..24].copy_from_slice(&place.slot.to_le_bytes());
+        bytes[16..20].copy_from_slice(&place.file().to_le_bytes());
+        bytes[20..24].copy_from_slice(&place.slot().to_le_bytes());
         let crc = crc_fast::crc32_iscsi(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
-        let half =
-            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let place = Place {
-            file: half(16),
-            slot: half(20),
-            class: bytes[1],
-        };
-        if half(28) != crc_fast::crc32_iscsi(&bytes[..28]) || place.class > LAST_CLASS {
+        let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        if half(28) != crc_fast::crc32_iscsi(&bytes[..28]) {
             return None;
         }
+        let place = Place::new(half(16), half(20), bytes[1])?;
         let first = u64::from(half(8)) | u64::from(half(12)) << 32;
+        let extent = Extent { first, place };
         match bytes[0] {
             1 => Some(Self::Allocated(Allocation {
                 queue: half(4),
-                first,
-                place,
+                extent,
             })),
             2 => Some(Self::Freed(place)),
             _ => None,
@@ -162,16 +195,10 @@ mod tests {
     use super::*;
 
     fn allocated(queue: u32) -> Change {
-        let place = Place {
-            file: 1,
-            slot: 8 * queue,
-            class: 3,
-        };
-        Change::Allocated(Allocation {
-            queue,
-            first: 1 << 40,
-            place,
-        })
+        let place = Place::new(1, 512 * queue, 3).unwrap();
+        let first = 1 << 40;
+        let extent = Extent { first, place };
+        Change::Allocated(Allocation { queue, extent })
     }
 
     #[test]
@@ -181,36 +208,60 @@ mod tests {
         let changes = [
             allocated(1),
             allocated(2),
-            Change::Freed(Place {
-                file: 0,
-                slot: 9,
-                class: 0,
-            }),
+            Change::Freed(Place::new(0, 9, 0).unwrap()),
         ];
         ExtentLog::open(&path).unwrap().0.append(&changes).unwrap();
-        for cut in 0..3 * RECORD {
+        for cut in 0..=3 * RECORD {
             let torn = dir.path().join("torn");
             fs::write(&torn, &fs::read(&path).unwrap()[..cut]).unwrap();
-            assert_eq!(ExtentLog::open(&torn).unwrap().1, changes[..cut / RECORD]);
+            let directory = ExtentLog::open(&torn).unwrap().1;
+            assert_eq!(directory.changes(), changes[..cut / RECORD]);
         }
-        assert_eq!(ExtentLog::open(&path).unwrap().1, changes);
     }
 
     #[test]
     fn a_bad_record_in_the_middle_is_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("extents");
-        ExtentLog::open(&path)
-            .unwrap()
-            .0
-            .append(&[allocated(1), allocated(2)])
-            .unwrap();
+        let changes = [allocated(1), allocated(2)];
+        ExtentLog::open(&path).unwrap().0.append(&changes).unwrap();
         let mut bytes = fs::read(&path).unwrap();
         bytes[9] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(
-            ExtentLog::open(&path),
-            Err(IndexError::Damaged { .. })
-        ));
+        let opened = ExtentLog::open(&path);
+        assert!(matches!(opened, Err(IndexError::Damaged { .. })));
+    }
+
+    #[test]
+    fn extents_that_overlap_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("extents");
+        let within = Change::Freed(Place::new(1, 513, 0).unwrap());
+        let opened = ExtentLog::open(&path)
+            .unwrap()
+            .0
+            .append(&[allocated(1), within]);
+        opened.unwrap();
+        let opened = ExtentLog::open(&path);
+        assert!(matches!(opened, Err(IndexError::Damaged { .. })));
+    }
+
+    #[test]
+    fn what_is_overruled_goes_while_the_log_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("extents");
+        let mut log = ExtentLog::open(&path).unwrap().0;
+        let place = Place::new(0, 0, 0).unwrap();
+        for first in 0..1_000 {
+            let (queue, extent) = (7, Extent { first, place });
+            let allocated = Change::Allocated(Allocation { queue, extent });
+            log.append(&[Change::Freed(place), allocated]).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() as usize <= (COMPACT_FROM + 2) * RECORD);
+        }
+        let directory = ExtentLog::open(&path).unwrap().1;
+        assert_eq!(
+            (directory.len(), directory.extents[0].extent.first),
+            (1, 999)
+        );
     }
 }

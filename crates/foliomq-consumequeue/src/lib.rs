@@ -16,20 +16,28 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod directory;
 mod entry;
 mod error;
+mod expiry;
 mod extent;
 mod extent_log;
+mod files;
 mod hash;
 mod key_index;
+mod page;
 mod pool;
 mod queues;
+mod recover;
 mod run;
 mod run_file;
+mod table;
+mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use entry::{Entry, QueueNumber};
 pub use error::IndexError;
 pub use hash::{key_hash, tag_hash};
 pub use key_index::KeyIndex;
-pub use queues::ConsumeQueues;
+pub use queues::{ConsumeQueues, Emptied};
+pub use writer::Writer;

@@ -1,8 +1,8 @@
-//! The files that hold the extents of every queue, and what in them is free.
+//! What in the pool's files is used and what is free.
 
 use std::fs;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use foliomq_segment::words::Words;
@@ -11,66 +11,66 @@ use crate::entry::{QueueNumber, WORDS};
 use crate::error::IndexError;
 use crate::extent::{Allocation, Extent, LAST_CLASS, Place, capacity};
 use crate::extent_log::Change;
+use crate::files::{Files, NextFile};
 
-/// Entries of the pool files: 2 MiB for the first, so that a small store stays small, 16 MiB, then 64 MiB each.
-const FILE_ENTRIES: [u32; 3] = [64 << 10, 512 << 10, 2 << 20];
-
-/// The files, and which parts are free.
+/// Hands out extents and takes them back.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    dir: PathBuf,
-    files: Vec<Arc<Words>>,
-    /// Entries of the last file that were handed out.
-    used: u32,
+    pub(crate) files: Arc<Files>,
+    /// For each file the entries that were handed out.
+    used: Vec<u32>,
+    /// The file that is handed out from; those after it are unused.
+    current: usize,
+    next: NextFile,
     /// Places to use again, by class.
     free: [Vec<Place>; LAST_CLASS as usize + 1],
     /// What the extent log does not say yet.
     pending: Vec<Change>,
+    /// For each file whether it was written since the last flush.
+    dirty: Vec<bool>,
+}
+
+/// What is to be flushed and then recorded: files, and the changes that they must precede.
+#[derive(Debug)]
+pub(crate) struct Unflushed {
+    pub(crate) files: Vec<usize>,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Pool {
     /// Opens the files that are there.
     pub(crate) fn open(dir: &Path) -> Result<Self, IndexError> {
-        let mut files = Vec::new();
-        loop {
-            let path = file_path(dir, files.len());
-            if !path
-                .try_exists()
-                .map_err(IndexError::io("looking for", &path))?
-            {
-                break;
-            }
-            files.push(Arc::new(
-                Words::open(&path).map_err(IndexError::io("opening", &path))?,
-            ));
-        }
+        let (files, count) = Files::open(dir)?;
         Ok(Self {
-            dir: dir.to_path_buf(),
-            files,
-            used: 0,
+            files: Arc::new(files),
+            used: vec![0; count],
+            current: 0,
+            next: NextFile::new(dir),
             free: Default::default(),
             pending: Vec::new(),
+            dirty: vec![false; count],
         })
     }
 
-    /// The extent of an allocation that the extent log names; notes its place as used.
-    pub(crate) fn extent(&mut self, allocation: Allocation) -> Result<Extent, IndexError> {
-        let place = allocation.place;
-        let words = self.files.get(place.file as usize).cloned();
-        let extent = words.and_then(|words| Extent::new(allocation.first, place, words));
-        self.note(place);
-        extent.ok_or_else(|| {
-            IndexError::damaged(
-                &self.dir,
-                format!("an extent lies outside its pool file: {place:?}"),
-            )
-        })
+    /// Notes a place that the extent log names as used; `false` if it lies in no file.
+    pub(crate) fn add_used(&mut self, place: Place) -> bool {
+        let file = place.file() as usize;
+        let fits = |words: &Words| place.fits(words.len());
+        let there = self.files.get(file).is_some_and(fits);
+        if there {
+            self.used[file] = self.used[file].max(place.end());
+            self.current = self.current.max(file);
+        }
+        there
     }
 
-    /// Notes a place that the extent log names as free.
-    pub(crate) fn add_free(&mut self, place: Place) {
-        self.note(place);
-        self.free[usize::from(place.class)].push(place);
+    /// Notes a place that the extent log names as free; `false` if it lies in no file.
+    pub(crate) fn add_free(&mut self, place: Place) -> bool {
+        let there = self.add_used(place);
+        if there {
+            self.free[usize::from(place.class())].push(place);
+        }
+        there
     }
 
     /// A zeroed extent for `queue`, from `first` on.
@@ -84,15 +84,14 @@ impl Pool {
             Some(place) => place,
             None => self.carve(class)?,
         };
-        let allocation = Allocation {
-            queue,
-            first,
-            place,
-        };
-        let extent = self.extent(allocation)?;
-        // What an earlier owner, or a crash, left there must never look like entries of this queue.
-        extent.clear_from(first);
-        self.pending.push(Change::Allocated(allocation));
+        let extent = Extent { first, place };
+        if let Some(words) = self.files.get(place.file() as usize) {
+            // What an earlier owner, or a crash, left there must never look like entries of this queue.
+            extent.clear_from(words, first);
+        }
+        self.mark_dirty(place.file() as usize);
+        self.pending
+            .push(Change::Allocated(Allocation { queue, extent }));
         Ok(extent)
     }
 
@@ -101,57 +100,86 @@ impl Pool {
         self.pending.push(Change::Freed(place));
     }
 
-    /// What is to be flushed and then recorded: the files, and the changes they must precede.
-    pub(crate) fn begin_flush(&mut self) -> (Vec<Arc<Words>>, Vec<Change>) {
-        (self.files.clone(), mem::take(&mut self.pending))
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, file: usize) {
+        if let Some(dirty) = self.dirty.get_mut(file) {
+            *dirty = true;
+        }
+    }
+
+    /// What changed since the last flush.
+    pub(crate) fn begin_flush(&mut self) -> Unflushed {
+        let written = self.dirty.iter_mut().map(mem::take).enumerate();
+        Unflushed {
+            files: written
+                .filter_map(|(file, dirty)| dirty.then_some(file))
+                .collect(),
+            changes: mem::take(&mut self.pending),
+        }
     }
 
     /// The changes are recorded.
-    pub(crate) fn end_flush(&mut self, changes: &[Change]) {
-        for change in changes {
+    pub(crate) fn end_flush(&mut self, flushed: &Unflushed) {
+        for change in &flushed.changes {
             if let Change::Freed(place) = change {
-                self.free[usize::from(place.class)].push(*place);
+                self.free[usize::from(place.class())].push(*place);
             }
         }
     }
 
     /// The changes could not be recorded.
-    pub(crate) fn undo_flush(&mut self, mut changes: Vec<Change>) {
-        changes.append(&mut self.pending);
-        self.pending = changes;
-    }
-
-    fn note(&mut self, place: Place) {
-        if place.file as usize + 1 == self.files.len() {
-            self.used = self.used.max(place.slot.saturating_add(place.capacity()));
-        }
+    pub(crate) fn undo_flush(&mut self, mut unflushed: Unflushed) {
+        unflushed
+            .files
+            .iter()
+            .for_each(|&file| self.mark_dirty(file));
+        unflushed.changes.append(&mut self.pending);
+        self.pending = unflushed.changes;
     }
 
     /// A place that was never used, in a new file if need be.
     fn carve(&mut self, class: u8) -> Result<Place, IndexError> {
-        let room = self
-            .files
-            .last()
-            .map_or(0, |words| (words.len() / WORDS) as u32)
-            .saturating_sub(self.used);
-        if room < capacity(class) {
-            self.add_file()?;
+        if self.room() < capacity(class) {
+            self.move_on()?;
         }
-        Ok(Place {
-            file: self.files.len() as u32 - 1,
-            slot: self.used,
-            class,
-        })
+        let (file, slot) = (self.current, self.used[self.current]);
+        let place = Place::new(file as u32, slot, class);
+        let place = place.ok_or_else(|| IndexError::Io {
+            what: format!("an extent at {slot} of pool file {file}"),
+            source: std::io::ErrorKind::StorageFull.into(),
+        })?;
+        self.used[file] = place.end();
+        if self.room() < self.size() / 2 && self.current + 1 == self.used.len() {
+            self.next.prepare(self.current + 1);
+        }
+        Ok(place)
     }
 
-    fn add_file(&mut self) -> Result<(), IndexError> {
-        let number = self.files.len();
-        let path = file_path(&self.dir, number);
-        let entries = FILE_ENTRIES[number.min(FILE_ENTRIES.len() - 1)];
-        let words = Words::create(&path, entries as usize * WORDS)
-            .map_err(IndexError::io("creating", &path))?;
-        self.files.push(Arc::new(words));
-        self.used = 0;
+    /// Entries of the current file.
+    fn size(&self) -> u32 {
+        let words = self.files.get(self.current).map_or(0, Words::len);
+        (words / WORDS) as u32
+    }
+
+    /// Entries of it that were never handed out.
+    fn room(&self) -> u32 {
+        let used = self.used.get(self.current).copied().unwrap_or_default();
+        self.size().saturating_sub(used)
+    }
+
+    /// Goes on with the next file.
+    fn move_on(&mut self) -> Result<(), IndexError> {
+        let next = if self.used.is_empty() {
+            0
+        } else {
+            self.current + 1
+        };
+        if next == self.used.len() {
+            self.files.add(next, self.next.take(next)?);
+            self.used.push(0);
+            self.dirty.push(false);
+        }
+        self.current = next;
         Ok(())
     }
 }
@@ -163,8 +191,4 @@ pub(crate) fn wipe(dir: &Path) -> Result<(), IndexError> {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(error()),
     }
-}
-
-fn file_path(dir: &Path, number: usize) -> PathBuf {
-    dir.join(format!("pool-{number:06}"))
 }

@@ -1,58 +1,86 @@
 //! Every consume queue of a store, pooled in shared mapped files.
 
-use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::directory::Directory;
 use crate::entry::{Entry, QueueNumber};
 use crate::error::IndexError;
-use crate::extent::{Allocation, Extent, LAST_CLASS, Place};
-use crate::extent_log::{Change, ExtentLog};
+use crate::expiry::Expiry;
+use crate::extent::Allocation;
+use crate::extent_log::ExtentLog;
+use crate::files::Files;
+use crate::page::{Next, Page, QUEUES, View};
 use crate::pool::{self, Pool};
+use crate::recover::Found;
+use crate::table::Table;
+use crate::writer::{State, Writer};
 
-/// Locks that the queues are spread over, so that a reader of one seldom meets the writer of another.
-const SHARDS: usize = 64;
-/// The extent log is compacted at open when fewer than half of its records, and more than so many, are dead.
-const COMPACT_FROM: usize = 1024;
+/// Queues that a trim looks at before it lets others put.
+const TRIM_STEP: usize = 256;
 
-/// Every consume queue of a store. One thread puts, any number read.
+/// The pages, by number. A page in which no queue has anything takes no memory.
+pub(crate) type Pages = Table<RwLock<Option<Page>>>;
+
+/// Every consume queue of a store. One thread puts, any number read; they do not wait for each other unless an extent
+/// begins or ends.
+///
+/// A queue that was never used takes nothing. One that is used takes 48 bytes of memory beside the mapped entries.
 #[derive(Debug)]
 pub struct ConsumeQueues {
-    shards: Vec<RwLock<HashMap<QueueNumber, Queue>>>,
-    pool: Mutex<Pool>,
+    pages: Pages,
+    files: Arc<Files>,
+    /// Entries that point below are gone.
+    log_start: AtomicU64,
+    writer: Mutex<State>,
     /// Held through a flush, so that two never mix.
     log: Mutex<ExtentLog>,
 }
 
-/// The entries `start..end`; extents in ascending order, the last one never given back, since it says where the queue ends.
-#[derive(Debug, Default)]
-struct Queue {
-    extents: Vec<Extent>,
-    start: u64,
-    end: u64,
+/// A queue of which retention has left nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emptied {
+    /// The queue.
+    pub queue: QueueNumber,
+    /// The offset that its next message gets.
+    pub next: u64,
+}
+
+/// Where a queue stands: its page, and its index there.
+#[inline]
+pub(crate) fn place(queue: QueueNumber) -> (usize, usize) {
+    (queue as usize / QUEUES, queue as usize % QUEUES)
 }
 
 impl ConsumeQueues {
     /// Opens or creates the pool. Entries that point at or above `checkpoint` (the log position up to which the
     /// indexes were flushed) are forgotten: the dispatcher brings them again.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Damaged`] if the files contradict each other: they are to be made anew.
     pub fn open(dir: &Path, checkpoint: u64) -> Result<Self, IndexError> {
         fs::create_dir_all(dir).map_err(IndexError::io("creating", dir))?;
-        let (mut log, changes) = ExtentLog::open(&dir.join("extents"))?;
-        let mut pool = Pool::open(dir)?;
-        let state = State::replay(&changes);
-        if changes.len() > COMPACT_FROM && state.len() < changes.len() / 2 {
-            log.rewrite(&state.changes())?;
-        }
-        state.free.iter().for_each(|&place| pool.add_free(place));
+        let (log, directory) = ExtentLog::open(&dir.join("extents"))?;
+        let pool = Pool::open(dir)?;
         let queues = Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            pool: Mutex::new(pool),
+            pages: Pages::default(),
+            files: pool.files.clone(),
+            log_start: AtomicU64::new(0),
+            writer: Mutex::new(State {
+                pool,
+                expiry: Expiry::default(),
+                cells: Vec::new(),
+            }),
             log: Mutex::new(log),
         };
-        queues.load(state, checkpoint)?;
+        let loaded = queues.load(&directory, checkpoint);
+        loaded.map_err(|what| IndexError::damaged(dir, what))?;
         Ok(queues)
     }
 
@@ -61,51 +89,22 @@ impl ConsumeQueues {
         pool::wipe(dir)
     }
 
-    /// Adds the entry of `offset`. The first put of an empty queue may be any offset; a repeat of one that is there is
-    /// ignored (the log is the same, so the entry is).
-    ///
-    /// # Errors
-    ///
-    /// [`IndexError::Gap`] if an offset is left out, `Io` if no file can be made for it.
+    /// To put many entries without taking the lock for each.
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            pages: &self.pages,
+            state: self.writer.lock(),
+        }
+    }
+
+    /// Adds one entry: see [`Writer::put`].
     pub fn put(&self, queue: QueueNumber, offset: u64, entry: Entry) -> Result<(), IndexError> {
-        let mut shard = self.shard(queue).write();
-        let state = shard.entry(queue).or_default();
-        if state.extents.is_empty() {
-            (state.start, state.end) = (offset, offset);
-        }
-        if offset < state.end {
-            return Ok(());
-        }
-        if offset > state.end {
-            return Err(IndexError::Gap {
-                queue,
-                expected: state.end,
-                offset,
-            });
-        }
-        if state
-            .extents
-            .last()
-            .is_none_or(|extent| offset >= extent.limit())
-        {
-            let class = state
-                .extents
-                .last()
-                .map_or(0, |extent| (extent.place.class + 1).min(LAST_CLASS));
-            state
-                .extents
-                .push(self.pool.lock().allocate(queue, offset, class)?);
-        }
-        if let Some(extent) = state.extents.last() {
-            extent.put(offset, entry);
-        }
-        state.end = offset + 1;
-        Ok(())
+        self.writer().put(queue, offset, entry)
     }
 
     /// The entry of one offset.
     pub fn entry(&self, queue: QueueNumber, offset: u64) -> Option<Entry> {
-        self.shard(queue).read().get(&queue)?.entry(offset)
+        self.view(queue, |view| view.entry(offset)).flatten()
     }
 
     /// Entries from `from` (or the queue's start, if that is later) on, at most `most`, appended to `out`; returns how many.
@@ -116,70 +115,56 @@ impl ConsumeQueues {
         most: usize,
         out: &mut Vec<Entry>,
     ) -> usize {
-        let shard = self.shard(queue).read();
-        let Some(queue) = shard.get(&queue) else {
-            return 0;
-        };
-        let from = from.max(queue.start);
-        let to = queue.end.min(from.saturating_add(most as u64));
-        let before = out.len();
-        let mut at = from;
-        for extent in &queue.extents[queue.extent_at(from).unwrap_or(0)..] {
-            let end = to.min(extent.limit());
-            out.extend((at..end).map_while(|offset| extent.entry(offset)));
-            at = at.max(end);
-        }
-        out.len() - before
+        self.view(queue, |view| view.entries(from, most, out))
+            .unwrap_or_default()
     }
 
     /// The offsets that the queue holds now: `start..end`; equal where it is empty. The end stays where it was when
     /// every entry is trimmed.
     pub fn offsets(&self, queue: QueueNumber) -> Range<u64> {
-        self.shard(queue)
-            .read()
-            .get(&queue)
-            .map_or(0..0, |queue| queue.start..queue.end)
+        self.view(queue, |view| view.offsets()).unwrap_or_default()
     }
 
     /// The first offset whose store time is at or after `time` (Unix ms); the end if there is none.
     pub fn offset_at(&self, queue: QueueNumber, time: u64) -> u64 {
-        let shard = self.shard(queue).read();
-        let Some(queue) = shard.get(&queue) else {
-            return 0;
-        };
-        queue.first(queue.start, |entry| entry.store_time >= time)
+        self.view(queue, |view| {
+            let start = view.offsets().start;
+            view.first(start, |entry| entry.store_time >= time)
+        })
+        .unwrap_or_default()
     }
 
-    /// Every queue that has or had entries.
+    /// Every queue that has or had entries, ascending.
     pub fn numbers(&self) -> Vec<QueueNumber> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.read().keys().copied().collect::<Vec<_>>())
-            .collect()
+        let mut numbers = Vec::new();
+        for (number, slot) in self.pages.iter() {
+            let slot = slot.read();
+            let extents = slot.iter().flat_map(|page| page.extents.iter().enumerate());
+            let used = extents.filter(|(_, extents)| !extents.as_slice().is_empty());
+            numbers.extend(used.map(|(index, _)| (number * QUEUES + index) as QueueNumber));
+        }
+        numbers
     }
 
-    /// Drops the entries that point below `start` (the log's first position) and frees their extents.
-    pub fn trim(&self, start: u64) {
-        for shard in &self.shards {
-            for queue in shard.write().values_mut() {
-                let freed = queue.trim(start);
-                if !freed.is_empty() {
-                    let mut pool = self.pool.lock();
-                    freed.into_iter().for_each(|place| pool.release(place));
-                }
+    /// Drops the entries that point below `start` (the log's first position) and frees their extents. Returns the
+    /// queues that this has emptied. Looks only at queues that have lost something.
+    pub fn trim(&self, start: u64) -> Vec<Emptied> {
+        self.log_start.fetch_max(start, Ordering::AcqRel);
+        let due = self.writer.lock().expiry.take_due(start);
+        let mut emptied = Vec::new();
+        for queues in due.iter().flat_map(|list| list.chunks(TRIM_STEP)) {
+            let mut writer = self.writer();
+            for &queue in queues {
+                let end = writer.trim(queue, start);
+                emptied.extend(end.map(|next| Emptied { queue, next }));
             }
         }
+        emptied
     }
 
     /// Forgets a deleted queue and frees its room.
     pub fn remove(&self, queue: QueueNumber) {
-        if let Some(state) = self.shard(queue).write().remove(&queue) {
-            let mut pool = self.pool.lock();
-            state
-                .extents
-                .iter()
-                .for_each(|extent| pool.release(extent.place));
-        }
+        self.writer().remove(queue);
     }
 
     /// Flushes everything put so far; the caller may then move the checkpoint.
@@ -187,160 +172,80 @@ impl ConsumeQueues {
     /// The entries go first and the extents that hold them after, so an extent that is on record has what it held then.
     pub fn flush(&self) -> Result<(), IndexError> {
         let mut log = self.log.lock();
-        let (files, changes) = self.pool.lock().begin_flush();
-        let flushed = files
+        let unflushed = self.writer.lock().pool.begin_flush();
+        let written = unflushed
+            .files
             .iter()
-            .try_for_each(|words| words.flush())
+            .filter_map(|&file| self.files.get(file));
+        let flushed = written
+            .map(|words| words.flush())
+            .collect::<Result<(), _>>()
             .map_err(|source| IndexError::Io {
                 what: "flushing the consume queues".into(),
                 source,
             })
-            .and_then(|()| log.append(&changes));
+            .and_then(|()| log.append(&unflushed.changes));
+        let pool = &mut self.writer.lock().pool;
         match flushed {
-            Ok(()) => self.pool.lock().end_flush(&changes),
-            Err(_) => self.pool.lock().undo_flush(changes),
+            Ok(()) => pool.end_flush(&unflushed),
+            Err(_) => pool.undo_flush(unflushed),
         }
         flushed
     }
 
-    fn shard(&self, queue: QueueNumber) -> &RwLock<HashMap<QueueNumber, Queue>> {
-        &self.shards[queue as usize % SHARDS]
+    /// Looks at a queue, if anything is known of it.
+    fn view<T>(&self, queue: QueueNumber, look: impl FnOnce(View<'_>) -> T) -> Option<T> {
+        let (number, index) = place(queue);
+        let slot = self.pages.get(number)?.read();
+        let log_start = self.log_start.load(Ordering::Acquire);
+        Some(look(slot.as_ref()?.view(index, &self.files, log_start)))
     }
 
-    fn load(&self, state: State, checkpoint: u64) -> Result<(), IndexError> {
-        let mut pool = self.pool.lock();
-        for (number, allocations) in state.queues {
-            let extents: Result<Vec<_>, _> = allocations
-                .into_iter()
-                .map(|extent| pool.extent(extent))
-                .collect();
-            let (queue, dropped) = Queue::recover(extents?, checkpoint);
-            dropped.into_iter().for_each(|place| pool.release(place));
-            self.shard(number).write().insert(number, queue);
+    fn load(&self, directory: &Directory, checkpoint: u64) -> Result<(), String> {
+        let state = &mut *self.writer.lock();
+        for &place in &directory.free {
+            if !state.pool.add_free(place) {
+                return Err(format!(
+                    "a free place lies outside its pool file: {place:?}"
+                ));
+            }
+        }
+        for allocations in directory.queues() {
+            self.load_queue(state, allocations, checkpoint)?;
         }
         Ok(())
     }
-}
 
-impl Queue {
-    /// Finds the end: the first entry that is missing or points at or above `checkpoint`. What lies behind it is zeroed,
-    /// so that it cannot pass for an entry once the checkpoint has moved on; extents left empty are dropped.
-    fn recover(mut extents: Vec<Extent>, checkpoint: u64) -> (Self, Vec<Place>) {
-        extents.sort_unstable_by_key(|extent| extent.first);
-        let mut dropped = Vec::new();
-        let mut end = 0;
-        while let Some(extent) = extents.last() {
-            let missing = |offset| {
-                extent
-                    .entry(offset)
-                    .is_none_or(|entry: Entry| entry.position >= checkpoint)
-            };
-            end = partition(extent.first..extent.limit(), missing);
-            extent.clear_from(end);
-            if end > extent.first || extents.len() == 1 {
-                break;
-            }
-            dropped.push(extent.place);
-            extents.pop();
+    fn load_queue(
+        &self,
+        state: &mut State,
+        allocations: &[Allocation],
+        checkpoint: u64,
+    ) -> Result<(), String> {
+        let mut places = allocations.iter().map(|one| one.extent.place);
+        if let Some(place) = places.find(|&place| !state.pool.add_used(place)) {
+            return Err(format!("an extent lies outside its pool file: {place:?}"));
         }
-        let start = extents.first().map_or(0, |extent| extent.first);
-        (
-            Self {
-                extents,
-                start,
-                end,
-            },
-            dropped,
-        )
-    }
-
-    fn entry(&self, offset: u64) -> Option<Entry> {
-        if !(self.start..self.end).contains(&offset) {
-            return None;
-        }
-        self.extents[self.extent_at(offset)?].entry(offset)
-    }
-
-    fn extent_at(&self, offset: u64) -> Option<usize> {
-        self.extents
-            .partition_point(|extent| extent.first <= offset)
-            .checked_sub(1)
-    }
-
-    /// The first offset from `from` on whose entry passes, the end if none does. Entries that pass follow those that do not.
-    fn first(&self, from: u64, passes: impl Fn(Entry) -> bool) -> u64 {
-        partition(from..self.end, |offset| {
-            self.entry(offset).is_none_or(&passes)
-        })
-    }
-
-    fn trim(&mut self, log_start: u64) -> Vec<Place> {
-        self.start = self.first(self.start, |entry| entry.position >= log_start);
-        let keep = self
-            .extent_at(self.start.min(self.end.saturating_sub(1)))
-            .unwrap_or(0);
-        self.extents
-            .drain(..keep)
-            .map(|extent| extent.place)
-            .collect()
-    }
-}
-
-/// The extents that the log leaves standing.
-struct State {
-    queues: HashMap<QueueNumber, Vec<Allocation>>,
-    free: Vec<Place>,
-}
-
-impl State {
-    fn replay(changes: &[Change]) -> Self {
-        let mut owners: HashMap<Place, Option<Allocation>> = HashMap::new();
-        for change in changes {
-            match *change {
-                Change::Allocated(extent) => owners.insert(extent.place, Some(extent)),
-                Change::Freed(place) => owners.insert(place, None),
-            };
-        }
-        let mut state = Self {
-            queues: HashMap::new(),
-            free: Vec::new(),
+        let Some(queue) = allocations.first().map(|one| one.queue) else {
+            return Ok(());
         };
-        for (place, owner) in owners {
-            match owner {
-                Some(extent) => state.queues.entry(extent.queue).or_default().push(extent),
-                None => state.free.push(place),
-            }
+        let found = Found::new(allocations, &self.files, checkpoint)?;
+        found
+            .cleared
+            .iter()
+            .for_each(|&file| state.pool.mark_dirty(file));
+        let dropped = found.dropped.iter();
+        dropped.for_each(|extent| state.pool.release(extent.place));
+        let (number, index) = place(queue);
+        let mut slot = self.pages.grow_to(number).write();
+        let page = slot.get_or_insert_with(|| state.add_page(number));
+        if let (Some(first), Some(last)) = (found.extents.first(), found.extents.last()) {
+            let next = Next::of(last, found.end);
+            page.cells[index].set(first.first..found.end, next);
         }
-        state
+        page.extents[index] = found.extents.into();
+        let due = page.view(index, &self.files, 0).next_expiry();
+        state.expiry.add(queue, due);
+        Ok(())
     }
-
-    fn len(&self) -> usize {
-        self.free.len() + self.queues.values().map(Vec::len).sum::<usize>()
-    }
-
-    fn changes(&self) -> Vec<Change> {
-        let allocated = self
-            .queues
-            .values()
-            .flatten()
-            .copied()
-            .map(Change::Allocated);
-        allocated
-            .chain(self.free.iter().copied().map(Change::Freed))
-            .collect()
-    }
-}
-
-/// The first of `range` that passes, or its end. Those that pass follow those that do not.
-fn partition(range: Range<u64>, passes: impl Fn(u64) -> bool) -> u64 {
-    let (mut low, mut high) = (range.start, range.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if passes(middle) {
-            high = middle
-        } else {
-            low = middle + 1
-        }
-    }
-    low
 }

@@ -1,0 +1,64 @@
+//! Finds where each queue ends, after a start.
+
+use crate::extent::{Allocation, Extent};
+use crate::files::Files;
+use crate::page::partition;
+
+/// A queue as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) end: u64,
+    /// Extents behind the end, to be given back.
+    pub(crate) dropped: Vec<Extent>,
+    /// Pool files in which something was zeroed.
+    pub(crate) cleared: Vec<usize>,
+}
+
+impl Found {
+    /// Finds the end: the first entry that is missing or points at or above `checkpoint`. What lies behind it is zeroed,
+    /// so that it cannot pass for an entry once the checkpoint has moved on; extents left empty are dropped, but for
+    /// the first. An error if the extents do not follow each other.
+    pub(crate) fn new(
+        allocations: &[Allocation],
+        files: &Files,
+        checkpoint: u64,
+    ) -> Result<Self, String> {
+        let mut found = Self {
+            extents: allocations.iter().map(|one| one.extent).collect(),
+            end: 0,
+            dropped: Vec::new(),
+            cleared: Vec::new(),
+        };
+        let follows = |pair: &[Extent]| pair[0].limit() == pair[1].first;
+        if !found.extents.windows(2).all(follows) {
+            let queue = allocations.first().map_or(0, |one| one.queue);
+            return Err(format!(
+                "the extents of queue {queue} do not follow each other"
+            ));
+        }
+        while let Some(&extent) = found.extents.last() {
+            found.end = found.end_in(extent, files, checkpoint);
+            if found.end > extent.first || found.extents.len() == 1 {
+                break;
+            }
+            found.dropped.extend(found.extents.pop());
+        }
+        Ok(found)
+    }
+
+    fn end_in(&mut self, extent: Extent, files: &Files, checkpoint: u64) -> u64 {
+        let file = extent.place.file() as usize;
+        let Some(words) = files.get(file) else {
+            return extent.first;
+        };
+        let end = partition(extent.first..extent.limit(), |offset| {
+            let entry = extent.entry(words, offset);
+            entry.is_none_or(|entry| entry.position >= checkpoint)
+        });
+        if extent.clear_from(words, end) {
+            self.cleared.push(file);
+        }
+        end
+    }
+}
