@@ -134,16 +134,20 @@ impl ConsumeQueues {
         .unwrap_or_default()
     }
 
-    /// Every queue that has or had entries, ascending.
-    pub fn numbers(&self) -> Vec<QueueNumber> {
-        let mut numbers = Vec::new();
+    /// Every queue that has or had entries, ascending, with the offset after its last entry.
+    pub fn ends(&self) -> Vec<(QueueNumber, u64)> {
+        let mut ends = Vec::new();
         for (number, slot) in self.pages.iter() {
             let slot = slot.read();
-            let extents = slot.iter().flat_map(|page| page.extents.iter().enumerate());
-            let used = extents.filter(|(_, extents)| !extents.as_slice().is_empty());
-            numbers.extend(used.map(|(index, _)| (number * QUEUES + index) as QueueNumber));
+            let Some(page) = slot.as_ref() else { continue };
+            let queues = page.extents.iter().zip(&page.cells[..]).enumerate();
+            let used = queues.filter(|(_, (extents, _))| !extents.as_slice().is_empty());
+            ends.extend(used.map(|(index, (_, cell))| {
+                let queue = (number * QUEUES + index) as QueueNumber;
+                (queue, cell.end.load(Ordering::Acquire))
+            }));
         }
-        numbers
+        ends
     }
 
     /// Drops the entries that point below `start` (the log's first position) and frees their extents. Returns the
@@ -173,13 +177,10 @@ impl ConsumeQueues {
     pub fn flush(&self) -> Result<(), IndexError> {
         let mut log = self.log.lock();
         let unflushed = self.writer.lock().pool.begin_flush();
-        let written = unflushed
-            .files
-            .iter()
-            .filter_map(|&file| self.files.get(file));
-        let flushed = written
-            .map(|words| words.flush())
-            .collect::<Result<(), _>>()
+        let files = unflushed.files.iter();
+        let flushed = files
+            .filter_map(|&file| self.files.get(file))
+            .try_for_each(|words| words.flush())
             .map_err(|source| IndexError::Io {
                 what: "flushing the consume queues".into(),
                 source,

@@ -9,9 +9,9 @@ use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
 use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 
+use crate::change::{Change, TopicMeta};
 use crate::error::{OpenError, StoreError};
 use crate::known::Known;
-use crate::meta::{Change, TopicMeta};
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
@@ -113,7 +113,9 @@ impl Shared {
                 self.enter(&record, &mut feed.known, gap)?;
                 count += 1;
             }
-            self.dispatched.advance(Records::position(&feed.records));
+            let position = Records::position(&feed.records);
+            self.dispatched.advance(position);
+            self.flush_indexes_past(position);
             feed.known.wake();
             entered += count;
             if count == 0 {

@@ -1,18 +1,21 @@
 //! What is done beside appends and reads: flushing the indexes, dropping old segments, watching the disk.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, SegmentInfo, Usage};
-use foliomq_consumequeue::IndexError;
+use foliomq_consumequeue::{Emptied, IndexError};
 
 use crate::error::StoreError;
-use crate::meta::Change;
 use crate::options::Retention;
 use crate::shared::{Cause, Shared, is_full};
 
 /// The indexes are flushed this often, if there is anything new.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// And as soon as so many bytes of log were entered since: what a start after a crash has to read again. The flush takes
+/// its time, so the mark is at half of the 256 MiB that are promised where the device keeps up.
+const FLUSH_BYTES: u64 = 128 << 20;
 /// How far below the mark use must fall before appends are taken again.
 const REFUSE_SLACK: f64 = 0.02;
 
@@ -25,6 +28,7 @@ impl Shared {
             .interval
             .max(Duration::from_millis(10));
         let (mut flush_at, mut retain_at) = (Instant::now() + FLUSH_EVERY, Instant::now());
+        self.await_bytes();
         loop {
             let listener = self.wake.listen();
             if self.closing() {
@@ -35,13 +39,47 @@ impl Shared {
                 self.report("retention", self.retain());
                 retain_at = now + retention;
             }
+            if self.is_far_behind() {
+                // The checkpoint of the indexes cannot pass what the log has on the device.
+                self.report(
+                    "flushing the log",
+                    self.log.flush().map_err(StoreError::from),
+                );
+                self.report("flushing the indexes", self.flush_indexes());
+                self.await_bytes();
+            }
             if now >= flush_at {
                 self.report("flushing the indexes", self.flush_indexes());
+                self.await_bytes();
                 self.report("compacting the metadata", self.compact_meta());
                 flush_at = now + FLUSH_EVERY;
             }
             listener.wait_deadline(flush_at.min(retain_at));
         }
+    }
+
+    /// Wakes the housekeeper once the indexes have come far enough: for the dispatcher.
+    pub(crate) fn flush_indexes_past(&self, position: u64) {
+        if position >= self.flush_at.load(Ordering::Relaxed) {
+            self.flush_at.store(u64::MAX, Ordering::SeqCst);
+            self.wake.notify(usize::MAX);
+        }
+    }
+
+    /// Whether the dispatcher has passed the mark.
+    fn is_far_behind(&self) -> bool {
+        self.flush_at.load(Ordering::SeqCst) == u64::MAX
+    }
+
+    /// Sets the mark at which the dispatcher wakes this thread.
+    fn await_bytes(&self) {
+        // Where the checkpoint did not move, because the device is full, say, there is no use in trying at once again.
+        let dispatched = self.dispatched.value();
+        let reached = self
+            .checkpoint
+            .position()
+            .max(dispatched.saturating_sub(FLUSH_BYTES / 2));
+        self.flush_at.store(reached + FLUSH_BYTES, Ordering::SeqCst);
     }
 
     /// Makes the indexes durable, and moves the checkpoint: never past what the log itself has on the device.
@@ -90,33 +128,20 @@ impl Shared {
             .delete_before(position)
             .map_err(|error| StoreError::Read(format!("dropping segments: {error}")))?;
         tracing::info!(start, "old segments were dropped");
-        self.queues.trim(start);
+        let emptied = self.queues.trim(start);
         self.keys.trim(start)?;
-        self.keep_offsets_of_empty_queues()
+        self.keep_offsets(&emptied)
     }
 
-    /// A queue that holds nothing must not begin again at 0, even if its index is lost.
-    fn keep_offsets_of_empty_queues(&self) -> Result<(), StoreError> {
-        let emptied = self.emptied();
-        emptied.iter().try_for_each(|change| self.change(change))
-    }
-
-    /// The queues that had messages and hold none, as changes.
-    fn emptied(&self) -> Vec<Change> {
-        let mut emptied = Vec::new();
-        for topic in self.registry.all() {
-            for queue in 0..topic.meta.queues {
-                let offsets = self.queues.offsets(topic.meta.first_number + queue);
-                if offsets.is_empty() && offsets.end > 0 {
-                    emptied.push(Change::Emptied {
-                        topic: topic.meta.id,
-                        queue,
-                        next: offsets.end,
-                    });
-                }
-            }
-        }
-        emptied
+    /// Writes down where queues go on that hold nothing: they must not begin again at 0, even if their index is lost.
+    pub(crate) fn keep_offsets(&self, emptied: &[Emptied]) -> Result<(), StoreError> {
+        let _changing = self.changing.lock();
+        let changes = self.registry.newly_emptied(emptied);
+        self.meta.append_all(&changes)?;
+        changes
+            .iter()
+            .for_each(|change| self.registry.apply(change));
+        Ok(())
     }
 
     fn watch_disk(&self, usage: Usage) {
@@ -144,27 +169,12 @@ impl Shared {
             return Ok(());
         }
         let _changing = self.changing.lock();
-        let topics = self
-            .registry
-            .all()
-            .into_iter()
-            .map(|topic| Change::Topic(topic.meta.clone()));
-        let deleted = self
-            .registry
-            .deleted(self.log.watermarks().start)
-            .into_iter();
-        let deleted = deleted.map(|(name, gone)| Change::Deleted {
-            name,
-            id: gone.id,
-            position: gone.position,
-        });
-        let state: Vec<Change> = std::iter::once(self.registry.counters())
-            .chain(deleted)
-            .chain(topics)
-            .chain(self.emptied())
-            .chain(self.progress.changes())
-            .collect();
-        self.meta.rewrite(&state)
+        let start = self.log.watermarks().start;
+        self.registry.forget_deleted(start);
+        self.meta.rewrite(|sink| {
+            self.registry.write(start, sink)?;
+            self.progress.write(sink)
+        })
     }
 
     fn report(&self, what: &str, result: Result<(), StoreError>) {

@@ -44,6 +44,7 @@
 
 mod append;
 mod appender;
+mod change;
 #[cfg(test)]
 mod codec_tests;
 mod dispatcher;
@@ -64,6 +65,8 @@ mod store;
 mod stored;
 mod tail;
 mod topic;
+mod topic_state;
+mod topics;
 mod wire;
 
 pub use append::Submitted;

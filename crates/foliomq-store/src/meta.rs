@@ -1,75 +1,45 @@
 //! The metadata of a store, topics and progress, in a small log of its own.
 //!
-//! Each change is one control record with a JSON content. When the log has grown, the state is written again as a whole
-//! and what came before is dropped: a crash in between finds both, and the later one counts.
+//! A record holds one or many changes. When the log has grown to a multiple of what it says, the state is written again as
+//! a whole and what came before is dropped: a crash in between finds both, and the later one counts.
 
+use std::borrow::Borrow;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foliomq_commitlog::{CommitLog, Draft, Flush, Kind, Options, Preheat};
-use serde::{Deserialize, Serialize};
+use foliomq_segment::Folder;
 
+use crate::change::{Batch, Change, decode};
 use crate::error::{OpenError, StoreError};
-use crate::topic::TopicType;
 
-/// Bytes of a segment.
-const SEGMENT: u64 = 1 << 20;
+/// Bytes of a segment, in a store with few topics and in one with many.
+const SEGMENTS: [u64; 2] = [1 << 20, 16 << 20];
+/// So many segments in the folder at a start are many.
+const MANY: usize = 8;
 /// Progress is on the device after this long; topics are before their creation returns.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// Bytes of log after which the state is written again.
-const COMPACT_AFTER: u64 = 8 * SEGMENT;
-
-/// One change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Change {
-    /// A topic was created.
-    Topic(TopicMeta),
-    /// A topic was deleted when the commit log had reached `position`: what lies below belongs to nobody.
-    Deleted {
-        name: String,
-        id: u32,
-        position: u64,
-    },
-    /// A group has done everything below `offset`.
-    Progress {
-        group: String,
-        topic: u32,
-        queue: u32,
-        offset: u64,
-    },
-    /// Retention has emptied a queue; its next message gets this offset.
-    Emptied { topic: u32, queue: u32, next: u64 },
-    /// The id and the queue number of the next topic: those of deleted topics are not given again.
-    Counters { id: u32, number: u32 },
-}
-
-/// A topic as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TopicMeta {
-    pub(crate) name: String,
-    pub(crate) id: u32,
-    pub(crate) queues: u32,
-    pub(crate) kind: TopicType,
-    /// Number of queue 0 in the consume queues; the others follow.
-    pub(crate) first_number: u32,
-    /// Records below this position of the commit log belong to an earlier topic of the same name.
-    pub(crate) since: u64,
-}
+/// The state is written again once the log is larger than so many times the state, and so many bytes beside.
+const COMPACT_AT: u64 = 2;
+const COMPACT_AFTER: u64 = 8 << 20;
 
 /// The open log.
 #[derive(Debug)]
 pub(crate) struct MetaLog {
     log: CommitLog,
     next: AtomicU64,
+    /// Bytes of log that the whole state took when it was last written or counted.
+    state: AtomicU64,
 }
 
 impl MetaLog {
-    /// Opens or creates it, and returns all changes in their order.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Change>), OpenError> {
+    /// Opens or creates it, and tells `apply` of every change in its order.
+    pub(crate) fn open(dir: &Path, mut apply: impl FnMut(Change)) -> Result<Self, OpenError> {
+        // A folder that is not there yet has none.
+        let segments = Folder::bases(dir).map_or(0, |bases| bases.len());
         let options = Options {
-            segment_size: SEGMENT,
+            segment_size: SEGMENTS[usize::from(segments >= MANY)],
             flush: Flush::Async {
                 interval: FLUSH_EVERY,
             },
@@ -77,42 +47,43 @@ impl MetaLog {
             ..Options::new(dir)
         };
         let (log, recovery) = CommitLog::open(options)?;
-        let mut changes = Vec::new();
         for record in log.records(recovery.start) {
             let record =
                 record.map_err(|error| OpenError::invalid(format!("metadata: {error}")))?;
-            let change = serde_json::from_slice(record.message()).map_err(|error| {
-                OpenError::invalid(format!(
-                    "metadata at position {} of {}: {error}",
-                    record.position(),
-                    dir.display()
-                ))
-            })?;
-            changes.push(change);
+            for change in decode(record.message()) {
+                apply(change.map_err(|error| {
+                    OpenError::invalid(format!(
+                        "metadata at position {} of {}: {error}",
+                        record.position(),
+                        dir.display()
+                    ))
+                })?);
+            }
         }
-        Ok((
-            Self {
-                log,
-                next: AtomicU64::new(0),
-            },
-            changes,
-        ))
+        Ok(Self {
+            log,
+            next: AtomicU64::new(0),
+            state: AtomicU64::new(0),
+        })
     }
 
     /// Adds a change: safe from a crash of the process at once, from a power cut after the next flush.
     pub(crate) fn append(&self, change: &Change) -> Result<(), StoreError> {
-        let content = serde_json::to_vec(change)
-            .map_err(|error| StoreError::illegal(format!("metadata: {error}")))?;
-        let draft = Draft {
-            kind: Kind::Control,
-            topic: "",
-            queue_id: 0,
-            next_offset: &self.next,
-            closed: None,
-            message: &[&content],
-        };
-        self.log.append(&draft)?;
-        Ok(())
+        let mut sink = Sink::new(self);
+        sink.push(|batch| batch.push(change))?;
+        sink.end()
+    }
+
+    /// Adds changes, many to a record.
+    pub(crate) fn append_all(
+        &self,
+        changes: impl IntoIterator<Item: Borrow<Change>>,
+    ) -> Result<(), StoreError> {
+        let mut sink = Sink::new(self);
+        for change in changes {
+            sink.push(|batch| batch.push(change.borrow()))?;
+        }
+        sink.end()
     }
 
     /// Makes all changes durable.
@@ -120,16 +91,32 @@ impl MetaLog {
         Ok(self.log.flush()?)
     }
 
-    /// Whether it is time to [`rewrite`](Self::rewrite).
+    /// Whether most of the log may be overruled.
     pub(crate) fn is_large(&self) -> bool {
-        let watermarks = self.log.watermarks();
-        watermarks.appended - watermarks.start > COMPACT_AFTER
+        self.len() > COMPACT_AFTER + COMPACT_AT * self.state.load(Ordering::Relaxed)
     }
 
-    /// Writes the whole state, then drops what came before it.
-    pub(crate) fn rewrite(&self, state: &[Change]) -> Result<(), StoreError> {
+    fn len(&self) -> u64 {
+        let watermarks = self.log.watermarks();
+        watermarks.appended - watermarks.start
+    }
+
+    /// Writes the whole state, which `write` puts into the sink, then drops what came before it: if that is worth it.
+    pub(crate) fn rewrite(
+        &self,
+        write: impl Fn(&mut Sink<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut count = Sink::counting(self);
+        write(&mut count)?;
+        count.end()?;
+        self.state.store(count.written, Ordering::Relaxed);
+        if !self.is_large() {
+            return Ok(());
+        }
         let start = self.log.watermarks().appended;
-        state.iter().try_for_each(|change| self.append(change))?;
+        let mut sink = Sink::new(self);
+        write(&mut sink)?;
+        sink.end()?;
         self.flush()?;
         self.log
             .delete_before(start)
@@ -139,5 +126,71 @@ impl MetaLog {
 
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         Ok(self.log.close()?)
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let draft = Draft {
+            kind: Kind::Control,
+            topic: "",
+            queue_id: 0,
+            next_offset: &self.next,
+            closed: None,
+            message: &[batch.bytes()],
+        };
+        self.log.append(&draft)?;
+        Ok(())
+    }
+}
+
+/// Takes changes, and writes them many to a record.
+pub(crate) struct Sink<'a> {
+    log: &'a MetaLog,
+    batch: Batch,
+    /// Whether nothing is written, only counted.
+    counting: bool,
+    /// Bytes of content.
+    written: u64,
+}
+
+impl<'a> Sink<'a> {
+    fn new(log: &'a MetaLog) -> Self {
+        Self {
+            log,
+            batch: Batch::default(),
+            counting: false,
+            written: 0,
+        }
+    }
+
+    fn counting(log: &'a MetaLog) -> Self {
+        Self {
+            counting: true,
+            ..Self::new(log)
+        }
+    }
+
+    /// Takes the change that `add` adds.
+    pub(crate) fn push(&mut self, add: impl FnOnce(&mut Batch)) -> Result<(), StoreError> {
+        add(&mut self.batch);
+        if self.batch.is_full() {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        self.written += self.batch.bytes().len() as u64;
+        if !self.counting {
+            self.log.write(&self.batch)?;
+        }
+        self.batch.clear();
+        Ok(())
     }
 }

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use foliomq_commitlog::CommitLog;
-use foliomq_consumequeue::{Checkpoint, ConsumeQueues, IndexError, KeyIndex};
+use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Emptied, IndexError, KeyIndex};
 use foliomq_segment::watermark::Watermark;
 
 use crate::dispatcher::Gap;
@@ -21,9 +22,15 @@ impl Shared {
     pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
         options.check()?;
         make_dir(&options.dir)?;
-        let (meta, changes) = MetaLog::open(&options.dir.join(META))?;
+        let (registry, progress) = (Registry::default(), Progress::default());
+        let mut is_empty = true;
+        let meta = MetaLog::open(&options.dir.join(META), |change| {
+            registry.apply(&change);
+            progress.apply(&change);
+            is_empty = false;
+        })?;
         let (log, recovery) = CommitLog::open(log_options(&options))?;
-        if changes.is_empty() && recovery.end > recovery.start {
+        if is_empty && recovery.end > recovery.start {
             // Without metadata nobody knows which queue has which number.
             tracing::warn!(
                 "the metadata is missing: topics and indexes are made anew from the log"
@@ -35,14 +42,15 @@ impl Shared {
             recovery,
             log,
             meta,
-            registry: Registry::default(),
-            progress: Progress::default(),
+            registry,
+            progress,
             queues: indexes.queues,
             keys: indexes.keys,
             checkpoint: indexes.checkpoint,
             dispatched: Watermark::new(indexes.position),
             changing: Default::default(),
             flushing: Default::default(),
+            flush_at: AtomicU64::new(u64::MAX),
             refusals: Default::default(),
             refuses: Default::default(),
             closing: Default::default(),
@@ -51,42 +59,21 @@ impl Shared {
             copied: Default::default(),
             options,
         };
-        for change in &changes {
-            shared.registry.apply(change);
-            shared.progress.apply(change);
-        }
+        shared.keep_offsets(&indexes.emptied).map_err(|error| {
+            OpenError::invalid(format!("noting that queues are empty: {error}"))
+        })?;
         Ok(shared)
     }
 
     /// Brings the indexes up to the log's end, and sets each queue's next offset from them.
     pub(crate) fn catch_up(&self, gap: Gap) -> Result<(), CatchUpError> {
-        self.forget_unknown_queues();
-        self.dispatch(&mut self.feed(u64::MAX), gap)?;
-        for topic in self.registry.all() {
-            for (queue, next) in topic.next_offsets.iter().enumerate() {
-                let end = self
-                    .queues
-                    .offsets(topic.meta.first_number + queue as u32)
-                    .end;
-                next.fetch_max(end, std::sync::atomic::Ordering::Relaxed);
-            }
+        // What a crash left of the queues of a topic that is deleted.
+        let unknown = self.registry.set_ends(self.queues.ends());
+        unknown.iter().for_each(|&queue| self.queues.remove(queue));
+        if self.dispatch(&mut self.feed(u64::MAX), gap)? > 0 {
+            self.registry.set_ends(self.queues.ends());
         }
         Ok(())
-    }
-
-    /// Removes what a crash left of the queues of a topic that is deleted.
-    fn forget_unknown_queues(&self) {
-        let topics = self.registry.all();
-        let known = |number: u32| {
-            let mut topics = topics.iter().map(|topic| &topic.meta);
-            topics
-                .any(|meta| (meta.first_number..meta.first_number + meta.queues).contains(&number))
-        };
-        self.queues
-            .numbers()
-            .into_iter()
-            .filter(|&number| !known(number))
-            .for_each(|number| self.queues.remove(number));
     }
 }
 
@@ -126,6 +113,8 @@ struct Indexes {
     checkpoint: Checkpoint,
     queues: ConsumeQueues,
     keys: KeyIndex,
+    /// The queues of which the log has nothing.
+    emptied: Vec<Emptied>,
     /// Everything below is in them.
     position: u64,
 }
@@ -165,9 +154,10 @@ impl Indexes {
             position.min(end),
             options.segment_size,
         )?;
-        queues.trim(start);
+        let emptied = queues.trim(start);
         keys.trim(start)?;
         Ok(Self {
+            emptied,
             checkpoint,
             queues,
             keys,

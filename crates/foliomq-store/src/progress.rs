@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use crate::meta::Change;
+use crate::change::Change;
+use crate::error::StoreError;
+use crate::meta::Sink;
 
-/// Progress of all groups: (group, topic id, queue) -> offset. Every message below it is done.
+/// Progress of one group: (topic id, queue) -> offset. Every message below it is done.
+type Offsets = BTreeMap<(u32, u32), u64>;
+
+/// Progress of all groups: some 25 bytes for each queue that a group has read.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    offsets: RwLock<BTreeMap<(String, u32, u32), u64>>,
+    groups: RwLock<BTreeMap<String, Offsets>>,
 }
 
 impl Progress {
@@ -20,35 +25,64 @@ impl Progress {
                 topic,
                 queue,
                 offset,
-            } => {
-                self.offsets
-                    .write()
-                    .insert((group.clone(), *topic, *queue), *offset);
-            }
-            Change::Deleted { id, .. } => {
-                self.offsets.write().retain(|(_, topic, _), _| topic != id)
-            }
+            } => self.set(group, (*topic, *queue), *offset),
+            Change::Deleted { id, .. } => self.forget(*id),
             Change::Topic(_) | Change::Emptied { .. } | Change::Counters { .. } => {}
         }
     }
 
-    pub(crate) fn offset(&self, group: &str, topic: u32, queue: u32) -> Option<u64> {
-        self.offsets
-            .read()
-            .get(&(group.to_owned(), topic, queue))
-            .copied()
+    fn set(&self, group: &str, queue: (u32, u32), offset: u64) {
+        let mut groups = self.groups.write();
+        match groups.get_mut(group) {
+            Some(offsets) => _ = offsets.insert(queue, offset),
+            None => _ = groups.insert(group.to_owned(), Offsets::from([(queue, offset)])),
+        }
     }
 
-    /// All of it, as changes.
-    pub(crate) fn changes(&self) -> Vec<Change> {
-        let offsets = self.offsets.read();
-        let change =
-            |((group, topic, queue), offset): (&(String, u32, u32), &u64)| Change::Progress {
-                group: group.clone(),
-                topic: *topic,
-                queue: *queue,
-                offset: *offset,
-            };
-        offsets.iter().map(change).collect()
+    /// Forgets the queues of a deleted topic.
+    fn forget(&self, topic: u32) {
+        let queues = (topic, 0)..=(topic, u32::MAX);
+        self.groups.write().retain(|_, offsets| {
+            while let Some((&queue, _)) = offsets.range(queues.clone()).next() {
+                offsets.remove(&queue);
+            }
+            !offsets.is_empty()
+        });
+    }
+
+    pub(crate) fn offset(&self, group: &str, topic: u32, queue: u32) -> Option<u64> {
+        self.groups.read().get(group)?.get(&(topic, queue)).copied()
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        for (group, offsets) in self.groups.read().iter() {
+            for (&(topic, queue), &offset) in offsets {
+                sink.push(|batch| batch.progress(group, topic, queue, offset))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_topic_is_forgotten_and_no_other() {
+        let progress = Progress::default();
+        for topic in [1, 2, 3] {
+            progress.set("one", (topic, 7), 10);
+            progress.set("one", (topic, u32::MAX), 11);
+        }
+        progress.set("two", (2, 0), 12);
+        let (name, position) = (String::new(), 0);
+        let id = 2;
+        progress.apply(&Change::Deleted { name, id, position });
+        assert_eq!(progress.offset("one", 1, u32::MAX), Some(11));
+        assert_eq!(progress.offset("one", 3, 7), Some(10));
+        assert_eq!(progress.offset("one", 2, 7), None);
+        assert_eq!(progress.groups.read().len(), 1);
     }
 }

@@ -1,102 +1,18 @@
 //! The topics of a store, in memory.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use event_listener::Event;
-use foliomq_commitlog::AppendError;
+use foliomq_consumequeue::{Emptied, QueueNumber};
 use parking_lot::RwLock;
 
+use crate::change::{Change, TopicMeta};
 use crate::error::StoreError;
-use crate::meta::{Change, TopicMeta};
-use crate::topic::Topic;
-
-/// A topic with what changes in it.
-#[derive(Debug)]
-pub(crate) struct TopicState {
-    pub(crate) meta: TopicMeta,
-    /// For each queue the offset of its next message.
-    pub(crate) next_offsets: Box<[AtomicU64]>,
-    /// For each queue the end of what retention has emptied it of: where it begins while its index holds nothing.
-    pub(crate) floors: Box<[AtomicU64]>,
-    /// Whose turn it is among the queues.
-    turn: AtomicU32,
-    /// Set under the log's lock once the topic is deleted: from there on it takes nothing more.
-    pub(crate) closed: AtomicBool,
-    /// Woken when new messages can be read.
-    pub(crate) event: Event,
-}
-
-impl TopicState {
-    pub(crate) fn new(meta: TopicMeta) -> Arc<Self> {
-        let zeros = || (0..meta.queues).map(|_| AtomicU64::new(0)).collect();
-        let (next_offsets, floors) = (zeros(), zeros());
-        Arc::new(Self {
-            meta,
-            next_offsets,
-            floors,
-            turn: AtomicU32::new(0),
-            closed: AtomicBool::new(false),
-            event: Event::new(),
-        })
-    }
-
-    /// The next queue in turn.
-    pub(crate) fn take_turn(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.meta.queues
-    }
-
-    /// What an appender is told that the log has refused.
-    pub(crate) fn refusal(&self, error: AppendError) -> StoreError {
-        match error {
-            AppendError::QueueClosed => self.unknown(),
-            error => error.into(),
-        }
-    }
-
-    fn emptied(&self, queue: usize, next: u64) {
-        for offsets in [&self.floors, &self.next_offsets] {
-            if let Some(offset) = offsets.get(queue) {
-                offset.fetch_max(next, Ordering::AcqRel);
-            }
-        }
-    }
-
-    fn unknown(&self) -> StoreError {
-        StoreError::UnknownTopic {
-            topic: self.meta.name.clone(),
-        }
-    }
-
-    /// The number of a queue in the consume queues.
-    pub(crate) fn number(&self, queue: u32) -> Result<u32, StoreError> {
-        if queue < self.meta.queues {
-            return Ok(self.meta.first_number + queue);
-        }
-        Err(StoreError::UnknownQueue {
-            topic: self.meta.name.clone(),
-            queue,
-            queues: self.meta.queues,
-        })
-    }
-
-    pub(crate) fn topic(&self) -> Topic {
-        let TopicMeta {
-            name,
-            id,
-            queues,
-            kind,
-            ..
-        } = self.meta.clone();
-        Topic {
-            name,
-            id,
-            queues,
-            kind,
-        }
-    }
-}
+use crate::meta::Sink;
+pub(crate) use crate::topic_state::TopicState;
 
 /// A deleted topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +22,7 @@ pub(crate) struct Deleted {
     pub(crate) position: u64,
 }
 
-/// Every topic, by name.
+/// Every topic, by name and by the numbers of its queues.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     inner: RwLock<Inner>,
@@ -116,11 +32,37 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Inner {
-    topics: HashMap<String, Arc<TopicState>>,
+    by_name: HashSet<ByName>,
+    /// By the number of queue 0.
+    by_number: BTreeMap<QueueNumber, Arc<TopicState>>,
     deleted: HashMap<String, Deleted>,
     next_id: u32,
-    next_number: u32,
+    next_number: QueueNumber,
 }
+
+/// A topic that is found by its name, which is kept once.
+#[derive(Debug)]
+struct ByName(Arc<TopicState>);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        &self.0.meta.name
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.meta.name.hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.meta.name == other.0.meta.name
+    }
+}
+
+impl Eq for ByName {}
 
 impl Registry {
     /// How many changes there were.
@@ -131,34 +73,52 @@ impl Registry {
     /// Brings a change into effect that comes from the metadata log.
     pub(crate) fn apply(&self, change: &Change) {
         let mut inner = self.inner.write();
-        self.changes.fetch_add(1, Ordering::AcqRel);
         match change {
-            Change::Topic(meta) => inner.insert(meta.clone()),
+            Change::Topic(meta) => inner.insert(meta),
             Change::Deleted { name, id, position } => inner.remove(name, *id, *position),
-            Change::Emptied { topic, queue, next } => {
-                if let Some(state) = inner.by_id(*topic) {
-                    state.emptied(*queue as usize, *next);
+            Change::Emptied { queue, next } => {
+                if let Some((topic, queue)) = inner.by_number(*queue) {
+                    topic.emptied(queue, *next);
                 }
+                return;
             }
             Change::Counters { id, number } => {
                 inner.next_id = inner.next_id.max(*id);
                 inner.next_number = inner.next_number.max(*number);
+                return;
             }
-            Change::Progress { .. } => {}
+            Change::Progress { .. } => return,
         }
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What no new topic may fall below, as a change.
-    pub(crate) fn counters(&self) -> Change {
+    /// Writes everything that is to be kept of a store whose log begins at `start`.
+    pub(crate) fn write(&self, start: u64, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let inner = self.inner.read();
-        Change::Counters {
-            id: inner.next_id,
-            number: inner.next_number,
+        // What no new topic may fall below.
+        let (id, number) = (inner.next_id, inner.next_number);
+        sink.push(|batch| batch.push(&Change::Counters { id, number }))?;
+        let deleted = inner
+            .deleted
+            .iter()
+            .filter(|(_, gone)| gone.position > start);
+        for (name, &Deleted { id, position }) in deleted {
+            let name = name.clone();
+            sink.push(|batch| batch.push(&Change::Deleted { name, id, position }))?;
         }
+        for topic in inner.by_number.values() {
+            sink.push(|batch| batch.topic(&topic.meta))?;
+            for (index, next) in topic.floors() {
+                let queue = topic.meta.first_number + index;
+                sink.push(|batch| batch.push(&Change::Emptied { queue, next }))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<TopicState>> {
-        self.inner.read().topics.get(name).cloned()
+        let inner = self.inner.read();
+        inner.by_name.get(name).map(|topic| topic.0.clone())
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<Arc<TopicState>, StoreError> {
@@ -172,12 +132,12 @@ impl Registry {
     pub(crate) fn add(
         &self,
         name: &str,
-        make: impl FnOnce(u32, u32) -> Result<TopicMeta, StoreError>,
+        make: impl FnOnce(u32, QueueNumber) -> Result<TopicMeta, StoreError>,
     ) -> Result<Arc<TopicState>, StoreError> {
         let (next_id, next_number) = {
             let inner = self.inner.read();
-            if let Some(state) = inner.topics.get(name) {
-                return Ok(state.clone());
+            if let Some(topic) = inner.by_name.get(name) {
+                return Ok(topic.0.clone());
             }
             (inner.next_id, inner.next_number)
         };
@@ -187,20 +147,73 @@ impl Registry {
         Ok(state)
     }
 
+    /// Adds many topics at once, after `keep` has written them down. Only one caller at a time, as for `add`.
+    pub(crate) fn add_all(
+        &self,
+        topics: Vec<TopicMeta>,
+        keep: impl FnOnce(&[TopicMeta]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        keep(&topics)?;
+        let mut inner = self.inner.write();
+        topics
+            .into_iter()
+            .for_each(|meta| inner.put(TopicState::new(meta)));
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// All topics, by name.
     pub(crate) fn all(&self) -> Vec<Arc<TopicState>> {
-        let mut topics: Vec<_> = self.inner.read().topics.values().cloned().collect();
+        let mut topics: Vec<_> = self.inner.read().by_number.values().cloned().collect();
         topics.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
         topics
     }
 
+    /// The first free id and queue number.
+    pub(crate) fn next(&self) -> (u32, QueueNumber) {
+        let inner = self.inner.read();
+        (inner.next_id, inner.next_number)
+    }
+
+    /// Sets the offset of each queue's next message to where its index ends, and returns the queues that belong to no
+    /// topic. `ends` ascends.
+    pub(crate) fn set_ends(
+        &self,
+        ends: impl IntoIterator<Item = (QueueNumber, u64)>,
+    ) -> Vec<QueueNumber> {
+        let inner = self.inner.read();
+        let mut topics = inner.by_number.values().peekable();
+        let mut unknown = Vec::new();
+        for (number, end) in ends {
+            while topics
+                .next_if(|topic| topic.end_number() <= number)
+                .is_some()
+            {}
+            let topic = topics
+                .peek()
+                .filter(|topic| topic.meta.first_number <= number);
+            match topic {
+                Some(topic) => topic.reaches(number - topic.meta.first_number, end),
+                None => unknown.push(number),
+            }
+        }
+        unknown
+    }
+
+    /// What of it is not known yet, as changes.
+    pub(crate) fn newly_emptied(&self, emptied: &[Emptied]) -> Vec<Change> {
+        let inner = self.inner.read();
+        let news = emptied.iter().filter(|Emptied { queue, next }| {
+            let topic = inner.by_number(*queue);
+            topic.is_some_and(|(topic, queue)| topic.floor(queue) < *next)
+        });
+        news.map(|&Emptied { queue, next }| Change::Emptied { queue, next })
+            .collect()
+    }
+
     /// Whether the record at `position` belongs to a topic that is deleted.
     pub(crate) fn is_deleted(&self, name: &str, position: u64) -> bool {
-        self.inner
-            .read()
-            .deleted
-            .get(name)
-            .is_some_and(|deleted| position < deleted.position)
+        position < self.deleted_at(name)
     }
 
     /// Below it lie the records of an earlier topic of this name; 0 if there was none.
@@ -209,53 +222,47 @@ impl Registry {
         inner.deleted.get(name).map_or(0, |gone| gone.position)
     }
 
-    /// Deleted topics that still have bytes in a log that begins at `start`; forgets the others.
-    pub(crate) fn deleted(&self, start: u64) -> Vec<(String, Deleted)> {
-        let mut inner = self.inner.write();
-        inner.deleted.retain(|_, deleted| deleted.position > start);
-        inner
-            .deleted
-            .iter()
-            .map(|(name, deleted)| (name.clone(), *deleted))
-            .collect()
+    /// Forgets the deleted topics of which a log that begins at `start` has nothing.
+    pub(crate) fn forget_deleted(&self, start: u64) {
+        let deleted = &mut self.inner.write().deleted;
+        deleted.retain(|_, gone| gone.position > start);
     }
 }
 
 impl Inner {
-    fn insert(&mut self, meta: TopicMeta) {
+    fn insert(&mut self, meta: &TopicMeta) {
         // The state is written again when the log is compacted; what is there may have waiters and counters.
-        if self
-            .topics
-            .get(&meta.name)
-            .is_none_or(|state| state.meta.id != meta.id)
-        {
-            self.put(TopicState::new(meta));
+        let there = self.by_name.get(meta.name.as_str());
+        if there.is_none_or(|topic| topic.0.meta.id != meta.id) {
+            self.put(TopicState::new(meta.clone()));
         }
     }
 
     fn put(&mut self, state: Arc<TopicState>) {
-        self.next_id = self.next_id.max(state.meta.id + 1);
-        self.next_number = self
-            .next_number
-            .max(state.meta.first_number + state.meta.queues);
-        self.topics.insert(state.meta.name.clone(), state);
+        self.next_id = self.next_id.max(state.meta.id.saturating_add(1));
+        self.next_number = self.next_number.max(state.end_number());
+        if let Some(ByName(before)) = self.by_name.replace(ByName(state.clone())) {
+            self.by_number.remove(&before.meta.first_number);
+        }
+        self.by_number.insert(state.meta.first_number, state);
     }
 
     fn remove(&mut self, name: &str, id: u32, position: u64) {
-        self.next_id = self.next_id.max(id + 1);
-        if self
-            .topics
-            .get(name)
-            .is_some_and(|state| state.meta.id == id)
-            && let Some(state) = self.topics.remove(name)
+        self.next_id = self.next_id.max(id.saturating_add(1));
+        let there = self.by_name.get(name);
+        if there.is_some_and(|topic| topic.0.meta.id == id)
+            && let Some(ByName(state)) = self.by_name.take(name)
         {
+            self.by_number.remove(&state.meta.first_number);
             state.event.notify(usize::MAX);
         }
         self.deleted
             .insert(name.to_owned(), Deleted { id, position });
     }
 
-    fn by_id(&self, id: u32) -> Option<&Arc<TopicState>> {
-        self.topics.values().find(|state| state.meta.id == id)
+    /// The topic that has this queue, and which of its queues it is.
+    fn by_number(&self, number: QueueNumber) -> Option<(&TopicState, u32)> {
+        let (first, topic) = self.by_number.range(..=number).next_back()?;
+        (number < topic.end_number()).then(|| (&**topic, number - first))
     }
 }

@@ -10,8 +10,9 @@ use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Entry, IndexError, KeyInde
 use foliomq_segment::watermark::Watermark;
 use parking_lot::Mutex;
 
+use crate::change::Change;
 use crate::error::StoreError;
-use crate::meta::{Change, MetaLog};
+use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::registry::Registry;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) changing: Mutex<()>,
     /// Held while the indexes are flushed, so that the checkpoint never goes back.
     pub(crate) flushing: Mutex<()>,
+    /// Once so much is in the indexes the housekeeper is to flush them.
+    pub(crate) flush_at: AtomicU64,
     /// Why appends are refused although the log would take them.
     pub(crate) refusals: Mutex<Refusals>,
     /// Set while there is one, to look at without a lock.

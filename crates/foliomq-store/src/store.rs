@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 
 use crate::append::Submitted;
 use crate::appender::Appender;
+use crate::change::Change;
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
 use crate::message::Message;
-use crate::meta::Change;
 use crate::open::{CatchUpError, wipe_indexes};
 use crate::options::Options;
 use crate::shared::Shared;
 use crate::stored::StoredMessage;
 use crate::tail::Tail;
-use crate::topic::{MAX_QUEUES, Topic, TopicOptions, check_name};
+use crate::topic::{Topic, TopicOptions, check_name, check_queues};
 
 /// How far a store is, in positions of its commit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,11 +140,7 @@ impl Store {
         } else {
             options.queues
         };
-        if queues > MAX_QUEUES {
-            return Err(StoreError::illegal(format!(
-                "a topic has 1 to {MAX_QUEUES} queues, not {queues}"
-            )));
-        }
+        check_queues(queues)?;
         let since = shared.log.watermarks().appended;
         let since = since.max(shared.registry.deleted_at(name));
         let topic = shared
@@ -158,6 +154,23 @@ impl Store {
             });
         }
         Ok(topic)
+    }
+
+    /// Creates many topics alike, durably, with one flush for all. Those that are there already, with whatever settings,
+    /// stay as they are; returns how many were made.
+    pub fn create_topics(
+        &self,
+        names: &[&str],
+        options: TopicOptions,
+    ) -> Result<usize, StoreError> {
+        names.iter().try_for_each(|name| check_name(name))?;
+        let shared = &self.0.shared;
+        let queues = match options.queues {
+            0 => shared.options.default_queues,
+            queues => queues,
+        };
+        check_queues(queues)?;
+        shared.make_topics(names, queues, options.kind)
     }
 
     /// One topic.
@@ -314,7 +327,7 @@ impl Store {
             return Ok(offsets);
         }
         // An index that was made anew does not know of messages that retention had dropped.
-        let floor = topic.floors[queue as usize].load(Ordering::Acquire);
+        let floor = topic.floor(queue);
         Ok(floor..floor)
     }
 
@@ -448,7 +461,7 @@ impl Owner {
             .registry
             .all()
             .iter()
-            .for_each(|topic| _ = topic.event.notify(usize::MAX));
+            .for_each(|topic| topic.event.notify(usize::MAX));
         let indexes = shared.flush_indexes();
         let meta = shared.meta.close();
         log.map_err(StoreError::from).and(indexes).and(meta)

@@ -10,7 +10,7 @@ pub const MAX_NAME: usize = 127;
 pub const MAX_GROUP_TOPIC_NAME: usize = 255;
 
 /// Which kinds of message a topic takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicType {
     /// Every kind.
@@ -76,6 +76,15 @@ pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
         ))),
         None => Ok(()),
     }
+}
+
+pub(crate) fn check_queues(queues: u32) -> Result<(), StoreError> {
+    if (1..=MAX_QUEUES).contains(&queues) {
+        return Ok(());
+    }
+    Err(StoreError::illegal(format!(
+        "a topic has 1 to {MAX_QUEUES} queues, not {queues}"
+    )))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use foliomq_segment::{Folder, FolderError};
 
 pub use report::{Finding, LogReport, Part, Report, TopicReport};
 
+use crate::change::decode;
 use crate::error::OpenError;
-use crate::meta::Change;
 use crate::registry::Registry;
 use crate::shared::{CHECKPOINT, COMMIT_LOG, META};
 
@@ -103,9 +103,11 @@ fn metadata(dir: &Path, report: &mut Report) -> Result<Registry, OpenError> {
     let survey = foliomq_commitlog::verify(&meta).map_err(unreadable(&meta))?;
     add_damage(report, Part::Metadata, &survey);
     let replayed = walk::walk(&survey, |record| {
-        match serde_json::from_slice::<Change>(&record.message) {
-            Ok(change) => registry.apply(&change),
-            Err(error) => report.add(Part::Metadata, Some(record.position), error.to_string()),
+        for change in decode(&record.message) {
+            match change {
+                Ok(change) => registry.apply(&change),
+                Err(error) => report.add(Part::Metadata, Some(record.position), error),
+            }
         }
     });
     replayed.map_err(unreadable(&meta))?;
