@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use foliomq_segment::disk::{self, Flush};
+
 /// Name of the file in the log's folder.
 pub(crate) const NAME: &str = "checkpoint";
 const MAGIC: u32 = u32::from_le_bytes(*b"FOCP");
@@ -104,16 +106,10 @@ pub(crate) struct CheckpointFile {
 impl CheckpointFile {
     /// Opens or makes the file. The folder must be synced before the first write counts.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(dir.join(NAME))?;
+        let file = disk::create(&dir.join(NAME))?;
         if file.metadata()?.len() < 2 * SLOT_DISTANCE {
             // Real blocks for both slots: a disk that is full later must not stop a checkpoint.
-            file.write_all_at(&[0; 2 * SLOT_DISTANCE as usize], 0)?;
-            file.sync_all()?;
+            disk::write_at(&file, &[0; 2 * SLOT_DISTANCE as usize], 0)?;
         }
         let sequence = newest(&file)?.map_or(0, |(sequence, _)| sequence);
         Ok(Self { file, sequence })
@@ -122,9 +118,9 @@ impl CheckpointFile {
     /// Writes the older slot and waits for the device.
     pub(crate) fn write(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         let sequence = self.sequence + 1;
-        self.file
-            .write_all_at(&checkpoint.encode(sequence), sequence % 2 * SLOT_DISTANCE)?;
-        self.file.sync_data()?;
+        let slot = sequence % 2 * SLOT_DISTANCE;
+        disk::write_at(&self.file, &checkpoint.encode(sequence), slot)?;
+        disk::flush(Flush::LogCheckpoint, &self.file)?;
         self.sequence = sequence;
         Ok(())
     }

@@ -214,9 +214,6 @@ impl Shared {
     }
 
     fn flush_range(&self, start: u64, end: u64) -> io::Result<()> {
-        if let Some(fault) = &self.options.fault {
-            fault.flush()?;
-        }
         self.release(start, end);
         for segment in self.segments.overlapping(start, end) {
             segment.flush(start..end)?;

@@ -28,7 +28,6 @@
 mod append;
 mod checkpoint;
 mod error;
-mod fault;
 mod flusher;
 mod follow;
 mod followed;
@@ -51,7 +50,6 @@ mod tail;
 
 pub use checkpoint::Checkpoint;
 pub use error::{AppendError, OpenError, ReadError};
-pub use fault::Fault;
 pub use foliomq_segment::{State, Usage, Wait, Watermarks, WriterKind};
 pub use follow::{LogReader, ReaderError};
 pub use followed::FollowedRecords;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use event_listener::{EventListener, Listener};
+use foliomq_segment::disk::Flush;
 use foliomq_segment::{State, Usage, Watermarks};
 use parking_lot::Mutex;
 
@@ -268,7 +269,7 @@ impl Shared {
             removed = true;
         }
         if removed {
-            self.folder.sync()?;
+            self.folder.sync(Flush::SegmentsDropped)?;
             self.preparation.retry();
         }
         Ok(self.segments.start())

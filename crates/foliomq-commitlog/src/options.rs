@@ -1,12 +1,9 @@
 //! Settings of a log.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_segment::WriterKind;
-
-use crate::fault::Fault;
 
 /// When an append counts as done, and so when it may be acknowledged and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +59,6 @@ pub struct Options {
     pub read_mode: ReadMode,
     /// How many bytes before the durable position are checked against their checksums when the log is opened.
     pub check_on_open: u64,
-    /// Failures to inject, for tests. `None` costs nothing.
-    pub fault: Option<Arc<dyn Fault>>,
 }
 
 impl Options {
@@ -83,7 +78,6 @@ impl Options {
             lock_memory: false,
             read_mode: ReadMode::Mapped,
             check_on_open: 64 << 20,
-            fault: None,
         }
     }
 }

@@ -250,9 +250,6 @@ impl Shared {
 
     /// A new segment at `base`, mapped, its first pages resident.
     fn make_segment(&self, base: u64) -> io::Result<Arc<dyn Writer>> {
-        if let Some(fault) = &self.options.fault {
-            fault.create()?;
-        }
         let file = SegmentFile::create(&self.folder, base, self.options.segment_size)?;
         let segment = file.map(&self.publication)?;
         let writer = self.options.writer.open(&segment)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use foliomq_segment::disk;
 use foliomq_segment::{Beginning, Control, Folder, FolderError, Mark, Publication, SegmentFile};
 
 use crate::append::Head;
@@ -84,7 +85,9 @@ impl Tail {
         };
         let mut file =
             CheckpointFile::open(&options.dir).map_err(failed("opening the checkpoint"))?;
-        folder.sync().map_err(failed("flushing the folder"))?;
+        folder
+            .sync(disk::Flush::LogOpened)
+            .map_err(failed("flushing the folder"))?;
         let checkpoint = Checkpoint {
             durable: position,
             generation,

@@ -4,11 +4,12 @@
 //! are and readable; missing segments are replaced by segments of filler. Then the checkpoint is written anew. What
 //! stands in the damaged stretches is lost; their bytes are left as they are behind the filler's header.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use foliomq_segment::disk::{self, Flush};
 use foliomq_segment::{Folder, FolderError, PAGE, SegmentFile};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointFile};
@@ -30,9 +31,9 @@ pub fn salvage(dir: &Path) -> io::Result<Vec<Damage>> {
     for damage in &survey.damage {
         cover(&folder, &survey, damage)?;
     }
-    folder.sync()?;
+    folder.sync(Flush::SalvagedNames)?;
     write_checkpoint(dir, &survey)?;
-    folder.sync()?;
+    folder.sync(Flush::SalvagedCheckpoint)?;
     Ok(survey.damage)
 }
 
@@ -45,8 +46,8 @@ fn mend_lengths(dir: &Path) -> io::Result<()> {
         let len = file.metadata()?.len();
         let mended = len.max(1).next_multiple_of(PAGE);
         if mended != len {
-            file.set_len(mended)?;
-            file.sync_all()?;
+            disk::set_len(&file, mended)?;
+            disk::flush(Flush::SalvagedLength, &file)?;
         }
     }
     Ok(())
@@ -95,7 +96,7 @@ fn fill(
 ) -> io::Result<()> {
     let header = Header::filler(start, filler_size(end - start), generation, store_time);
     file.write_at(start - file.base(), &header.encode())?;
-    file.sync()
+    file.sync(Flush::SalvagedFiller)
 }
 
 /// Says that all that is there now is durable, and that the log was not closed.
@@ -124,7 +125,7 @@ fn write_checkpoint(dir: &Path, survey: &Survey) -> io::Result<()> {
     };
     match Checkpoint::load(dir) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            fs::remove_file(dir.join(checkpoint::NAME))?
+            disk::unlink(&dir.join(checkpoint::NAME))?
         }
         other => drop(other?),
     }

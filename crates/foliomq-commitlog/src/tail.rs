@@ -3,11 +3,11 @@
 //! The result is a prefix of what was appended that holds everything acknowledged, and a crash in here leads to the same
 //! result at the next start: later segments go first, then the torn one is sealed, then the checkpoint moves.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foliomq_segment::disk::{self, Flush};
 use foliomq_segment::{Folder, SegmentFile};
 
 use crate::checkpoint::Checkpoint;
@@ -77,7 +77,7 @@ impl Tail {
         }
         let path = self.folder.segment_path(base);
         tracing::warn!(segment = %path.display(), problem, "a segment beyond the durable position was dropped");
-        fs::remove_file(&path).map_err(failed("removing a segment"))
+        disk::unlink(&path).map_err(failed("removing a segment"))
     }
 
     pub(crate) fn start(&self) -> u64 {
@@ -212,7 +212,9 @@ impl Tail {
                 .remove(file.base())
                 .map_err(failed("removing a segment"))?;
         }
-        self.folder.sync().map_err(failed("flushing the folder"))
+        self.folder
+            .sync(Flush::TailDropped)
+            .map_err(failed("flushing the folder"))
     }
 
     /// Takes the tail segment, which is written on, out of the page cache, where the scan has put it in large folios.
@@ -234,7 +236,8 @@ impl Tail {
                 self.fill(file)
                     .map_err(failed("sealing the tail segment"))?;
             }
-            file.sync().map_err(failed("flushing a segment"))?;
+            file.sync(Flush::TailSealed)
+                .map_err(failed("flushing a segment"))?;
         }
         Ok(())
     }

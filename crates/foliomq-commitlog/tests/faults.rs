@@ -3,47 +3,47 @@
 mod common;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{SEGMENT, all, append, messages, open, options};
-use foliomq_commitlog::{AppendError, CommitLog, Fault, Options, ReadError};
+use foliomq_commitlog::{AppendError, CommitLog, ReadError};
+use foliomq_segment::disk::{self, Flush, Operation, Verdict, Watch, Watcher};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Disk {
+    folder: PathBuf,
     full: AtomicBool,
     broken: AtomicBool,
 }
 
-impl Fault for Disk {
-    fn flush(&self) -> io::Result<()> {
-        match self.broken.load(Ordering::SeqCst) {
-            true => Err(io::Error::other("the device is gone")),
-            false => Ok(()),
+impl Watcher for Disk {
+    fn before(&self, operation: &Operation<'_>) -> Verdict {
+        let hit = match operation {
+            Operation::Flush(Flush::Records, ..) => self.broken.load(Ordering::SeqCst),
+            Operation::Allocate(_) => self.full.load(Ordering::SeqCst),
+            _ => false,
+        };
+        match operation {
+            _ if !hit || !operation.is_in(&self.folder) => Verdict::Go,
+            Operation::Flush(..) => Verdict::Fail(io::Error::other("the device is gone")),
+            _ => Verdict::Fail(io::ErrorKind::StorageFull.into()),
         }
     }
 
-    fn create(&self) -> io::Result<()> {
-        match self.full.load(Ordering::SeqCst) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
+    fn after(&self, _: &Operation<'_>) {}
 }
 
-fn on_disk(dir: &Path) -> (CommitLog, Arc<Disk>) {
-    let disk = Arc::new(Disk::default());
-    let fault: Arc<dyn Fault> = disk.clone();
-    (
-        CommitLog::open(Options {
-            fault: Some(fault),
-            ..options(dir)
-        })
-        .unwrap()
-        .0,
-        disk,
-    )
+/// A log on a disk that fails when it is told to, as long as it is watched.
+fn on_disk(dir: &Path) -> (CommitLog, Arc<Disk>, Watch) {
+    let disk = Arc::new(Disk {
+        folder: dir.to_path_buf(),
+        full: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+    });
+    let watch = disk::watch(disk.clone());
+    (CommitLog::open(options(dir)).unwrap().0, disk, watch)
 }
 
 /// Appends until an error; returns it.
@@ -56,7 +56,7 @@ fn fill(log: &CommitLog, next: &AtomicU64) -> AppendError {
 #[test]
 fn a_failed_flush_poisons_for_good() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, disk) = on_disk(dir.path());
+    let (log, disk, _watch) = on_disk(dir.path());
     let next = AtomicU64::new(0);
     let first = append(&log, &next, b"kept").unwrap();
     log.wait_committed(first.end()).unwrap();
@@ -84,7 +84,7 @@ fn a_failed_flush_poisons_for_good() {
 #[test]
 fn a_full_disk_is_an_error_and_clears_by_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, disk) = on_disk(dir.path());
+    let (log, disk, _watch) = on_disk(dir.path());
     disk.full.store(true, Ordering::SeqCst);
     let next = AtomicU64::new(0);
     let error = fill(&log, &next);
@@ -109,7 +109,7 @@ fn a_full_disk_is_an_error_and_clears_by_itself() {
 #[test]
 fn deleting_lets_a_full_log_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, disk) = on_disk(dir.path());
+    let (log, disk, _watch) = on_disk(dir.path());
     let next = AtomicU64::new(0);
     while log.segments().len() < 3 {
         append(&log, &next, &[1; 1000]).unwrap();
@@ -164,7 +164,7 @@ fn references_outlive_the_segment() {
 #[test]
 fn what_is_not_durable_is_not_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, disk) = on_disk(dir.path());
+    let (log, disk, _watch) = on_disk(dir.path());
     disk.broken.store(true, Ordering::SeqCst);
     let next = AtomicU64::new(0);
     while log.segments().len() < 2 {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use foliomq_segment::disk::{self, Flush};
 use parking_lot::Mutex;
 
 use crate::error::IndexError;
@@ -32,13 +33,7 @@ impl Checkpoint {
     /// Opens or creates the file. Two unreadable slots are `Damaged`: the indexes are to be rebuilt.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let error = || IndexError::io("opening", path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(error())?;
+        let file = disk::create(path).map_err(error())?;
         let new = file.metadata().map_err(error())?.len() == 0;
         let last = [0, 1]
             .into_iter()
@@ -73,9 +68,8 @@ impl Checkpoint {
             sequence: last.sequence + 1,
             position,
         };
-        self.file
-            .write_all_at(&next.encode(), (next.sequence % 2) * STRIDE)
-            .and_then(|()| self.file.sync_all())
+        disk::write_at(&self.file, &next.encode(), (next.sequence % 2) * STRIDE)
+            .and_then(|()| disk::flush(Flush::IndexCheckpoint, &self.file))
             .map_err(IndexError::io("writing", &self.path))?;
         *last = next;
         Ok(())

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use foliomq_segment::disk::{self, Flush};
 
 use crate::directory::Directory;
 use crate::error::IndexError;
@@ -41,13 +42,7 @@ impl ExtentLog {
     /// Opens or creates the file and reads it. A torn end is cut off; a bad record before a good one is damage.
     pub(crate) fn open(path: &Path) -> Result<(Self, Directory), IndexError> {
         let error = || IndexError::io("opening", path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(error())?;
+        let file = disk::create(path).map_err(error())?;
         let (changes, directory) = read(path)?;
         let mut log = Self {
             path: path.to_path_buf(),
@@ -55,7 +50,7 @@ impl ExtentLog {
             len: (changes * RECORD) as u64,
             live: directory.len(),
         };
-        log.file.set_len(log.len).map_err(error())?;
+        disk::set_len(&log.file, log.len).map_err(error())?;
         if log.is_mostly_dead() {
             log.rewrite(&directory)?;
         }
@@ -68,9 +63,8 @@ impl ExtentLog {
             return Ok(());
         }
         let bytes = encode(changes);
-        self.file
-            .write_all_at(&bytes, self.len)
-            .and_then(|()| self.file.sync_all())
+        disk::write_at(&self.file, &bytes, self.len)
+            .and_then(|()| disk::flush(Flush::Extents, &self.file))
             .map_err(IndexError::io("writing", &self.path))?;
         self.len += bytes.len() as u64;
         if self.is_mostly_dead() {
@@ -122,23 +116,12 @@ fn read(path: &Path) -> Result<(usize, Directory), IndexError> {
 /// Writes a file under a temporary name, flushes it and gives it its name, durably.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let temporary = path.with_extension("tmp");
-    let file = File::options()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(path)?;
+    let file = disk::create_empty(&temporary)?;
+    disk::write_at(&file, bytes, 0)?;
+    disk::flush(Flush::Replacement, &file)?;
+    disk::rename(&temporary, path)?;
+    disk::flush_beside(Flush::ReplacementNamed, path)?;
     Ok(file)
-}
-
-/// Makes a creation, rename or removal beside `path` durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn encode(changes: &[Change]) -> Vec<u8> {

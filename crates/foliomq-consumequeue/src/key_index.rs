@@ -5,10 +5,10 @@ use std::fs;
 use std::mem;
 use std::path::{Path, PathBuf};
 
+use foliomq_segment::disk::{self, Flush};
 use parking_lot::Mutex;
 
 use crate::error::IndexError;
-use crate::extent_log::sync_folder;
 use crate::run::Pair;
 use crate::run_file::{RunFile, Snapshot};
 
@@ -43,13 +43,13 @@ impl KeyIndex {
     /// Opens or creates the index. Pairs at or above `checkpoint` are forgotten: the dispatcher brings them again.
     /// `stretch` is the log's segment size: what is indexed is dropped in such units.
     pub fn open(dir: &Path, checkpoint: u64, stretch: u64) -> Result<Self, IndexError> {
-        fs::create_dir_all(dir).map_err(IndexError::io("creating", dir))?;
+        disk::make_folder(dir).map_err(IndexError::io("creating", dir))?;
         let mut inner = Inner::default();
         let bases = bases(dir)?;
         for &base in &bases {
             let path = dir.join(format!("{base:0NAME_DIGITS$}"));
             if base >= checkpoint {
-                fs::remove_file(&path).map_err(IndexError::io("removing", &path))?;
+                disk::unlink(&path).map_err(IndexError::io("removing", &path))?;
                 continue;
             }
             // Checksums cost a read of the whole file: only the newest can be torn.
@@ -139,7 +139,8 @@ impl KeyIndex {
             file.sync()
                 .inspect_err(|_| self.change(base, |file| file.dirty = true))?;
         }
-        sync_folder(&self.dir.join("any")).map_err(IndexError::io("flushing", &self.dir))?;
+        disk::flush_beside(Flush::KeyFilesNamed, &self.dir.join("any"))
+            .map_err(IndexError::io("flushing", &self.dir))?;
         self.merge()
     }
 

@@ -1,10 +1,10 @@
 //! What in the pool's files is used and what is free.
 
-use std::fs;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+use foliomq_segment::disk;
 use foliomq_segment::words::Words;
 
 use crate::entry::{QueueNumber, WORDS};
@@ -187,7 +187,7 @@ impl Pool {
 /// Removes every file of the pool.
 pub(crate) fn wipe(dir: &Path) -> Result<(), IndexError> {
     let error = || IndexError::io("removing", dir);
-    match fs::remove_dir_all(dir) {
+    match disk::remove_folder(dir) {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(error()),
     }

@@ -1,11 +1,11 @@
 //! Every consume queue of a store, pooled in shared mapped files.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foliomq_segment::disk;
 use parking_lot::{Mutex, RwLock};
 
 use crate::directory::Directory;
@@ -65,7 +65,7 @@ impl ConsumeQueues {
     ///
     /// [`IndexError::Damaged`] if the files contradict each other: they are to be made anew.
     pub fn open(dir: &Path, checkpoint: u64) -> Result<Self, IndexError> {
-        fs::create_dir_all(dir).map_err(IndexError::io("creating", dir))?;
+        disk::make_folder(dir).map_err(IndexError::io("creating", dir))?;
         let (log, directory) = ExtentLog::open(&dir.join("extents"))?;
         let pool = Pool::open(dir)?;
         let queues = Self {

@@ -1,12 +1,14 @@
 //! The runs of one stretch of the log, in one file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use foliomq_segment::disk::{self, Flush};
+
 use crate::error::IndexError;
-use crate::extent_log::{replace, sync_folder};
+use crate::extent_log::replace;
 use crate::run::{self, Pair, Run};
 
 /// The file, and where its runs lie.
@@ -40,13 +42,7 @@ impl RunFile {
     /// checksums of the pairs are looked at if `check`.
     pub(crate) fn open(path: PathBuf, check: bool) -> Result<Self, IndexError> {
         let error = || IndexError::io("opening", &path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(error())?;
+        let file = disk::create(&path).map_err(error())?;
         let len = file.metadata().map_err(error())?.len();
         let mut runs: Vec<Run> = Vec::new();
         while let Some(run) =
@@ -54,8 +50,7 @@ impl RunFile {
         {
             runs.push(run);
         }
-        file.set_len(runs.last().map_or(0, Run::end))
-            .map_err(error())?;
+        disk::set_len(&file, runs.last().map_or(0, Run::end)).map_err(error())?;
         Ok(Self {
             path,
             file: Arc::new(file),
@@ -77,10 +72,7 @@ impl RunFile {
         }
         let end = self.runs.last().map_or(0, Run::end);
         if below.is_empty() {
-            return self
-                .file
-                .set_len(end)
-                .map_err(IndexError::io("cutting", &self.path));
+            return disk::set_len(&self.file, end).map_err(IndexError::io("cutting", &self.path));
         }
         let mut bytes = vec![0; end as usize];
         self.file
@@ -98,9 +90,7 @@ impl RunFile {
     pub(crate) fn append(&mut self, pairs: &mut [Pair]) -> Result<(), IndexError> {
         let at = self.runs.last().map_or(0, Run::end);
         let bytes = run::encode(pairs);
-        self.file
-            .write_all_at(&bytes, at)
-            .map_err(IndexError::io("writing", &self.path))?;
+        disk::write_at(&self.file, &bytes, at).map_err(IndexError::io("writing", &self.path))?;
         self.runs.extend(Run::decode(&bytes, at));
         self.dirty = true;
         Ok(())
@@ -121,8 +111,8 @@ impl RunFile {
     /// Gives the merged file this one's name, and goes on with it. Nothing may have been appended meanwhile: the log has
     /// left the stretch.
     pub(crate) fn take_over(&mut self, merged: Merged) -> Result<(), IndexError> {
-        fs::rename(&merged.temporary, &self.path)
-            .and_then(|()| sync_folder(&self.path))
+        disk::rename(&merged.temporary, &self.path)
+            .and_then(|()| disk::flush_beside(Flush::ReplacementNamed, &self.path))
             .map_err(IndexError::io("replacing", &self.path))?;
         self.file = Arc::new(merged.file);
         self.runs = merged.run.into_iter().collect();
@@ -131,7 +121,7 @@ impl RunFile {
 
     /// Removes the file. Snapshots of it stay readable.
     pub(crate) fn remove(self) -> Result<(), IndexError> {
-        fs::remove_file(&self.path).map_err(IndexError::io("removing", &self.path))
+        disk::unlink(&self.path).map_err(IndexError::io("removing", &self.path))
     }
 }
 
@@ -152,9 +142,7 @@ impl Snapshot {
 
     /// Waits until the device has it.
     pub(crate) fn sync(&self) -> Result<(), IndexError> {
-        self.file
-            .sync_all()
-            .map_err(IndexError::io("flushing", &self.path))
+        disk::flush(Flush::KeyRuns, &self.file).map_err(IndexError::io("flushing", &self.path))
     }
 
     /// Writes all runs as one into a new file, durably.
@@ -166,15 +154,9 @@ impl Snapshot {
         }
         let bytes = run::encode(&mut pairs);
         let temporary = self.path.with_extension("merged");
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&temporary)
-            .map_err(error())?;
-        file.write_all_at(&bytes, 0)
-            .and_then(|()| file.sync_all())
+        let file = disk::create_empty(&temporary).map_err(error())?;
+        disk::write_at(&file, &bytes, 0)
+            .and_then(|()| disk::flush(Flush::KeysMerged, &file))
             .map_err(error())?;
         Ok(Merged {
             temporary,
@@ -187,6 +169,6 @@ impl Snapshot {
 impl Merged {
     /// The stretch was dropped meanwhile.
     pub(crate) fn discard(self) -> Result<(), IndexError> {
-        fs::remove_file(&self.temporary).map_err(IndexError::io("removing", &self.temporary))
+        disk::unlink(&self.temporary).map_err(IndexError::io("removing", &self.temporary))
     }
 }

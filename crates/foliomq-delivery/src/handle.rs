@@ -4,9 +4,10 @@
 //! good after a restart. The layout stands in `docs/format-delivery.md`.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use foliomq_segment::disk::{self, Flush};
 use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 use crate::DeliveryError;
@@ -56,14 +57,12 @@ impl Key {
     fn create(path: &Path) -> io::Result<Self> {
         let secret = random()?;
         let temporary = path.with_extension("tmp");
-        let mut file = fs::File::create(&temporary)?;
+        let file = disk::create_empty(&temporary)?;
         restrict(&file)?;
-        file.write_all(&secret)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        if let Some(dir) = path.parent() {
-            fs::File::open(dir)?.sync_all()?;
-        }
+        disk::write_at(&file, &secret, 0)?;
+        disk::flush(Flush::HandleKey, &file)?;
+        disk::rename(&temporary, path)?;
+        disk::flush_beside(Flush::HandleKeyNamed, path)?;
         Ok(Self(secret))
     }
 

@@ -1,11 +1,10 @@
 //! Opening: the journal is replayed, and made to agree with the store.
 
-use std::collections::HashMap;
-use std::fs;
-
 use event_listener::Event;
+use foliomq_segment::disk;
 use foliomq_store::Store;
 use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
 
 use crate::DeliveryError;
 use crate::groups::{Options, Shared};
@@ -26,7 +25,7 @@ impl Shared {
         let dir = store.options().dir.join(FOLDER);
         let failed =
             |error: std::io::Error| DeliveryError::Journal(format!("{}: {error}", dir.display()));
-        fs::create_dir_all(&dir).map_err(failed)?;
+        disk::make_folder(&dir).map_err(failed)?;
         let key = Key::open(&dir.join(KEY)).map_err(failed)?;
         let first_sequence = u32::from_le_bytes(random().map_err(failed)?);
         let journal = Journal::open(&dir)?;

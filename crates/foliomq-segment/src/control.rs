@@ -3,7 +3,7 @@
 //! Two pages. The first holds what readers only look at, and map read-only: what the log is, and its watermarks, each on
 //! cache lines of its own. The second holds the words that sleepers of other processes set and sleep on.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::PAGE;
-use crate::file::reserve_blocks;
+use crate::disk;
 use crate::folder::Folder;
 use crate::watermark::Watermark;
 
@@ -113,14 +113,16 @@ impl Control {
         // First, so that its blocks can be had again on a full disk.
         remove_if_there(&path)?;
         let temporary = path.with_extension("tmp");
-        let made = reserve_blocks(&temporary, SIZE).and_then(|file| {
+        // Nothing of it is flushed: the next opening makes another.
+        let made = disk::create_empty(&temporary).and_then(|file| {
+            disk::allocate(&file, SIZE)?;
             owner::lock(&file)?;
             let control = Self::over(MmapOptions::new().map_raw(&file)?, Some(file), beginning);
-            fs::rename(&temporary, &path).map(|()| control)
+            disk::rename(&temporary, &path).map(|()| control)
         });
         made.inspect_err(|_| {
             // The first error is the one to report; a leftover is overwritten by the next attempt.
-            let _ = fs::remove_file(&temporary);
+            let _ = disk::unlink(&temporary);
         })
     }
 
@@ -201,7 +203,7 @@ impl Pages {
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match disk::unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -1,14 +1,15 @@
 //! A segment's file before it is mapped: made, or opened and repaired.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::Advice;
 
 use crate::PAGE;
+use crate::disk::{self, Flush};
 use crate::folder::{Claim, Folder};
 use crate::publication::Publication;
 use crate::segment::Segment;
@@ -43,12 +44,12 @@ impl SegmentFile {
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         let temporary = folder.temporary_path(base);
-        let file = reserve_blocks(&temporary, size)
-            .and_then(|file| fs::rename(&temporary, &path).map(|()| file))
-            .and_then(|file| folder.sync().map(|()| file))
+        let file = reserve_blocks(Flush::SegmentMade, &temporary, size)
+            .and_then(|file| disk::rename(&temporary, &path).map(|()| file))
+            .and_then(|file| folder.sync(Flush::SegmentNamed).map(|()| file))
             .inspect_err(|_| {
                 // The first error is the one to report; a leftover is removed at the next start.
-                let _ = fs::remove_file(&temporary).or_else(|_| fs::remove_file(&path));
+                let _ = disk::unlink(&temporary).or_else(|_| disk::unlink(&path));
             })?;
         Ok(Self {
             file,
@@ -104,7 +105,7 @@ impl SegmentFile {
                 "a write past the end of a segment",
             ));
         }
-        self.file.write_all_at(bytes, offset)
+        disk::write_at(&self.file, bytes, offset)
     }
 
     /// Gives the blocks from `offset` to the end back to the file system; they read as zeros afterwards.
@@ -112,16 +113,15 @@ impl SegmentFile {
         if offset >= self.size {
             return Ok(());
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, flags, offset, self.size - offset) {
-            Err(rustix::io::Errno::OPNOTSUPP) => self.zero_from(offset),
-            other => Ok(other?),
+        match disk::punch(&self.file, offset..self.size) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.zero_from(offset),
+            other => other,
         }
     }
 
     /// Makes repairs durable.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+    pub fn sync(&self, what: Flush) -> io::Result<()> {
+        disk::flush(what, &self.file)
     }
 
     /// Drops the file's clean pages from the page cache.
@@ -147,7 +147,7 @@ impl SegmentFile {
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         while offset < self.size {
             let step = (self.size - offset).min(ZEROS.len() as u64);
-            self.file.write_all_at(&ZEROS[..step as usize], offset)?;
+            disk::write_at(&self.file, &ZEROS[..step as usize], offset)?;
             offset += step;
         }
         Ok(())
@@ -170,15 +170,10 @@ pub(crate) fn check_size(size: u64) -> io::Result<()> {
 }
 
 /// Makes a file with real blocks, so that a full disk is an error here and not a signal at a store.
-pub(crate) fn reserve_blocks(path: &Path, size: u64) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(path)?;
-    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size)?;
-    file.sync_all()?;
+pub(crate) fn reserve_blocks(what: Flush, path: &Path, size: u64) -> io::Result<File> {
+    let file = disk::create_empty(path)?;
+    disk::allocate(&file, size)?;
+    disk::flush(what, &file)?;
     Ok(file)
 }
 
@@ -215,7 +210,7 @@ mod tests {
         let error = SegmentFile::create(&folder, 0, too_much).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
+            std::fs::read_dir(dir.path()).unwrap().count(),
             1,
             "only the lock"
         );

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk::{self, Flush};
+
 const LOCK: &str = "lock";
 /// Digits of a segment's name: the position of its first byte.
 const NAME_DIGITS: usize = 20;
@@ -56,15 +58,9 @@ impl Folder {
             let path = path.to_path_buf();
             move |source| FolderError::Io { path, source }
         };
-        fs::create_dir_all(path).map_err(error(path))?;
+        disk::make_folder(path).map_err(error(path))?;
         let file = path.join(LOCK);
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&file)
-            .map_err(error(&file))?;
+        let lock = disk::create(&file).map_err(error(&file))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FolderError::Locked(path.to_path_buf())),
@@ -85,8 +81,8 @@ impl Folder {
     }
 
     /// Makes creations, renames and removals in the folder durable.
-    pub fn sync(&self) -> io::Result<()> {
-        self.handle.sync_all()
+    pub fn sync(&self, what: Flush) -> io::Result<()> {
+        disk::flush_folder(what, &self.handle)
     }
 
     /// The path of the segment that begins at `base`.
@@ -126,7 +122,7 @@ impl Folder {
                 .and_then(|name| name.strip_suffix(TEMPORARY))
                 .and_then(parse_name);
             if base.is_some() {
-                fs::remove_file(entry.path())?;
+                disk::unlink(&entry.path())?;
             }
         }
         Ok(())
@@ -134,7 +130,7 @@ impl Folder {
 
     /// Unlinks a segment. References into it stay valid. Not durable before [`sync`](Self::sync).
     pub fn remove(&self, base: u64) -> io::Result<()> {
-        match fs::remove_file(self.segment_path(base)) {
+        match disk::unlink(&self.segment_path(base)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }

@@ -29,6 +29,7 @@
 //! ```
 
 mod control;
+pub mod disk;
 mod file;
 mod folder;
 mod mapped;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::PAGE;
+use crate::disk::{self, Flush};
 use crate::file::allocated;
 use crate::folder::Claim;
 use crate::watermark::Watermark;
@@ -111,8 +112,10 @@ impl Segment {
         // msync works through this mapping too: the file is open for writing, so it is a shared mapping to the kernel,
         // and what is flushed is the file's range.
         let start = start / PAGE * PAGE;
-        self.pages
-            .flush_range(start as usize, (end - start) as usize)
+        disk::flush_range(Flush::Records, &self.file, start..end, || {
+            self.pages
+                .flush_range(start as usize, (end - start) as usize)
+        })
     }
 
     /// Whether `bytes` lies in the pages of this segment's mapping.
@@ -128,7 +131,7 @@ impl Segment {
 
     /// Writes bytes that nobody can read yet to the file, `offset` bytes after its start.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        disk::write_at(&self.file, bytes, offset)
     }
 
     pub(crate) fn file(&self) -> &File {

@@ -1,12 +1,13 @@
 //! A mapped file of 64-bit words that are read and written atomically.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::disk::{self, Flush};
 use crate::file::reserve_blocks;
 
 /// Bytes of a word.
@@ -27,12 +28,12 @@ impl Words {
     /// folder. It appears under its name whole or not at all.
     pub fn create(path: &Path, words: usize) -> io::Result<Self> {
         let temporary = path.with_extension("tmp");
-        let file = reserve_blocks(&temporary, words as u64 * WORD as u64)
-            .and_then(|file| fs::rename(&temporary, path).map(|()| file))
-            .and_then(|file| sync_parent(path).map(|()| file))
+        let file = reserve_blocks(Flush::WordsMade, &temporary, words as u64 * WORD as u64)
+            .and_then(|file| disk::rename(&temporary, path).map(|()| file))
+            .and_then(|file| disk::flush_beside(Flush::WordsNamed, path).map(|()| file))
             .inspect_err(|_| {
                 // The first error is the one to report; a leftover is overwritten by the next attempt.
-                let _ = fs::remove_file(&temporary);
+                let _ = disk::unlink(&temporary);
             })?;
         Self::map(file)
     }
@@ -69,7 +70,7 @@ impl Words {
 
     /// Writes dirty pages to the device and waits for it.
     pub fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+        disk::flush(Flush::Words, &self.file)
     }
 
     fn map(file: File) -> io::Result<Self> {
@@ -83,13 +84,6 @@ impl Words {
         // length (its folder is locked by the log). All access goes through atomics.
         unsafe { AtomicU64::from_ptr(self.pages.as_mut_ptr().cast::<u64>().add(index)) }
     }
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -112,7 +106,7 @@ mod tests {
     fn a_file_of_another_length_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("words");
-        fs::write(&path, b"odd").unwrap();
+        std::fs::write(&path, b"odd").unwrap();
         assert_eq!(
             Words::open(&path).unwrap_err().kind(),
             io::ErrorKind::InvalidData

@@ -1,13 +1,12 @@
 //! Opening a store: the logs recover, the indexes catch up with the log.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 use foliomq_commitlog::CommitLog;
 use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Emptied, IndexError, KeyIndex};
+use foliomq_segment::disk;
 use foliomq_segment::watermark::Watermark;
 
 use crate::dispatcher::Gap;
@@ -99,7 +98,7 @@ impl From<IndexError> for CatchUpError {
 pub(crate) fn wipe_indexes(dir: &Path) -> Result<(), OpenError> {
     ConsumeQueues::wipe(&dir.join(CONSUME_QUEUES))?;
     KeyIndex::wipe(&dir.join(KEYS))?;
-    match fs::remove_file(dir.join(CHECKPOINT)) {
+    match disk::unlink(&dir.join(CHECKPOINT)) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Io {
             what: format!("removing {}", dir.join(CHECKPOINT).display()),
             source,
@@ -181,11 +180,7 @@ fn log_options(options: &Options) -> foliomq_commitlog::Options {
 
 /// Messages are nobody else's business: mode 0700.
 fn make_dir(dir: &Path) -> Result<(), OpenError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| {
-            OpenError::invalid(format!("cannot make the folder {}: {error}", dir.display()))
-        })
+    disk::make_folder(dir).map_err(|error| {
+        OpenError::invalid(format!("cannot make the folder {}: {error}", dir.display()))
+    })
 }
