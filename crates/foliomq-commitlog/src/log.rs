@@ -258,18 +258,18 @@ impl Shared {
 
     fn delete_before(&self, position: u64) -> io::Result<u64> {
         let position = position.min(self.durable.value());
-        let mut removed = false;
-        for base in self.segments.ending_by(position) {
+        let bases = self.segments.ending_by(position);
+        for &base in &bases {
             // After a crash the log is looked for where the checkpoint says.
             self.checkpoint_up_to(position);
             self.poisoned().map_err(io::Error::other)?;
             self.folder.remove(base)?;
             self.segments.forget_first(base);
             self.start.advance(self.segments.start());
-            removed = true;
-        }
-        if removed {
+            // One after the other: a power cut that kept an older one than it took would leave a hole.
             self.folder.sync(Flush::SegmentsDropped)?;
+        }
+        if !bases.is_empty() {
             self.preparation.retry();
         }
         Ok(self.segments.start())

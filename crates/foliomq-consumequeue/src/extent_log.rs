@@ -51,6 +51,8 @@ impl ExtentLog {
             live: directory.len(),
         };
         disk::set_len(&log.file, log.len).map_err(error())?;
+        // A process that was killed may have written what it had not flushed yet.
+        disk::flush(Flush::ExtentsOpened, &log.file).map_err(error())?;
         if log.is_mostly_dead() {
             log.rewrite(&directory)?;
         }

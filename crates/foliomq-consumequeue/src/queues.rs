@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foliomq_segment::disk;
+use foliomq_segment::disk::{self, Flush};
 use parking_lot::{Mutex, RwLock};
 
 use crate::directory::Directory;
@@ -66,7 +66,9 @@ impl ConsumeQueues {
     /// [`IndexError::Damaged`] if the files contradict each other: they are to be made anew.
     pub fn open(dir: &Path, checkpoint: u64) -> Result<Self, IndexError> {
         disk::make_folder(dir).map_err(IndexError::io("creating", dir))?;
-        let (log, directory) = ExtentLog::open(&dir.join("extents"))?;
+        let path = dir.join("extents");
+        let (log, directory) = ExtentLog::open(&path)?;
+        disk::flush_beside(Flush::QueuesOpened, &path).map_err(IndexError::io("flushing", dir))?;
         let pool = Pool::open(dir)?;
         let queues = Self {
             pages: Pages::default(),

@@ -17,7 +17,7 @@ pub(crate) struct RunFile {
     path: PathBuf,
     file: Arc<File>,
     runs: Vec<Run>,
-    /// Whether something was written since the last flush.
+    /// Whether something may have been written since the last flush.
     pub(crate) dirty: bool,
 }
 
@@ -55,7 +55,8 @@ impl RunFile {
             path,
             file: Arc::new(file),
             runs,
-            dirty: false,
+            // A process that was killed may have left something.
+            dirty: true,
         })
     }
 

@@ -65,6 +65,10 @@ flushes! {
     WordsNamed,
     /// The words of a file: entries of consume queues.
     Words,
+    /// Names in the folder of the consume queues, when they are opened.
+    QueuesOpened,
+    /// What the directory of extents held when it was opened.
+    ExtentsOpened,
     /// Records of the directory of extents.
     Extents,
     /// An index file that replaces another, before it gets its name.
@@ -188,12 +192,17 @@ pub fn create_empty(path: &Path) -> io::Result<File> {
     run(&Operation::Create(path), || options.open(path).map(Some))?.ok_or_else(skipped)
 }
 
-/// Makes a folder, and those above it, durably and with mode 0700. One that is there is no error.
+/// Makes a folder, and those above it, durably and with mode 0700. One that is there is made durable all the same: it
+/// may come from a process that was killed.
 pub fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let above = above(path);
+    if path.is_dir() {
+        return match File::open(above) {
+            // Not made by us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            above => flush_folder(Flush::FolderMade, &above?),
+        };
+    }
     make_folder(above)?;
     run(
         &Operation::MakeFolder(path),
