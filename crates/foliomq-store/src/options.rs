@@ -44,7 +44,7 @@ impl Default for Retention {
 pub struct Options {
     /// The store's folder; made if needed, with mode 0700.
     pub dir: PathBuf,
-    /// Bytes of a segment; a power of two from 16 MiB to 4 GiB. Default 1 GiB. Two of them are reserved at first start.
+    /// Bytes of a segment; a power of two from 64 KiB to 4 GiB. Default 1 GiB. Two of them are reserved at first start.
     pub segment_size: u64,
     /// When an append is committed. Default [`Flush::Sync`].
     pub flush: Flush,
@@ -76,7 +76,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
 
 impl Options {
     /// The smallest segment, bytes.
-    pub const MIN_SEGMENT: u64 = 16 << 20;
+    pub const MIN_SEGMENT: u64 = foliomq_commitlog::Options::MIN_SEGMENT;
     /// The largest segment, bytes.
     pub const MAX_SEGMENT: u64 = 4 << 30;
 
@@ -150,7 +150,7 @@ impl Options {
         let size = self.segment_size;
         if !size.is_power_of_two() || !(Self::MIN_SEGMENT..=Self::MAX_SEGMENT).contains(&size) {
             return invalid(format!(
-                "a segment cannot have {size} bytes: it takes a power of two from 16 MiB to 4 GiB"
+                "a segment cannot have {size} bytes: it takes a power of two from 64 KiB to 4 GiB"
             ));
         }
         if !(1..=crate::topic::MAX_QUEUES).contains(&self.default_queues) {

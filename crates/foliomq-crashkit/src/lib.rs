@@ -1,0 +1,20 @@
+//! A disk that loses power, fails and forgets, for the tests of the store.
+#![forbid(unsafe_code)]
+
+mod campaign;
+mod chain;
+mod contents;
+mod device;
+mod episode;
+mod fault;
+mod history;
+mod image;
+mod mode;
+mod state;
+
+pub use campaign::{cut_power, leave_out, seed};
+pub use chain::Tally;
+pub use device::{Behaviour, Cut, Device, without_links};
+pub use fault::{Fault, Kind};
+pub use image::Image;
+pub use mode::{MODES, Mode, SEGMENT};
