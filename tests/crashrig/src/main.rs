@@ -1,0 +1,75 @@
+//! Cuts the power of a store on a real kernel and a real file system, again and again, and checks what is left.
+//!
+//! A store runs under load on ext4, on a loop device, on a FUSE file that records every write and flush. Images are
+//! made from the record: what was flushed, plus a random, torn and reordered part of what was not. Each is mounted,
+//! so that the kernel replays its journal, the store is opened, and what was promised must be there.
+#![forbid(unsafe_code)]
+
+mod body;
+mod check;
+mod device;
+mod enclosure;
+mod events;
+mod fuse;
+mod history;
+mod image;
+mod load;
+mod mount;
+mod note;
+mod power;
+mod process;
+mod replay;
+mod report;
+mod settings;
+mod take;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Crash safety of the store on a real kernel", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Cut the power.
+    Power(power::Arguments),
+    /// Serve a device that records; for the rig itself.
+    #[command(hide = true)]
+    Device(device::Arguments),
+    /// Be a store under load; for the rig itself.
+    #[command(hide = true)]
+    Load(load::Arguments),
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Power(arguments) => enclosed(|folder| power::run(&arguments, folder)),
+        Command::Device(arguments) => device::serve(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Load(arguments) => load::run(&arguments).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs `work` in a folder of its own, where this machine allows what it takes.
+fn enclosed(work: impl FnOnce(&std::path::Path) -> Result<bool>) -> Result<ExitCode> {
+    if let Some(folder) = enclosure::folder() {
+        let good = work(&folder)?;
+        return Ok(if good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    match enclosure::missing() {
+        None => match enclosure::enter()? {},
+        Some(reason) => {
+            println!("skipped: {reason}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The run: recordings in turn for each mode, until enough images were cut or time is up.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::report::{Line, Table};
+use crate::settings::{Fault, Mode};
+use crate::take::{Cut, Take};
+
+/// Images that are cut from one recording, at most.
+const IMAGES_PER_TAKE: usize = 25;
+/// Of an image that is bad, so many problems are told.
+const PROBLEMS_TOLD: usize = 3;
+
+/// How long and with what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// How many images for each mode.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    images: usize,
+    /// Goes on until so many seconds have passed, however many images that makes.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Repeats a run's random choices (the load's threads still race). Default: random.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only this mode.
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// What happens to the store; may be repeated.
+    #[arg(long, default_values = ["power-cut"])]
+    fault: Vec<Fault>,
+    /// Also write the table here, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Whether all was as it must be.
+pub fn run(arguments: &Arguments, folder: &Path) -> Result<bool> {
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    println!("seed {seed}");
+    let mut table = Table::default();
+    let end = arguments
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut done = 0;
+    let mut n = 0;
+    while done < arguments.images || end.is_some_and(|end| Instant::now() < end) {
+        let images = match end {
+            Some(_) => IMAGES_PER_TAKE,
+            None => IMAGES_PER_TAKE.min(arguments.images - done),
+        };
+        for (mode, fault) in arguments.lines() {
+            let own = seed.wrapping_add(n);
+            let take = Take {
+                mode,
+                fault,
+                seed: own,
+                images,
+            };
+            let what = format!("recording {n}, {}, {}", mode.name(), fault.name());
+            let cuts = take
+                .run(&folder.join(n.to_string()))
+                .with_context(|| format!("{what}, seed {seed}"))?;
+            tell(&what, &take, &cuts);
+            table.add(Line::of(&take, &cuts));
+            n += 1;
+        }
+        done += images;
+    }
+    table.print();
+    if let Some(path) = &arguments.json {
+        table.write_json(path)?;
+    }
+    Ok(table.good())
+}
+
+impl Arguments {
+    /// What is recorded in turn.
+    fn lines(&self) -> Vec<(Mode, Fault)> {
+        let modes = self
+            .mode
+            .map_or(vec![Mode::Sync, Mode::Async], |mode| vec![mode]);
+        let lines = self
+            .fault
+            .iter()
+            .flat_map(|&fault| modes.iter().map(move |&mode| (mode, fault)));
+        // In async mode nothing is acknowledged that could be so too early.
+        lines
+            .filter(|line| *line != (Mode::Async, Fault::AcknowledgedEarly))
+            .collect()
+    }
+}
+
+fn tell(what: &str, take: &Take, cuts: &[Cut]) {
+    let found: u64 = cuts.iter().map(|cut| cut.outcome.found).sum();
+    println!("{what}: {} images, {found} messages", cuts.len());
+    if take.fault.planted() {
+        return;
+    }
+    for cut in cuts.iter().filter(|cut| !cut.outcome.good()) {
+        let (promised, lost) = (cut.outcome.promised, cut.outcome.lost);
+        println!("  {:?}: {lost} of {promised} lost", cut.point);
+        for problem in cut.outcome.problems.iter().take(PROBLEMS_TOLD) {
+            println!("    {problem}");
+        }
+    }
+}
