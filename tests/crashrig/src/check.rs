@@ -83,21 +83,26 @@ fn examine(
     Ok(())
 }
 
-fn open(dir: &Path) -> Result<Store> {
+/// Opens a store as a broker does by default.
+pub fn open(dir: &Path) -> Result<Store> {
     let options = Options::new(dir).segment_size(SEGMENT);
     options.open().context("opening the store")
 }
 
 /// The messages in a store.
 #[derive(Debug, Default)]
-struct Found {
-    placed: BTreeMap<u64, Placed>,
-    /// Bodies that nobody has sent.
-    strange: Vec<String>,
+pub struct Found {
+    /// By position.
+    pub placed: BTreeMap<u64, Placed>,
+    /// Messages without a body, which the rig itself appends.
+    pub empty: u64,
+    /// What nobody has sent.
+    pub strange: Vec<String>,
 }
 
 impl Found {
-    fn read(store: &Store, seed: u64) -> Result<Self> {
+    /// Reads everything.
+    pub fn read(store: &Store, seed: u64) -> Result<Self> {
         let mut found = Self::default();
         for topic in store.topics() {
             for queue in 0..topic.queues {
@@ -119,8 +124,8 @@ impl Found {
 
     fn add(&mut self, message: &StoredMessage, seed: u64, offset: u64) {
         let (position, queue) = (message.position(), message.queue_id());
-        // Appended by an earlier check.
         if message.body().is_empty() {
+            self.empty += 1;
             return;
         }
         let topic = message.topic().strip_prefix("topic-");

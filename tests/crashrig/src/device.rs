@@ -1,6 +1,6 @@
-//! The device: a FUSE folder with two files. `disk` is what a loop device stands on: each write and flush of it is
+//! The device: a FUSE folder with three files. `disk` is what a loop device stands on: each write and flush of it is
 //! recorded. A write to `notes` is recorded in the same order, so that an acknowledgement has its place among the
-//! device's events.
+//! device's events. A write to `refuse` lets the device refuse writes.
 //!
 //! It serves from a process of its own, on one thread, and touches no page of the file system under test: the kernel
 //! may wait for it while it writes that file system's pages back.
@@ -18,10 +18,14 @@ use rustix::mount::MountFlags;
 
 use crate::events::{Kind, Recorder};
 use crate::fuse::{Operation, REQUEST_MAX, Reply, Request};
+use crate::refusal::{Blocks, Refusal};
 
 const ROOT: u64 = 1;
 const DISK: u64 = 2;
 const NOTES: u64 = 3;
+const REFUSE: u64 = 4;
+/// What holds a file system's metadata at the front of a device: never a new block.
+const METADATA: u64 = 16 << 20;
 const READY: &str = "ready";
 
 /// What the device's process is told.
@@ -46,9 +50,11 @@ pub fn serve(arguments: &Arguments) -> Result<()> {
         .write(true)
         .open(&arguments.image)
         .context("opening the image")?;
+    let size = disk.metadata()?.len();
     let mut device = Device {
-        size: disk.metadata()?.len(),
+        size,
         disk,
+        blocks: Blocks::new(size, METADATA),
         recorder: Recorder::create(&arguments.record)?,
     };
     let kernel = mount(&arguments.folder)?;
@@ -94,6 +100,7 @@ fn mount(folder: &Path) -> Result<File> {
 struct Device {
     disk: File,
     size: u64,
+    blocks: Blocks,
     recorder: Recorder,
 }
 
@@ -103,10 +110,11 @@ impl Device {
             (Operation::Init, _) => Ok(Reply::init()),
             (Operation::Lookup(b"disk"), ROOT) => Ok(Reply::entry(DISK, Some(self.size))),
             (Operation::Lookup(b"notes"), ROOT) => Ok(Reply::entry(NOTES, Some(0))),
+            (Operation::Lookup(b"refuse"), ROOT) => Ok(Reply::entry(REFUSE, Some(0))),
             (Operation::Lookup(_), _) => Err(Errno::NOENT.into()),
             (Operation::Attributes, DISK) => Ok(Reply::attributes(DISK, Some(self.size))),
-            (Operation::Attributes, NOTES) => Ok(Reply::attributes(NOTES, Some(0))),
-            (Operation::Attributes, node) => Ok(Reply::attributes(node, None)),
+            (Operation::Attributes, ROOT) => Ok(Reply::attributes(ROOT, None)),
+            (Operation::Attributes, node) => Ok(Reply::attributes(node, Some(0))),
             (Operation::Open, _) => Ok(Reply::opened()),
             (Operation::Accepted, _) => Ok(Reply::default()),
             (Operation::Read { offset, len }, DISK) => self.read(offset, len),
@@ -121,6 +129,10 @@ impl Device {
                 self.recorder.add(Kind::Note, 0, len as u64, bytes)?;
                 Ok(Reply::written(len))
             }
+            (Operation::Write { bytes, .. }, REFUSE) => {
+                self.blocks.set(bytes)?;
+                Ok(Reply::written(bytes.len()))
+            }
             _ => Err(Errno::NOSYS.into()),
         }
     }
@@ -133,6 +145,7 @@ impl Device {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<Reply> {
         let len = bytes.len();
+        self.blocks.write(offset, len as u64)?;
         self.recorder.add(Kind::Write, offset, len as u64, bytes)?;
         self.disk.write_all_at(bytes, offset)?;
         Ok(Reply::written(len))
@@ -153,8 +166,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve the bytes of `image` in `folder`.
+    /// Starts to serve the bytes of `image` in `folder`, which is made, and to record in `record`.
     pub fn start(folder: &Path, image: &Path, record: &Path) -> Result<Self> {
+        std::fs::create_dir(folder)?;
         let mut process = Command::new("/proc/self/exe")
             .arg("device")
             .arg("--folder")
@@ -190,6 +204,13 @@ impl Server {
     /// The file for notes.
     pub fn notes(&self) -> PathBuf {
         self.folder.join("notes")
+    }
+
+    /// From now on the device refuses this.
+    pub fn refuse(&self, refusal: Refusal) -> Result<()> {
+        let path = self.folder.join("refuse");
+        let file = File::options().write(true).open(path)?;
+        Ok(file.write_all_at(&refusal.encode(), 0)?)
     }
 
     /// Unmounts, and waits until the record is whole.

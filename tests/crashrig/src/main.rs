@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod brink;
 mod check;
 mod device;
 mod enclosure;
 mod events;
+mod flush_error;
 mod fuse;
 mod history;
 mod image;
@@ -18,6 +20,8 @@ mod mount;
 mod note;
 mod power;
 mod process;
+mod recording;
+mod refusal;
 mod replay;
 mod report;
 mod settings;
@@ -39,17 +43,24 @@ struct Arguments {
 enum Command {
     /// Cut the power.
     Power(power::Arguments),
+    /// Let flushes fail on a device that is full.
+    FlushError(flush_error::Arguments),
     /// Serve a device that records; for the rig itself.
     #[command(hide = true)]
     Device(device::Arguments),
     /// Be a store under load; for the rig itself.
     #[command(hide = true)]
     Load(load::Arguments),
+    /// Be a store on a device that fails; for the rig itself.
+    #[command(hide = true)]
+    Brink(brink::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Power(arguments) => enclosed(|folder| power::run(&arguments, folder)),
+        Command::FlushError(arguments) => enclosed(|folder| flush_error::run(&arguments, folder)),
+        Command::Brink(arguments) => brink::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Device(arguments) => device::serve(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Load(arguments) => load::run(&arguments).map(|()| ExitCode::SUCCESS),
     }

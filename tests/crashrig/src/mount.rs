@@ -31,22 +31,20 @@ impl Mounted {
         Ok(Self(Some(folder.to_owned())))
     }
 
-    /// A file system in memory, of `mib` MiB.
-    pub fn memory(folder: &Path, mib: u64) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        let size = format!("size={mib}m");
-        run(
-            "mount",
-            [
-                OsStr::new("-t"),
-                OsStr::new("tmpfs"),
-                OsStr::new("-o"),
-                size.as_ref(),
-                OsStr::new("crashrig"),
-                folder.as_ref(),
-            ],
-        )?;
-        Ok(Self(Some(folder.to_owned())))
+    /// Hands the device at most so many KiB in one write.
+    ///
+    /// A larger one would be split on its way, and the loop driver takes a part for the whole.
+    pub fn limit_writes(&self, kib: u32) -> Result<()> {
+        let folder = self.0.as_deref().and_then(Path::to_str).unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let device = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            let device = words.next()?.strip_prefix("/dev/")?;
+            (words.next()? == folder).then_some(device)
+        });
+        let device = device.context("which loop device it is")?;
+        let limit = format!("/sys/block/{device}/queue/max_sectors_kb");
+        fs::write(&limit, kib.to_string()).with_context(|| format!("writing {limit}"))
     }
 
     /// Unmounts, which writes everything back.

@@ -102,7 +102,8 @@ fn tell(what: &str, take: &Take, cuts: &[Cut]) {
     }
     for cut in cuts.iter().filter(|cut| !cut.outcome.good()) {
         let (promised, lost) = (cut.outcome.promised, cut.outcome.lost);
-        println!("  {:?}: {lost} of {promised} lost", cut.point);
+        let again = if cut.again { " in the recovery" } else { "" };
+        println!("  {:?}{again}: {lost} of {promised} lost", cut.point);
         for problem in cut.outcome.problems.iter().take(PROBLEMS_TOLD) {
             println!("    {problem}");
         }

@@ -89,8 +89,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Makes the device as it is after a cut at `point`. Points must not descend.
-    pub fn cut(&mut self, point: Point, random: &mut StdRng, path: &Path) -> io::Result<()> {
+    /// Makes the device as it is after a cut at `point`, in a new file. Points must not descend.
+    pub fn cut(&mut self, point: Point, random: &mut StdRng, path: &Path) -> io::Result<File> {
         for event in &self.record.events[self.applied..point.flushed] {
             apply(self.record, &self.base, event, || true)?;
         }
@@ -112,7 +112,7 @@ impl<'a> Replay<'a> {
                 })?;
             }
         }
-        Ok(())
+        Ok(image)
     }
 }
 
