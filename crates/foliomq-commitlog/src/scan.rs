@@ -20,6 +20,13 @@ impl Source for foliomq_segment::SegmentFile {
     }
 }
 
+/// What is on the device, whatever the page cache holds.
+impl Source for foliomq_segment::Uncached<'_> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+}
+
 impl Source for std::fs::File {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)

@@ -154,7 +154,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Walks on from the durable position, over what came after the checkpoint.
+    /// Walks on from the durable position, over what came after the checkpoint: over what the device has of it. After a
+    /// failed flush the page cache may hold records that never got there, in pages that it takes for clean.
     fn scan_on(&mut self) -> Result<Stop, OpenError> {
         let mut stop = Stop::End;
         for file in &self.files {
@@ -163,7 +164,8 @@ impl Tail {
                 continue;
             }
             let from = self.end;
-            let mut scan = Scan::new(file, base, file.size())
+            let device = file.uncached().map_err(failed("opening a segment"))?;
+            let mut scan = Scan::new(&device, base, file.size())
                 .from(from)
                 .generation(self.checkpoint.generation);
             let store_time = &mut self.store_time;

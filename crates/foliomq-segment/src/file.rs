@@ -13,6 +13,7 @@ use crate::disk::{self, Flush};
 use crate::folder::{Claim, Folder};
 use crate::publication::Publication;
 use crate::segment::Segment;
+use crate::uncached::Uncached;
 
 /// A segment's file that nothing maps yet, so that its bytes may still be repaired.
 #[derive(Debug)]
@@ -92,6 +93,11 @@ impl SegmentFile {
     /// Fills `buffer` from the file, `offset` bytes after its start.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+
+    /// What of it is on the device: see [`Uncached`].
+    pub fn uncached(&self) -> io::Result<Uncached<'_>> {
+        Uncached::open(&self.path, &self.file)
     }
 
     /// Overwrites bytes within the file, to repair it.

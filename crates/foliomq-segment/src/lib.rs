@@ -39,6 +39,7 @@ mod reserver;
 mod segment;
 mod slot;
 mod staged;
+mod uncached;
 pub mod watermark;
 pub mod words;
 mod writer;
@@ -51,6 +52,7 @@ pub use publication::{IN_FLIGHT, Publication};
 pub use reserver::{Refused, Reserver};
 pub use segment::Segment;
 pub use slot::{Slot, Space};
+pub use uncached::Uncached;
 pub use watermark::Watermark;
 pub use writer::{Folios, Writer, WriterKind};
 
