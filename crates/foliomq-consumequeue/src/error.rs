@@ -26,6 +26,14 @@ pub enum IndexError {
         /// What is wrong with it.
         what: String,
     },
+    /// What was written is not on the device, and may look as if it were: nothing is flushed before a restart.
+    #[error("{what}: {source}")]
+    NotFlushed {
+        /// What was to be flushed.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("{what}: {source}")]
     Io {
@@ -41,6 +49,12 @@ impl IndexError {
     pub(crate) fn io(what: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("{what} {}", path.display());
         move |source| Self::Io { what, source }
+    }
+
+    /// The same, of a flush.
+    pub(crate) fn not_flushed(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let what = format!("flushing {}", path.display());
+        move |source| Self::NotFlushed { what, source }
     }
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {

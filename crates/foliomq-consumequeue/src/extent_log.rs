@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foliomq_segment::disk::{self, Flush};
+use foliomq_segment::drop_cached;
 
 use crate::directory::Directory;
 use crate::error::IndexError;
@@ -43,6 +44,7 @@ impl ExtentLog {
     pub(crate) fn open(path: &Path) -> Result<(Self, Directory), IndexError> {
         let error = || IndexError::io("opening", path);
         let file = disk::create(path).map_err(error())?;
+        drop_cached(&file).map_err(error())?;
         let (changes, directory) = read(path)?;
         let mut log = Self {
             path: path.to_path_buf(),
@@ -66,8 +68,8 @@ impl ExtentLog {
         }
         let bytes = encode(changes);
         disk::write_at(&self.file, &bytes, self.len)
-            .and_then(|()| disk::flush(Flush::Extents, &self.file))
             .map_err(IndexError::io("writing", &self.path))?;
+        disk::flush(Flush::Extents, &self.file).map_err(IndexError::not_flushed(&self.path))?;
         self.len += bytes.len() as u64;
         if self.is_mostly_dead() {
             let directory = read(&self.path)?.1;

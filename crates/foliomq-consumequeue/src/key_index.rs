@@ -140,7 +140,7 @@ impl KeyIndex {
                 .inspect_err(|_| self.change(base, |file| file.dirty = true))?;
         }
         disk::flush_beside(Flush::KeyFilesNamed, &self.dir.join("any"))
-            .map_err(IndexError::io("flushing", &self.dir))?;
+            .map_err(IndexError::not_flushed(&self.dir))?;
         self.merge()
     }
 

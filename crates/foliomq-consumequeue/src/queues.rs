@@ -183,7 +183,7 @@ impl ConsumeQueues {
         let flushed = files
             .filter_map(|&file| self.files.get(file))
             .try_for_each(|words| words.flush())
-            .map_err(|source| IndexError::Io {
+            .map_err(|source| IndexError::NotFlushed {
                 what: "flushing the consume queues".into(),
                 source,
             })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use foliomq_segment::disk::{self, Flush};
+use foliomq_segment::drop_cached;
 
 use crate::error::IndexError;
 use crate::extent_log::replace;
@@ -43,6 +44,7 @@ impl RunFile {
     pub(crate) fn open(path: PathBuf, check: bool) -> Result<Self, IndexError> {
         let error = || IndexError::io("opening", &path);
         let file = disk::create(&path).map_err(error())?;
+        drop_cached(&file).map_err(error())?;
         let len = file.metadata().map_err(error())?.len();
         let mut runs: Vec<Run> = Vec::new();
         while let Some(run) =
@@ -143,7 +145,7 @@ impl Snapshot {
 
     /// Waits until the device has it.
     pub(crate) fn sync(&self) -> Result<(), IndexError> {
-        disk::flush(Flush::KeyRuns, &self.file).map_err(IndexError::io("flushing", &self.path))
+        disk::flush(Flush::KeyRuns, &self.file).map_err(IndexError::not_flushed(&self.path))
     }
 
     /// Writes all runs as one into a new file, durably.

@@ -52,7 +52,7 @@ pub use publication::{IN_FLIGHT, Publication};
 pub use reserver::{Refused, Reserver};
 pub use segment::Segment;
 pub use slot::{Slot, Space};
-pub use uncached::Uncached;
+pub use uncached::{Uncached, drop_cached};
 pub use watermark::Watermark;
 pub use writer::{Folios, Writer, WriterKind};
 

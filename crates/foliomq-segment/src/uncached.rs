@@ -59,6 +59,17 @@ impl<'a> Uncached<'a> {
     }
 }
 
+/// Drops what the page cache holds of a file, so that it comes from the device again; call it before the file is read.
+///
+/// [`Uncached`] says why its pages may lie. On ext4 they do worse: a page whose first write failed stays without a
+/// written block, even if it is written again and flushed, with success, until it is dropped (seen with Linux 6.18).
+/// A page that another process maps stays.
+pub fn drop_cached(file: &File) -> io::Result<()> {
+    // Only clean pages can be dropped.
+    file.sync_data()?;
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
 /// Whether the file system cannot read past the page cache.
 fn unsupported(error: &io::Error) -> bool {
     let errors = [Errno::INVAL, Errno::OPNOTSUPP];

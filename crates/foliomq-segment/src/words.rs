@@ -9,6 +9,7 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use crate::disk::{self, Flush};
 use crate::file::reserve_blocks;
+use crate::uncached::drop_cached;
 
 /// Bytes of a word.
 pub const WORD: usize = size_of::<u64>();
@@ -38,7 +39,7 @@ impl Words {
         Self::map(file)
     }
 
-    /// Opens an existing file; its length must be a positive multiple of 8.
+    /// Opens an existing file as the device has it; its length must be a positive multiple of 8.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let bytes = file.metadata()?.len();
@@ -46,6 +47,7 @@ impl Words {
             let text = format!("a file of words cannot have {bytes} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
+        drop_cached(&file)?;
         Self::map(file)
     }
 

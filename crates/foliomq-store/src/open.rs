@@ -88,7 +88,7 @@ pub(crate) enum CatchUpError {
 impl From<IndexError> for CatchUpError {
     fn from(error: IndexError) -> Self {
         match error {
-            IndexError::Io { .. } => Self::Failed(error.into()),
+            IndexError::Io { .. } | IndexError::NotFlushed { .. } => Self::Failed(error.into()),
             IndexError::Gap { .. } | IndexError::Damaged { .. } => Self::Rebuild(error.to_string()),
         }
     }

@@ -113,7 +113,11 @@ impl Shared {
     }
 
     pub(crate) fn refuses_for(&self, cause: Cause) -> bool {
-        self.refusals.lock()[cause as usize].is_some()
+        self.refusal(cause).is_some()
+    }
+
+    pub(crate) fn refusal(&self, cause: Cause) -> Option<AppendError> {
+        self.refusals.lock()[cause as usize].clone()
     }
 
     /// Refuses appends because an index cannot grow, or for good because it failed otherwise.
