@@ -42,6 +42,19 @@ fix: ## format, and apply clippy's suggestions
 	cargo fmt --all
 	cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 
+# How many images for each mode, for how long at least (seconds), and with which seed.
+CRASH_IMAGES ?= 200
+CRASH_SECONDS ?=
+CRASH_SEED ?=
+.PHONY: crash
+crash: SEED := $(if $(CRASH_SEED),--seed $(CRASH_SEED))
+crash: RIG := target/release/crashrig
+crash: ## cut the power and fail the device under a store, on a real kernel (as root; CRASH_IMAGES=200 CRASH_SECONDS=...)
+	cargo build --locked --release -q -p foliomq-crashrig
+	$(RIG) power --images $(CRASH_IMAGES) $(if $(CRASH_SECONDS),--seconds $(CRASH_SECONDS)) $(SEED) --json target/crash-power.json
+	$(RIG) power --images 20 --fault acknowledged-early --fault lying-device $(SEED) --json target/crash-planted.json
+	$(RIG) flush-error --rounds 3 $(SEED) --json target/crash-flush-error.json
+
 bench: ## measure on this machine, and write docs/benchmarks.md
 	cargo run --locked --release -q -p foliomq-benches -- --report docs/benchmarks.md
 

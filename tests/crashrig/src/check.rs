@@ -18,8 +18,10 @@ pub struct Outcome {
     pub promised: u64,
     /// Of these, the ones that are gone or differ.
     pub lost: u64,
-    /// Messages that were found.
-    pub found: u64,
+    /// Messages that were found, by position.
+    pub found: BTreeMap<u64, Placed>,
+    /// Where the log ended.
+    pub end: u64,
     /// All else that must not be.
     pub problems: Vec<String>,
 }
@@ -80,6 +82,7 @@ fn examine(
     outcome.demand(again.placed == found.placed, || {
         "opening again gives something else".to_owned()
     });
+    outcome.found = found.placed;
     Ok(())
 }
 
@@ -173,7 +176,7 @@ fn compare(
 ) {
     let start = store.watermarks().start;
     let end = store.recovery().end;
-    outcome.found = found.placed.len() as u64;
+    outcome.end = end;
     outcome.problems.extend(found.strange.iter().cloned());
     let there = |placed: &&Placed| found.placed.get(&placed.position) == Some(placed);
     for placed in promised(history, promises, start) {
@@ -183,7 +186,8 @@ fn compare(
         }
     }
     // A prefix: whatever is known to have been appended below the end is there, promised or not.
-    let missing = history.placed.range(start..end.max(start));
+    let end = end.min(promises.limit).max(start);
+    let missing = history.placed.range(start..end);
     let missing = missing
         .map(|(_, placed)| placed)
         .find(|placed| !there(placed));

@@ -25,6 +25,9 @@ pub struct Promises {
     pub position: u64,
     /// The last position known to have been appended.
     pub appended: u64,
+    /// Where an earlier recovery has cut the log: what the load appended there is gone, and need not be told from what
+    /// came later.
+    pub limit: u64,
     /// Topics.
     pub topics: BTreeSet<u32>,
     /// Progress by topic and queue.
@@ -57,7 +60,10 @@ impl History {
 
     /// What was promised before the event `at`.
     pub fn promises(&self, at: usize) -> Promises {
-        let mut promises = Promises::default();
+        let mut promises = Promises {
+            limit: u64::MAX,
+            ..Promises::default()
+        };
         let before = self.notes.iter().take_while(|(event, _)| *event < at);
         for (_, note) in before {
             match *note {

@@ -95,7 +95,7 @@ impl Arguments {
 }
 
 fn tell(what: &str, take: &Take, cuts: &[Cut]) {
-    let found: u64 = cuts.iter().map(|cut| cut.outcome.found).sum();
+    let found: usize = cuts.iter().map(|cut| cut.outcome.found.len()).sum();
     println!("{what}: {} images, {found} messages", cuts.len());
     if take.fault.planted() {
         return;

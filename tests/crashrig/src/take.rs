@@ -11,6 +11,7 @@ use crate::check::{Outcome, check};
 use crate::device::Server;
 use crate::events::Record;
 use crate::history::Promises;
+use crate::image::copy_sparse;
 use crate::mount::Mounted;
 use crate::recording::Recording;
 use crate::replay::{Point, Replay, points};
@@ -60,17 +61,21 @@ impl Take {
                 break;
             }
             let image = folder.join("image");
+            let before = folder.join("before");
             let device = replay.cut(point, random, &image)?;
+            let again = cuts.len() + 1 < self.images && random.random_bool(AGAIN);
+            let base = again.then(|| copy_sparse(&device, &before)).transpose()?;
             let look = Look {
                 recording,
                 promises: recording.history.promises(point.at),
                 seed: self.seed,
             };
-            if cuts.len() + 1 < self.images && random.random_bool(AGAIN) {
-                cuts.push(look.cut_again(&folder.join("again"), device, random)?);
-            }
             let outcome = look.at(&image, &folder.join("after"))?;
             fs::remove_file(&image)?;
+            if let Some(base) = base {
+                cuts.push(look.cut_again(&folder.join("again"), base, &outcome, random)?);
+                fs::remove_file(&before)?;
+            }
             cuts.push(Cut {
                 point,
                 again: false,
@@ -105,13 +110,19 @@ impl Look<'_> {
         }
     }
 
-    /// Recovers on a device that records, cuts the power of that, and checks. The same promises hold.
-    fn cut_again(&self, folder: &Path, base: File, random: &mut StdRng) -> Result<Cut> {
+    /// Recovers on a device that records, cuts the power of that, and checks: the same promises hold, and the same
+    /// messages are there as after a recovery that was left alone.
+    fn cut_again(
+        mut self,
+        folder: &Path,
+        base: File,
+        alone: &Outcome,
+        random: &mut StdRng,
+    ) -> Result<Cut> {
         let (image, events) = (folder.join("image"), folder.join("events"));
         fs::create_dir(folder)?;
-        crate::image::copy_sparse(&base, &image)?;
+        copy_sparse(&base, &image)?;
         let server = Server::start(&folder.join("device"), &image, &events)?;
-        // What it finds, the image itself shows.
         self.at(&server.disk(), &folder.join("first"))?;
         server.stop()?;
         fs::remove_file(&image)?;
@@ -119,7 +130,13 @@ impl Look<'_> {
         let point = points(&record, 0, 1, false, random);
         let point = *point.first().context("the recovery wrote nothing")?;
         Replay::new(&record, base).cut(point, random, &image)?;
-        let outcome = self.at(&image, &folder.join("after"))?;
+        self.promises.limit = alone.end;
+        let mut outcome = self.at(&image, &folder.join("after"))?;
+        if outcome.found != alone.found {
+            let (now, then) = (outcome.found.len(), alone.found.len());
+            let problem = format!("{now} messages, and {then} where the recovery was left alone");
+            outcome.problems.push(problem);
+        }
         fs::remove_dir_all(folder)?;
         Ok(Cut {
             point,
