@@ -125,7 +125,7 @@ impl Brink<'_> {
         });
         match self.arguments.mode {
             Mode::Sync => self.promised = appended.end(),
-            Mode::Async if number % FLUSH_EVERY == 0 => self.flush()?,
+            Mode::Async if number.is_multiple_of(FLUSH_EVERY) => self.flush()?,
             Mode::Async => {}
         }
         Ok(())
