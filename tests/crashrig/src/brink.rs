@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::body;
 use crate::load::{SEGMENT, topic_name};
 use crate::note::Placed;
-use crate::settings::Mode;
+use crate::settings::{Mode, Writer};
 
 /// Said once the device may fail.
 pub const LOADED: &str = "loaded";
@@ -33,6 +33,8 @@ pub struct Arguments {
     pub store: PathBuf,
     #[arg(long)]
     pub mode: Mode,
+    #[arg(long)]
+    pub writer: Writer,
     #[arg(long)]
     pub seed: u64,
     /// Close the store in the end, instead of dying.
@@ -69,6 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = Options::new(&arguments.store)
         .segment_size(SEGMENT)
         .flush(flush)
+        .writer(arguments.writer.kind())
         .preheat(Preheat::Window { bytes: 1 << 20 });
     let store = options.open().context("opening the store")?;
     let one = TopicOptions {

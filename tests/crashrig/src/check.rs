@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use foliomq_store::{Message, Options, Store, StoredMessage, verify};
+use foliomq_store::{Message, Options, Retention, Store, StoredMessage, verify};
 
 use crate::body::identify;
 use crate::history::{History, Promises};
@@ -86,9 +86,13 @@ fn examine(
     Ok(())
 }
 
-/// Opens a store as a broker does by default.
+/// Opens a store as a broker does by default, but keeps everything.
 pub fn open(dir: &Path) -> Result<Store> {
-    let options = Options::new(dir).segment_size(SEGMENT);
+    let kept = Retention {
+        age: None,
+        ..Default::default()
+    };
+    let options = Options::new(dir).segment_size(SEGMENT).retention(kept);
     options.open().context("opening the store")
 }
 

@@ -24,7 +24,7 @@ use crate::note::Placed;
 use crate::recording::make_file_system;
 use crate::refusal::Refusal;
 use crate::report::{Line, Table};
-use crate::settings::Mode;
+use crate::settings::{Mode, Writer};
 
 const DEVICE: u64 = 160 << 20;
 /// What the device takes in one write, KiB.
@@ -73,6 +73,7 @@ pub fn run(arguments: &Arguments, folder: &Path) -> Result<bool> {
 
 struct Round {
     mode: Mode,
+    writer: Writer,
     refusal: Refusal,
     /// Whether the store is closed in the end, or its process killed.
     close: bool,
@@ -82,7 +83,8 @@ struct Round {
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = if self.close { "closed" } else { "killed" };
-        write!(f, "{}, {}, {end}", self.mode.name(), self.fault())
+        let (mode, writer, fault) = (self.mode.name(), self.writer.name(), self.fault());
+        write!(f, "{mode}, {writer}, {fault}, {end}")
     }
 }
 
@@ -99,6 +101,7 @@ impl Verdict {
     fn line(&self, round: &Round) -> Line {
         Line {
             mode: round.mode.name().to_owned(),
+            writer: round.writer.name().to_owned(),
             fault: round.fault().to_owned(),
             planted: false,
             images: 1,
@@ -124,19 +127,23 @@ impl Verdict {
 }
 
 impl Round {
-    /// Each mode with each refusal and end.
-    fn all(seed: u64) -> impl Iterator<Item = Self> {
-        let modes = [Mode::Sync, Mode::Async].into_iter();
-        let refusals = [Refusal::NoSpace, Refusal::BadBlocks, Refusal::All];
-        let both = modes.flat_map(move |mode| refusals.map(|refusal| (mode, refusal)));
-        both.flat_map(move |(mode, refusal)| {
-            [false, true].map(|close| Self {
-                mode,
-                refusal,
-                close,
-                seed,
-            })
-        })
+    /// Each mode, writer, refusal and end with each other.
+    fn all(seed: u64) -> Vec<Self> {
+        let mut rounds = Vec::new();
+        for mode in [Mode::Sync, Mode::Async] {
+            for writer in [Writer::Mapped, Writer::Staged] {
+                for refusal in [Refusal::NoSpace, Refusal::BadBlocks, Refusal::All] {
+                    rounds.extend([false, true].map(|close| Self {
+                        mode,
+                        writer,
+                        refusal,
+                        close,
+                        seed,
+                    }));
+                }
+            }
+        }
+        rounds
     }
 
     fn fault(&self) -> &'static str {
@@ -182,7 +189,8 @@ impl Round {
         let mut process = Command::new("/proc/self/exe")
             .arg("brink")
             .args([OsStr::new("--store"), store.as_ref()])
-            .args(["--mode", self.mode.name(), "--seed", &self.seed.to_string()])
+            .args(["--mode", self.mode.name(), "--writer", self.writer.name()])
+            .args(["--seed", &self.seed.to_string()])
             .args(self.close.then_some("--close"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use foliomq_store::{Flush, Message, Options, Preheat, Retention, Store, TopicOptions};
+use foliomq_store::{Flush, Message, Options, Preheat, Retention, Store, TopicOptions, WriterKind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::fs::{Advice, fadvise};
@@ -79,6 +79,10 @@ fn open(arguments: &Arguments, random: &mut StdRng) -> Result<Store> {
         1 => Preheat::Segment,
         _ => Preheat::Window { bytes: 1 << 20 },
     };
+    let writer = match random.random_bool(0.5) {
+        true => WriterKind::Mapped,
+        false => WriterKind::Staged,
+    };
     let retention = Retention {
         age: None,
         size: Some(KEPT),
@@ -90,6 +94,7 @@ fn open(arguments: &Arguments, random: &mut StdRng) -> Result<Store> {
         .segment_size(SEGMENT)
         .flush(flush)
         .preheat(preheat)
+        .writer(writer)
         .retention(retention);
     options.open().context("opening the store")
 }

@@ -13,6 +13,8 @@ use crate::take::{Cut, Take};
 pub struct Line {
     /// When the store acknowledges.
     pub mode: String,
+    /// How it writes.
+    pub writer: String,
     /// What happened to it.
     pub fault: String,
     /// Whether the fault was planted in the rig itself, which must find it.
@@ -38,6 +40,8 @@ impl Line {
         let sum = |count: fn(&Cut) -> u64| cuts.iter().map(count).sum();
         Self {
             mode: take.mode.name().to_owned(),
+            // Each life has its own.
+            writer: "both".to_owned(),
             fault: take.fault.name().to_owned(),
             planted: take.fault.planted(),
             images: cuts.len() as u64,
@@ -55,7 +59,9 @@ pub struct Table(Vec<Line>);
 impl Table {
     /// Adds to the line of the same mode and fault.
     pub fn add(&mut self, line: Line) {
-        let same = |known: &&mut Line| known.mode == line.mode && known.fault == line.fault;
+        let same = |known: &&mut Line| {
+            (&known.mode, &known.writer, &known.fault) == (&line.mode, &line.writer, &line.fault)
+        };
         match self.0.iter_mut().find(same) {
             None => self.0.push(line),
             Some(known) => {
@@ -74,29 +80,22 @@ impl Table {
 
     /// For people.
     pub fn print(&self) {
-        println!(
-            "{:<14} {:<24} {:>6} {:>10} {:>8} {:>7}",
-            "mode", "fault", "images", "promised", "lost", "unsound"
-        );
+        row([
+            "mode", "writer", "fault", "images", "promised", "lost", "unsound", "",
+        ]);
         for line in &self.0 {
-            let Line {
-                mode,
-                fault,
-                images,
-                promised,
-                lost,
-                unsound,
-                ..
-            } = line;
+            let counts = [line.images, line.promised, line.lost, line.unsound];
+            let [images, promised, lost, unsound] = counts.map(|count| count.to_string());
             let verdict = match (line.planted, line.good()) {
-                (true, true) => "  planted, and found",
-                (true, false) => "  planted, and NOT found",
+                (true, true) => "planted, and found",
+                (true, false) => "planted, and NOT found",
                 (false, true) => "",
-                (false, false) => "  WRONG",
+                (false, false) => "WRONG",
             };
-            println!(
-                "{mode:<14} {fault:<24} {images:>6} {promised:>10} {lost:>8} {unsound:>7}{verdict}"
-            );
+            let (mode, writer, fault) = (&line.mode, &line.writer, &line.fault);
+            row([
+                mode, writer, fault, &images, &promised, &lost, &unsound, verdict,
+            ]);
         }
     }
 
@@ -110,4 +109,20 @@ impl Table {
         fs::write(path, lines.join("\n") + "\n")
             .with_context(|| format!("writing {}", path.display()))
     }
+}
+
+fn row(
+    [
+        mode,
+        writer,
+        fault,
+        images,
+        promised,
+        lost,
+        unsound,
+        verdict,
+    ]: [&str; 8],
+) {
+    let counts = format!("{images:>6} {promised:>9} {lost:>7} {unsound:>7}");
+    println!("{mode:<5} {writer:<6} {fault:<21} {counts}  {verdict}");
 }

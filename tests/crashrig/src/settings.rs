@@ -1,6 +1,7 @@
 //! What the rig is asked for.
 
 use clap::ValueEnum;
+use foliomq_store::WriterKind;
 use serde::Serialize;
 
 /// When the store may acknowledge.
@@ -11,6 +12,34 @@ pub enum Mode {
     Sync,
     /// At once; a promise is only what a flush that was asked for returns on.
     Async,
+}
+
+/// How the store writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writer {
+    /// Into a mapping.
+    Mapped,
+    /// By `pwrite`, from memory of its own.
+    Staged,
+}
+
+impl Writer {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Staged => "staged",
+        }
+    }
+
+    /// As the store calls it.
+    pub fn kind(self) -> WriterKind {
+        match self {
+            Self::Mapped => WriterKind::Mapped,
+            Self::Staged => WriterKind::Staged,
+        }
+    }
 }
 
 /// What happens to the store.
