@@ -114,6 +114,8 @@ impl Shared {
     /// The flusher's thread.
     pub(crate) fn flush_until_stopped(&self) {
         let mut flushed = Instant::now();
+        // Where the last record ended when a flush was last due.
+        let mut seen = self.durable.value();
         loop {
             let listener = self.requests.event.listen();
             if self.requests.stopped() || self.poisoned().is_err() {
@@ -123,7 +125,7 @@ impl Shared {
                 step @ (Step::FlushAll | Step::FlushDue) => {
                     flushed = Instant::now();
                     match step {
-                        Step::FlushDue => self.flush_behind_head(),
+                        Step::FlushDue => self.flush_behind_head(&mut seen),
                         _ => self.flush_appended(),
                     }
                     self.checkpoint_if_due();
@@ -182,33 +184,39 @@ impl Shared {
     /// Makes everything appended so far durable. A failure poisons the log.
     pub(crate) fn flush_appended(&self) {
         if self.write_out().is_ok() {
-            self.flush_to(self.publication.position());
+            let appended = self.publication.position();
+            self.flush(appended, appended);
         }
     }
 
-    /// Makes what lies behind the head's stretch durable, if the head has entered that since the last flush: a flush
+    /// Makes what lies behind the head's stretch durable, if the head has entered that since the last look: a flush
     /// takes from the appender the pages that it is about to write. The next time, half an interval later, it is done.
-    fn flush_behind_head(&self) {
+    ///
+    /// A stretch may begin within a record, but the log is durable up to the end of one: here, up to what was `seen` the
+    /// last time.
+    fn flush_behind_head(&self, seen: &mut u64) {
         if self.write_out().is_err() {
             return;
         }
         let appended = self.publication.position();
+        let before = std::mem::replace(seen, appended);
         // Segments begin at multiples of this, or are smaller than it.
         let stretch = appended / HEAD_STRETCH * HEAD_STRETCH;
-        self.flush_to(if self.durable.value() < stretch {
-            stretch
+        if before < stretch {
+            self.flush(stretch, before);
         } else {
-            appended
-        });
+            self.flush(appended, appended);
+        }
     }
 
-    fn flush_to(&self, end: u64) {
+    /// Flushes everything below `end`, after which the log is durable up to `record_end`, which is not above it.
+    fn flush(&self, end: u64, record_end: u64) {
         let durable = self.durable.value();
         if durable >= end {
             return;
         }
         match self.flush_range(durable, end) {
-            Ok(()) => self.durable.advance(end),
+            Ok(()) => self.durable.advance(record_end.max(durable)),
             Err(error) => self.poison(format!("flushing positions {durable} to {end}: {error}")),
         }
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -275,4 +276,30 @@ fn a_senseless_segment_size_is_refused() {
         });
         assert!(matches!(result, Err(OpenError::Invalid { .. })));
     }
+}
+
+/// The checkpoint points at it, and recovery goes on from there.
+#[test]
+fn the_durable_watermark_stands_where_a_record_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let flush = foliomq_commitlog::Flush::Async {
+        interval: std::time::Duration::from_millis(2),
+    };
+    let (log, _) = CommitLog::open(Options {
+        flush,
+        segment_size: 32 << 20,
+        ..options(dir.path())
+    })
+    .unwrap();
+    let next = AtomicU64::new(0);
+    let (mut ends, mut seen) = (BTreeSet::from([0]), BTreeSet::new());
+    while log.watermarks().appended < 16 << 20 {
+        ends.insert(append(&log, &next, &[7; 1111]).unwrap().end());
+        seen.insert(log.watermarks().durable);
+    }
+    assert!(
+        seen.is_subset(&ends),
+        "within a record: {:?}",
+        &seen - &ends
+    );
 }
