@@ -24,6 +24,7 @@ pub mod goal;
 pub mod machine;
 pub mod payload;
 pub mod plainfile;
+pub mod plot;
 pub mod procfs;
 pub mod quiet;
 pub mod report;
