@@ -47,6 +47,7 @@ mod segments;
 mod shared;
 mod survey;
 mod tail;
+mod view;
 
 pub use checkpoint::Checkpoint;
 pub use error::{AppendError, OpenError, ReadError};
@@ -62,3 +63,4 @@ pub use recovery::{Cut, Recovery};
 pub use salvage::salvage;
 pub use segments::SegmentInfo;
 pub use survey::{Damage, SegmentSurvey, Survey, inspect, verify};
+pub use view::{RecordRef, View};

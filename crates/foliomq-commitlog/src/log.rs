@@ -18,6 +18,7 @@ use crate::record::{Appended, Draft, Record};
 use crate::recovery::{self, Opened, Recovery};
 use crate::segments::SegmentInfo;
 use crate::shared::Shared;
+use crate::view::View;
 
 /// The log. Cheap to clone; every method may be called from any thread. Background threads (flusher, preparer) end on
 /// [`close`](Self::close) or when the last clone is dropped, which closes it cleanly too.
@@ -119,6 +120,11 @@ impl CommitLog {
     /// `None` means "no more yet": the same iterator goes on when there is more.
     pub fn records(&self, position: u64) -> Records {
         Records::new(self.0.shared.clone(), position)
+    }
+
+    /// What reads single records in any order, without an allocation for each.
+    pub fn view(&self) -> View {
+        View::new(self.0.shared.clone())
     }
 
     /// Makes everything appended so far durable, in either mode.

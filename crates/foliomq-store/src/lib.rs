@@ -47,6 +47,7 @@ mod appender;
 mod change;
 #[cfg(test)]
 mod codec_tests;
+mod cursor;
 mod dispatcher;
 mod error;
 mod housekeeper;
@@ -71,6 +72,7 @@ mod wire;
 
 pub use append::Submitted;
 pub use appender::Appender;
+pub use cursor::{Cursor, MessageRef};
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
     AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, ReaderError, Recovery,

@@ -62,12 +62,17 @@ impl Shared {
     /// The message of the record at `position`.
     pub(crate) fn message(&self, position: u64) -> Result<StoredMessage, StoreError> {
         let message = StoredMessage::new(self.log.read(position)?)?;
+        self.count_delivered(message.body().len() as u64);
+        Ok(message)
+    }
+
+    /// Counts body bytes that a reader got.
+    pub(crate) fn count_delivered(&self, bytes: u64) {
         let counter = match self.options.read_mode {
             ReadMode::Mapped => &self.by_reference,
             ReadMode::Buffered => &self.copied,
         };
-        counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
-        Ok(message)
+        counter.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The message of an entry.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::append::Submitted;
 use crate::appender::Appender;
 use crate::change::Change;
+use crate::cursor::Cursor;
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
 use crate::message::Message;
@@ -311,6 +312,12 @@ impl Store {
         let topic = self.0.shared.registry.get(topic)?;
         topic.number(queue)?;
         Ok(Tail::new(self.0.shared.clone(), topic, queue, from))
+    }
+
+    /// Goes over a queue from an offset on, by reference and without an allocation for each message.
+    pub fn cursor(&self, topic: &str, queue: u32, from: u64) -> Result<Cursor, StoreError> {
+        let number = self.0.shared.registry.get(topic)?.number(queue)?;
+        Ok(Cursor::new(self.0.shared.clone(), number, from))
     }
 
     /// Woken when new messages of the topic can be read, and when it is deleted or the store closes. Listen first, then

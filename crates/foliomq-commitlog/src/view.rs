@@ -1,0 +1,199 @@
+//! Reading record after record without an allocation for each: the segment that was read last stays at hand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foliomq_segment::Segment;
+
+use crate::error::ReadError;
+use crate::header::{HEADER, Header, Kind, checksum_fits};
+use crate::options::ReadMode;
+use crate::shared::Shared;
+
+/// Reads one record at a time, each borrowed until the next; see [`CommitLog::view`](crate::CommitLog::view).
+///
+/// Keeps the segment that it read last mapped, if retention drops it meanwhile.
+#[derive(Debug)]
+pub struct View {
+    log: Arc<Shared>,
+    held: Option<Held>,
+    /// What was committed when last looked: appenders write that word all the time.
+    committed: u64,
+    /// The record, in [`ReadMode::Buffered`]. Grows to the largest that was read.
+    buffer: Vec<u8>,
+}
+
+/// The segment that was read last.
+#[derive(Debug)]
+struct Held {
+    segment: Arc<Segment>,
+    /// What was published of it when last looked; empty in [`ReadMode::Buffered`].
+    pages: Bytes,
+    base: u64,
+    end: u64,
+}
+
+/// One record, borrowed from the mapped pages (or from a buffer in [`ReadMode::Buffered`]).
+#[derive(Debug, Clone, Copy)]
+pub struct RecordRef<'a> {
+    header: Header,
+    bytes: &'a [u8],
+}
+
+impl View {
+    pub(crate) fn new(log: Arc<Shared>) -> Self {
+        Self {
+            log,
+            held: None,
+            committed: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The record of `size` bytes at `position`, both from an index. Fillers are refused.
+    ///
+    /// The record's structure is checked, its checksum is not: see [`RecordRef::verify`].
+    #[inline]
+    pub fn record(&mut self, position: u64, size: u32) -> Result<RecordRef<'_>, ReadError> {
+        let end = position.saturating_add(u64::from(size));
+        self.check_committed(position, end)?;
+        let held = Held::of(&mut self.held, &self.log, position)?;
+        if end > held.end {
+            return Err(invalid(position, "it does not end in its segment"));
+        }
+        let room = held.end - position;
+        let bytes = match self.log.options.read_mode {
+            ReadMode::Mapped => held.pages(position, size as usize)?,
+            ReadMode::Buffered => held.read(&mut self.buffer, position, size as usize)?,
+        };
+        RecordRef::new(bytes, position, room)
+    }
+
+    /// Keeps the segment at `position` mapped from now on, until one is read from another.
+    #[inline]
+    pub fn hold(&mut self, position: u64) -> Result<(), ReadError> {
+        Held::of(&mut self.held, &self.log, position).map(|_| ())
+    }
+
+    fn check_committed(&mut self, position: u64, end: u64) -> Result<(), ReadError> {
+        if end > self.committed {
+            self.committed = self.log.committed().value();
+            if end > self.committed {
+                return Err(ReadError::NotCommitted { position });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    /// The one that is held if `position` lies in it, else the one that holds it.
+    #[inline]
+    fn of<'a>(
+        held: &'a mut Option<Self>,
+        log: &Shared,
+        position: u64,
+    ) -> Result<&'a mut Self, ReadError> {
+        let fits = |held: &Self| held.base <= position && position < held.end;
+        if !held.as_ref().is_some_and(fits) {
+            *held = None;
+        }
+        match held {
+            Some(held) => Ok(held),
+            none => Ok(none.insert(Self::find(log, position)?)),
+        }
+    }
+
+    fn find(log: &Shared, position: u64) -> Result<Self, ReadError> {
+        let segment = log.segments.find(position);
+        let segment = segment.ok_or_else(|| ReadError::Deleted {
+            position,
+            start: log.segments.start(),
+        })?;
+        Ok(Self {
+            pages: Bytes::new(),
+            base: segment.base(),
+            end: segment.end(),
+            segment,
+        })
+    }
+
+    /// Bytes of the mapped pages.
+    #[inline]
+    fn pages(&mut self, position: u64, size: usize) -> Result<&[u8], ReadError> {
+        let start = (position - self.base) as usize;
+        if self.pages.len() < start + size {
+            self.pages = self.segment.published_bytes();
+        }
+        self.pages
+            .get(start..start + size)
+            .ok_or_else(|| invalid(position, "no whole record"))
+    }
+
+    /// Bytes of the file.
+    fn read<'a>(
+        &self,
+        buffer: &'a mut Vec<u8>,
+        position: u64,
+        size: usize,
+    ) -> Result<&'a [u8], ReadError> {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        let bytes = &mut buffer[..size];
+        self.segment
+            .read_at(position, bytes)
+            .map_err(|source| ReadError::Io { position, source })?;
+        Ok(bytes)
+    }
+}
+
+impl<'a> RecordRef<'a> {
+    /// Checks that `bytes` are one whole record, which lies at `position` with `room` bytes to its segment's end.
+    #[inline]
+    fn new(bytes: &'a [u8], position: u64, room: u64) -> Result<Self, ReadError> {
+        let first = bytes
+            .first_chunk::<HEADER>()
+            .ok_or_else(|| invalid(position, "no whole header"))?;
+        let header = Header::parse(first, position, room)
+            .map_err(|reason| ReadError::Invalid { position, reason })?;
+        match header.kind {
+            Kind::Filler => Err(ReadError::Filler { position }),
+            _ if header.size as usize != bytes.len() => {
+                Err(invalid(position, "its size is not what the index says"))
+            }
+            _ => Ok(Self { header, bytes }),
+        }
+    }
+
+    /// All fields of the header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Topic; empty if it is not UTF-8.
+    pub fn topic(&self) -> &'a str {
+        let topic = &self.bytes[HEADER..HEADER + usize::from(self.header.topic_len)];
+        std::str::from_utf8(topic).unwrap_or_default()
+    }
+
+    /// The message.
+    #[inline]
+    pub fn message(&self) -> &'a [u8] {
+        let start = HEADER + usize::from(self.header.topic_len);
+        &self.bytes[start..start + self.header.message_len as usize]
+    }
+
+    /// Whether the checksum in the header fits the bytes.
+    pub fn verify(&self) -> bool {
+        checksum_fits(self.bytes)
+    }
+}
+
+#[cold]
+fn invalid(position: u64, reason: &str) -> ReadError {
+    ReadError::Invalid {
+        position,
+        reason: reason.to_owned(),
+    }
+}
