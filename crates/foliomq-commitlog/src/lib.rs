@@ -63,4 +63,4 @@ pub use recovery::{Cut, Recovery};
 pub use salvage::salvage;
 pub use segments::SegmentInfo;
 pub use survey::{Damage, SegmentSurvey, Survey, inspect, verify};
-pub use view::{RecordRef, View};
+pub use view::View;

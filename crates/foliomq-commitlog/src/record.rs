@@ -79,6 +79,11 @@ impl<'a> RecordRef<'a> {
     pub fn message(&self) -> &'a [u8] {
         &self.bytes[message_range(&self.header)]
     }
+
+    /// Whether the checksum in the header fits the bytes.
+    pub fn verify(&self) -> bool {
+        checksum_fits(self.bytes)
+    }
 }
 
 /// One record, by reference (or from a buffer in [`ReadMode::Buffered`](crate::ReadMode::Buffered)). Cheap to clone;

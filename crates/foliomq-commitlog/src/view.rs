@@ -6,8 +6,9 @@ use bytes::Bytes;
 use foliomq_segment::Segment;
 
 use crate::error::ReadError;
-use crate::header::{HEADER, Header, Kind, checksum_fits};
+use crate::header::{HEADER, Header, Kind};
 use crate::options::ReadMode;
+use crate::record::RecordRef;
 use crate::shared::Shared;
 
 /// Reads one record at a time, each borrowed until the next; see [`CommitLog::view`](crate::CommitLog::view).
@@ -31,13 +32,6 @@ struct Held {
     pages: Bytes,
     base: u64,
     end: u64,
-}
-
-/// One record, borrowed from the mapped pages (or from a buffer in [`ReadMode::Buffered`]).
-#[derive(Debug, Clone, Copy)]
-pub struct RecordRef<'a> {
-    header: Header,
-    bytes: &'a [u8],
 }
 
 impl View {
@@ -66,7 +60,7 @@ impl View {
             ReadMode::Mapped => held.pages(position, size as usize)?,
             ReadMode::Buffered => held.read(&mut self.buffer, position, size as usize)?,
         };
-        RecordRef::new(bytes, position, room)
+        whole(bytes, position, room)
     }
 
     /// Keeps the segment at `position` mapped from now on, until one is read from another.
@@ -148,45 +142,20 @@ impl Held {
     }
 }
 
-impl<'a> RecordRef<'a> {
-    /// Checks that `bytes` are one whole record, which lies at `position` with `room` bytes to its segment's end.
-    #[inline]
-    fn new(bytes: &'a [u8], position: u64, room: u64) -> Result<Self, ReadError> {
-        let first = bytes
-            .first_chunk::<HEADER>()
-            .ok_or_else(|| invalid(position, "no whole header"))?;
-        let header = Header::parse(first, position, room)
-            .map_err(|reason| ReadError::Invalid { position, reason })?;
-        match header.kind {
-            Kind::Filler => Err(ReadError::Filler { position }),
-            _ if header.size as usize != bytes.len() => {
-                Err(invalid(position, "its size is not what the index says"))
-            }
-            _ => Ok(Self { header, bytes }),
+/// The record that `bytes` are, which lie at `position` with `room` bytes to the segment's end.
+#[inline]
+fn whole(bytes: &[u8], position: u64, room: u64) -> Result<RecordRef<'_>, ReadError> {
+    let first = bytes
+        .first_chunk::<HEADER>()
+        .ok_or_else(|| invalid(position, "no whole header"))?;
+    let header = Header::parse(first, position, room)
+        .map_err(|reason| ReadError::Invalid { position, reason })?;
+    match header.kind {
+        Kind::Filler => Err(ReadError::Filler { position }),
+        _ if header.size as usize != bytes.len() => {
+            Err(invalid(position, "its size is not what the index says"))
         }
-    }
-
-    /// All fields of the header.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// Topic; empty if it is not UTF-8.
-    pub fn topic(&self) -> &'a str {
-        let topic = &self.bytes[HEADER..HEADER + usize::from(self.header.topic_len)];
-        std::str::from_utf8(topic).unwrap_or_default()
-    }
-
-    /// The message.
-    #[inline]
-    pub fn message(&self) -> &'a [u8] {
-        let start = HEADER + usize::from(self.header.topic_len);
-        &self.bytes[start..start + self.header.message_len as usize]
-    }
-
-    /// Whether the checksum in the header fits the bytes.
-    pub fn verify(&self) -> bool {
-        checksum_fits(self.bytes)
+        _ => Ok(RecordRef::new(header, bytes)),
     }
 }
 

@@ -157,9 +157,9 @@ impl<'a> MessageRef<'a> {
         fields.filter_map(|field| field.text()).last()
     }
 
-    /// Its topic.
+    /// Its topic; empty if the record is damaged there.
     pub fn topic(&self) -> &'a str {
-        self.record.topic()
+        std::str::from_utf8(self.record.topic()).unwrap_or_default()
     }
 
     /// Its queue within the topic.
