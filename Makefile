@@ -58,6 +58,14 @@ crash: ## cut the power and fail the device under a store, on a real kernel (as 
 bench: ## measure on this machine, and write docs/benchmarks.md
 	cargo run --locked --release -q -p foliomq-benches -- --report docs/benchmarks.md
 
+.PHONY: bench-read bench-crates
+bench-read: ## mapped reads against pread, BufReader and chunks; writes docs/benchmarks/read.* (QUICK=1: under 2 minutes)
+	cargo run --locked --release -q -p foliomq-benches --bin reading -- --out docs/benchmarks $(if $(QUICK),--quick)
+
+bench-crates: ## the store beside six other crates; writes docs/benchmarks/crates.* (QUICK=1: under 2 minutes)
+	cargo run --locked --release -q --manifest-path benches/peers/Cargo.toml --target-dir target -- \
+		measure --out docs/benchmarks $(if $(QUICK),--quick)
+
 demo: binary ## a broker, a few messages through it, and a look at its log; all in a temporary folder
 	examples/demo.sh $(BIN)
 

@@ -61,6 +61,27 @@ impl Machine {
         })
     }
 
+    /// What a page says of it: name and value.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let memory = self.memory_mib.div_ceil(1024);
+        vec![
+            (
+                "machine",
+                format!("{}, {} cores, {memory} GiB", self.processor, self.cores),
+            ),
+            ("kernel", self.kernel.clone()),
+            (
+                "file system",
+                format!(
+                    "{} ({}) on {}",
+                    self.file_system, self.mount_options, self.device
+                ),
+            ),
+            ("version", format!("{}, {}", self.commit, self.rustc)),
+            ("date", self.date.clone()),
+        ]
+    }
+
     /// Whether the stores lie in memory, where flushes and device bytes mean nothing.
     pub fn in_memory(&self) -> bool {
         matches!(self.file_system.as_str(), "tmpfs" | "ramfs")

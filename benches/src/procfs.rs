@@ -69,6 +69,19 @@ pub fn process_usage() -> Result<Usage> {
     usage("/proc/self/stat")
 }
 
+/// Processor time of the children of this process that have ended, and of theirs.
+pub fn children_time() -> Result<Duration> {
+    let stat = read("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<u64> = fields
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    Ok(from_ticks(ticks.iter().sum()))
+}
+
 /// Of the calling thread.
 pub fn thread_usage() -> Result<Usage> {
     usage("/proc/thread-self/stat")

@@ -56,7 +56,7 @@ impl Watch {
             waited: arrived.elapsed(),
             begin: Instant::now(),
             machine: procfs::machine_time()?,
-            own: procfs::process_usage()?.time,
+            own: own_time()?,
             load: procfs::load_average()?,
         })
     }
@@ -67,7 +67,7 @@ impl Watch {
         let busy = procfs::machine_time()?
             .busy
             .saturating_sub(self.machine.busy);
-        let own = procfs::process_usage()?.time.saturating_sub(self.own);
+        let own = own_time()?.saturating_sub(self.own);
         Ok(Conditions {
             waited: self.waited.as_secs_f64(),
             took: took.as_secs_f64(),
@@ -77,6 +77,11 @@ impl Watch {
             cores: thread::available_parallelism().map_or(1, usize::from),
         })
     }
+}
+
+/// Of this process and of the children that have ended.
+fn own_time() -> Result<Duration> {
+    Ok(procfs::process_usage()?.time + procfs::children_time()?)
 }
 
 /// Cores kept busy by the whole machine over a short look, in which this process sleeps.

@@ -67,31 +67,15 @@ impl Report {
 
     fn write_machine(&self, page: &mut String) -> std::fmt::Result {
         let m = &self.machine;
-        let rows = [
-            (
-                "machine",
-                format!(
-                    "{}, {} cores, {} GiB",
-                    m.processor,
-                    m.cores,
-                    m.memory_mib.div_ceil(1024)
-                ),
+        let mut rows = m.rows();
+        let scale = &self.scale;
+        rows.push((
+            "scale",
+            format!(
+                "{}, {} rounds, {:.0} s in all",
+                scale.name, scale.rounds, self.took
             ),
-            ("kernel", m.kernel.clone()),
-            (
-                "file system",
-                format!("{} ({}) on {}", m.file_system, m.mount_options, m.device),
-            ),
-            ("version", format!("{}, {}", m.commit, m.rustc)),
-            (
-                "scale",
-                format!(
-                    "{}, {} rounds, {:.0} s in all",
-                    self.scale.name, self.scale.rounds, self.took
-                ),
-            ),
-            ("date", m.date.clone()),
-        ];
+        ));
         writeln!(page, "| | |\n|---|---|")?;
         for (name, value) in rows {
             writeln!(page, "| {name} | {value} |")?;
