@@ -1,0 +1,370 @@
+//! One run: a sender on one core, a consumer on another, one new connection.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use hdrhistogram::Histogram;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::Serialize;
+
+use crate::consumer::{self, Check, Received, Schedule};
+use crate::counters::{KernelThreads, Packets, Tracepoints};
+use crate::network::Network;
+use crate::raw::Usage;
+use crate::source::{Piece, Source};
+use crate::ways::{self, BATCH_BYTES, BATCH_PIECES, Notices, Wire};
+
+/// What the threads are called.
+pub const SENDER: &str = "sender";
+/// The same.
+pub const CONSUMER: &str = "consumer";
+/// How long after the threads are ready the first paced message is due.
+const LEAD: Duration = Duration::from_millis(5);
+
+/// The cores of sender and consumer.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Cores {
+    /// The sender's.
+    pub sender: usize,
+    /// The consumer's.
+    pub consumer: usize,
+}
+
+impl Cores {
+    /// The last two that this process may use; `None` if there is only one, or the kernel does not say.
+    pub fn choose() -> Option<Self> {
+        let allowed = sched_getaffinity(None).ok()?;
+        let mut last = (0..CpuSet::MAX_CPU)
+            .rev()
+            .filter(|core| allowed.is_set(*core));
+        let (consumer, sender) = (last.next()?, last.next()?);
+        Some(Self { sender, consumer })
+    }
+}
+
+/// What stays the same over all runs.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// What is sent.
+    pub source: &'a Source,
+    /// Where threads run; anywhere if `None`.
+    pub cores: Option<Cores>,
+    /// The kernel's counters, where they may be used.
+    pub tracepoints: Option<Tracepoints>,
+    /// The kernel's network threads of these cores.
+    pub kernel_threads: KernelThreads,
+}
+
+/// What one timed run measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sample {
+    /// From the first call to the last byte in the consumer's buffer.
+    pub seconds: f64,
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// Pieces that arrived.
+    pub pieces: u64,
+    /// The sender's system calls.
+    pub calls: u64,
+    /// The consumer's system calls.
+    pub consumer_calls: u64,
+    /// What the sender's thread used, network work done on its behalf included.
+    pub sender: Usage,
+    /// What the consumer's thread used, likewise.
+    pub consumer: Usage,
+    /// Processor seconds of the kernel's network threads on both cores.
+    pub kernel_threads: f64,
+    /// What the kernel said about zero-copy calls.
+    pub notices: Option<Notices>,
+}
+
+impl Sample {
+    /// Bytes per second.
+    pub fn throughput(&self) -> f64 {
+        self.bytes as f64 / self.seconds
+    }
+
+    /// Processor seconds of the sender for 10^9 bytes.
+    pub fn sender_cost(&self) -> f64 {
+        self.sender.time() / self.bytes as f64 * 1e9
+    }
+
+    /// Processor seconds of everyone for 10^9 bytes.
+    pub fn cost(&self) -> f64 {
+        (self.sender.time() + self.consumer.time() + self.kernel_threads) / self.bytes as f64 * 1e9
+    }
+}
+
+/// What a run found in which every byte was compared.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Checked {
+    /// Pieces that were sent.
+    pub pieces: u64,
+    /// Their bytes, all of which arrived as they were.
+    pub bytes: u64,
+    /// System calls by the program's own counting.
+    pub calls: u64,
+    /// System calls of the sender's thread by the kernel's counting; `None` where it may not be asked.
+    pub kernel_calls: Option<u64>,
+    /// Page faults of the sender's thread.
+    pub faults: u64,
+    /// Packets that were handed to the device; `None` where the kernel may not be asked.
+    pub packets: Option<Packets>,
+    /// What the kernel said about zero-copy calls.
+    pub notices: Option<Notices>,
+}
+
+/// When a sender stops.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// All pieces were sent, once.
+    Sent,
+    /// This long has passed; the pieces are sent over and over.
+    Passed(Duration),
+}
+
+/// What the sender's thread reports.
+struct Sent {
+    begin: Instant,
+    pieces: u64,
+    bytes: u64,
+    calls: u64,
+    kernel_calls: Option<u64>,
+    usage: Usage,
+    notices: Option<Notices>,
+}
+
+impl Bench<'_> {
+    /// Sends for as long as asked, at full speed.
+    pub fn time(
+        &self,
+        network: &Network,
+        way: ways::Kind,
+        pieces: &[Piece],
+        run: Duration,
+    ) -> Result<Sample> {
+        let before = self.kernel_threads.time();
+        let (sent, received) = self.transfer(network, way, pieces, Until::Passed(run))?;
+        Ok(Sample {
+            seconds: received.at.duration_since(sent.begin).as_secs_f64(),
+            bytes: received.bytes,
+            pieces: sent.pieces,
+            calls: sent.calls,
+            consumer_calls: received.calls,
+            sender: sent.usage,
+            consumer: received.usage,
+            kernel_threads: self.kernel_threads.time() - before,
+            notices: sent.notices,
+        })
+    }
+
+    /// Sends each piece once; the consumer compares every byte, and the kernel counts.
+    pub fn check(&self, network: &Network, way: ways::Kind, pieces: &[Piece]) -> Result<Checked> {
+        let counters = self
+            .tracepoints
+            .map(|tracepoints| tracepoints.packets(network.kind))
+            .transpose()?;
+        let (sent, _) = self.transfer(network, way, pieces, Until::Sent)?;
+        Ok(Checked {
+            pieces: sent.pieces,
+            bytes: sent.bytes,
+            calls: sent.calls,
+            kernel_calls: sent.kernel_calls,
+            faults: sent.usage.minor_faults,
+            packets: counters.map(|counters| counters.count()).transpose()?,
+            notices: sent.notices,
+        })
+    }
+
+    fn transfer(
+        &self,
+        network: &Network,
+        way: ways::Kind,
+        pieces: &[Piece],
+        until: Until,
+    ) -> Result<(Sent, Received)> {
+        let (sender, receiver) = network.connect(false)?;
+        let start = Barrier::new(2);
+        let check = matches!(until, Until::Sent).then(|| Check::new(self.source, pieces));
+        let (sent, received) = self.two_threads(
+            || {
+                let sent = self.send(&sender, way, pieces, until, &start);
+                // The end for the consumer, whether all went well or not.
+                sender
+                    .shutdown(Shutdown::Write)
+                    .context("ending the connection")?;
+                sent
+            },
+            || {
+                start.wait();
+                let received = consumer::consume(&receiver, check);
+                if received.is_err() {
+                    let _ = receiver.shutdown(Shutdown::Both);
+                }
+                received
+            },
+        )?;
+        ensure!(
+            sent.bytes == received.bytes,
+            "{} bytes sent, {} received",
+            sent.bytes,
+            received.bytes
+        );
+        Ok((sent, received))
+    }
+
+    fn send(
+        &self,
+        socket: &TcpStream,
+        way: ways::Kind,
+        pieces: &[Piece],
+        until: Until,
+        start: &Barrier,
+    ) -> Result<Sent> {
+        let ready = way.ready(socket);
+        let counter = match until {
+            Until::Sent => self
+                .tracepoints
+                .map(|tracepoints| tracepoints.system_calls())
+                .transpose(),
+            Until::Passed(_) => Ok(None),
+        };
+        start.wait();
+        let (mut way, counter) = (ready?, counter?);
+        let before = Usage::of_thread()?;
+        let counted = counter
+            .as_ref()
+            .map(|counter| counter.count())
+            .transpose()?;
+        let begin = Instant::now();
+        let mut wire = Wire {
+            socket,
+            source: self.source,
+            calls: 0,
+        };
+        let (mut sent, mut bytes) = (0, 0);
+        'over: loop {
+            for batch in batches(pieces) {
+                way.send(&mut wire, batch)?;
+                sent += batch.len() as u64;
+                bytes += batch.iter().map(|piece| piece.length as u64).sum::<u64>();
+                if matches!(until, Until::Passed(run) if begin.elapsed() >= run) {
+                    break 'over;
+                }
+            }
+            if matches!(until, Until::Sent) {
+                break;
+            }
+        }
+        way.finish(&mut wire)?;
+        let kernel_calls = counter.map(|counter| counter.count()).transpose()?;
+        // A look counts itself: the second one is one call too many.
+        let kernel_calls = kernel_calls
+            .zip(counted)
+            .map(|(after, before)| after - before - 1);
+        let usage = Usage::of_thread()? - before;
+        Ok(Sent {
+            begin,
+            pieces: sent,
+            bytes,
+            calls: wire.calls,
+            kernel_calls,
+            usage,
+            notices: way.notices(),
+        })
+    }
+
+    /// Sends single messages at fixed times; how long after it was due each was in the consumer's buffer.
+    pub fn pace(
+        &self,
+        network: &Network,
+        way: ways::Kind,
+        pieces: &[Piece],
+        (interval, messages): (Duration, u32),
+    ) -> Result<Histogram<u64>> {
+        let (sender, receiver) = network.connect(true)?;
+        let size = pieces.first().context("nothing to send")?.length;
+        let schedule = Schedule {
+            begin: Instant::now() + LEAD,
+            interval,
+            messages,
+        };
+        let (_, histogram) = self.two_threads(
+            || {
+                let sent = self.send_paced(&sender, way, pieces, schedule);
+                sender
+                    .shutdown(Shutdown::Write)
+                    .context("ending the connection")?;
+                sent
+            },
+            || consumer::time(&receiver, schedule, size),
+        )?;
+        Ok(histogram)
+    }
+
+    fn send_paced(
+        &self,
+        socket: &TcpStream,
+        way: ways::Kind,
+        pieces: &[Piece],
+        schedule: Schedule,
+    ) -> Result<()> {
+        let mut way = way.ready(socket)?;
+        let mut wire = Wire {
+            socket,
+            source: self.source,
+            calls: 0,
+        };
+        for (message, piece) in (0..schedule.messages).zip(pieces.iter().cycle()) {
+            while Instant::now() < schedule.due(message) {
+                std::hint::spin_loop();
+            }
+            way.send(&mut wire, std::slice::from_ref(piece))?;
+        }
+        way.finish(&mut wire)
+    }
+
+    /// Runs both ends on threads of their own, each on its core.
+    fn two_threads<A: Send, B: Send>(
+        &self,
+        send: impl FnOnce() -> Result<A> + Send,
+        consume: impl FnOnce() -> Result<B> + Send,
+    ) -> Result<(A, B)> {
+        thread::scope(|scope| {
+            let named = |name: &str| thread::Builder::new().name(name.to_owned());
+            let sender = named(SENDER).spawn_scoped(scope, || {
+                pin(self.cores.map(|cores| cores.sender));
+                send()
+            })?;
+            let consumer = named(CONSUMER).spawn_scoped(scope, || {
+                pin(self.cores.map(|cores| cores.consumer));
+                consume()
+            })?;
+            let (sent, received) = (sender.join(), consumer.join());
+            let sent = sent.map_err(|_| anyhow!("the sender panicked"))?;
+            let received = received.map_err(|_| anyhow!("the consumer panicked"))?;
+            // An end that finds wrong bytes closes the connection, and the other only sees that.
+            match (sent, received) {
+                (Ok(sent), Ok(received)) => Ok((sent, received)),
+                (Err(error), Ok(_)) | (_, Err(error)) => Err(error),
+            }
+        })
+    }
+}
+
+/// Best effort: a thread that is not on its core only makes the figures less steady.
+fn pin(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut set = CpuSet::new();
+    set.set(core);
+    let _ = sched_setaffinity(None, &set);
+}
+
+/// Cuts pieces into batches of at most [`BATCH_PIECES`] and, unless a piece alone is larger, [`BATCH_BYTES`].
+fn batches(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
+    let size = pieces.first().map_or(1, |piece| piece.length.max(1));
+    pieces.chunks((BATCH_BYTES / size).clamp(1, BATCH_PIECES))
+}
