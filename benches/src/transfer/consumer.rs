@@ -14,6 +14,9 @@ use crate::source::{Piece, Source};
 /// Bytes of the buffer.
 const BUFFER: usize = 256 << 10;
 
+/// The longest time that is told from longer ones, nanoseconds.
+pub const LATEST: u64 = 10_000_000_000;
+
 /// What the consumer had when the sender was done.
 #[derive(Debug)]
 pub struct Received {
@@ -115,7 +118,7 @@ impl Schedule {
 /// Reads messages of one size without ever sleeping, and notes how long after it was due each was there, nanoseconds.
 pub fn time(socket: &TcpStream, schedule: Schedule, size: usize) -> Result<Histogram<u64>> {
     let mut buffer = vec![0; BUFFER];
-    let mut histogram = Histogram::new(3)?;
+    let mut histogram = Histogram::new_with_max(LATEST, 3)?;
     let (mut bytes, mut message) = (0usize, 0);
     while message < schedule.messages {
         match recv(socket, buffer.as_mut_slice(), RecvFlags::DONTWAIT) {

@@ -1,6 +1,7 @@
 //! What the kernel counted beside the program's own counting: system calls, packets, its own threads.
 
 use std::fs;
+use std::ops::Sub;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
 use serde::Serialize;
 
-use crate::network::{Kind, on_new_thread};
+use crate::network::{Kind, Network, on_new_thread};
 use crate::raw::{self, Counter, Tracepoint};
 
 /// Where tracepoints are described.
@@ -17,34 +18,29 @@ const TRACING: &str = "/sys/kernel/tracing";
 /// Packets of fewer bytes carry no data, only acknowledgements.
 const DATA: &str = "len > 100";
 
-/// The tracepoints that are used, as the running kernel numbers them.
-#[derive(Debug, Clone, Copy)]
-pub struct Tracepoints {
+/// Counters of the kernel, open for as long as they are asked: they slow what they count.
+#[derive(Debug)]
+pub struct Counters {
     system_call: Tracepoint,
-    packet: Tracepoint,
+    /// To open the first and to close the last counter of a tracepoint takes the kernel long: this one stays.
+    _kept: Counter,
+    packets: Vec<(&'static str, PacketCounters)>,
 }
 
-impl Tracepoints {
-    /// Looks them up; needs root. Where tracefs is not mounted it is mounted for one short-lived thread alone.
-    pub fn find() -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "the kernel's counters need root"
-        );
-        on_new_thread(|| {
-            if fs::metadata(format!("{TRACING}/events")).is_err() {
-                raw::unshare(UnshareFlags::NEWNS).context("making a mount namespace")?;
-                mount_change(
-                    "/",
-                    MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
-                )?;
-                mount("tracefs", TRACING, "tracefs", MountFlags::RDONLY, None)
-                    .context("mounting tracefs")?;
-            }
-            Ok(Self {
-                system_call: number("raw_syscalls/sys_enter")?,
-                packet: number("net/net_dev_start_xmit")?,
-            })
+impl Counters {
+    /// Opens them; needs root.
+    pub fn open(networks: &[Network]) -> Result<Self> {
+        let [system_call, packet] = tracepoints()?;
+        let mut devices: Vec<_> = networks
+            .iter()
+            .map(|network| network.kind.device())
+            .collect();
+        devices.dedup();
+        let packets = |device| Ok((device, PacketCounters::open(packet, device)?));
+        Ok(Self {
+            system_call,
+            _kept: Counter::of_thread(system_call).context("opening a counter of system calls")?,
+            packets: devices.into_iter().map(packets).collect::<Result<_>>()?,
         })
     }
 
@@ -53,22 +49,38 @@ impl Tracepoints {
         Counter::of_thread(self.system_call).context("opening a counter of system calls")
     }
 
-    /// Counts the packets with data that a network's sender hands to its device.
-    pub fn packets(&self, network: Kind) -> Result<PacketCounters> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let device = format!("name == \"{}\" && {DATA}", network.device());
-        let count = |filter: &str| -> Result<Vec<Counter>> {
-            let counter = |core| Counter::of_core(self.packet, core, filter);
-            (0..cores)
-                .map(counter)
-                .collect::<Result<_, _>>()
-                .context("opening a counter of packets")
-        };
-        Ok(PacketCounters {
-            all: count(&device)?,
-            linear: count(&format!("{device} && data_len == 0"))?,
-        })
+    /// Packets with data that were handed to a network's device until now.
+    pub fn packets(&self, network: Kind) -> Result<Packets> {
+        let counters = self
+            .packets
+            .iter()
+            .find(|(device, _)| *device == network.device());
+        counters.context("a device without counters")?.1.count()
     }
+}
+
+/// The tracepoints of system calls and of packets. Where tracefs is not mounted it is mounted for one short-lived
+/// thread alone.
+fn tracepoints() -> Result<[Tracepoint; 2]> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the kernel's counters need root"
+    );
+    on_new_thread(|| {
+        if fs::metadata(format!("{TRACING}/events")).is_err() {
+            raw::unshare(UnshareFlags::NEWNS).context("making a mount namespace")?;
+            mount_change(
+                "/",
+                MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+            )?;
+            mount("tracefs", TRACING, "tracefs", MountFlags::empty(), None)
+                .context("mounting tracefs")?;
+        }
+        Ok([
+            number("raw_syscalls/sys_enter")?,
+            number("net/net_dev_start_xmit")?,
+        ])
+    })
 }
 
 fn number(name: &str) -> Result<Tracepoint> {
@@ -78,9 +90,9 @@ fn number(name: &str) -> Result<Tracepoint> {
     ))
 }
 
-/// Running counts of packets.
+/// Running counts of packets on one device.
 #[derive(Debug)]
-pub struct PacketCounters {
+struct PacketCounters {
     all: Vec<Counter>,
     linear: Vec<Counter>,
 }
@@ -94,9 +106,35 @@ pub struct Packets {
     pub linear: u64,
 }
 
+impl Sub for Packets {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            all: self.all - before.all,
+            linear: self.linear - before.linear,
+        }
+    }
+}
+
 impl PacketCounters {
-    /// How many until now.
-    pub fn count(&self) -> Result<Packets> {
+    fn open(packet: Tracepoint, device: &str) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let device = format!("name == \"{device}\" && {DATA}");
+        let count = |filter: &str| -> Result<Vec<Counter>> {
+            let counter = |core| Counter::of_core(packet, core, filter);
+            (0..cores)
+                .map(counter)
+                .collect::<Result<_, _>>()
+                .context("opening a counter of packets")
+        };
+        Ok(Self {
+            all: count(&device)?,
+            linear: count(&format!("{device} && data_len == 0"))?,
+        })
+    }
+
+    fn count(&self) -> Result<Packets> {
         let sum = |counters: &[Counter]| -> Result<u64> {
             counters
                 .iter()

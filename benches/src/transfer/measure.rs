@@ -10,7 +10,8 @@ use foliomq_benches::machine::Machine;
 use foliomq_benches::procfs;
 use hdrhistogram::Histogram;
 
-use crate::counters::{KernelThreads, Tracepoints};
+use crate::consumer::LATEST;
+use crate::counters::{Counters, KernelThreads};
 use crate::network::{self, CONGESTION, Network};
 use crate::plan::Plan;
 use crate::profile::{self, Profile};
@@ -48,7 +49,6 @@ pub fn all(plan: Plan, dir: &Path, loopback: bool) -> Result<Results> {
     let bench = Bench {
         source: &source,
         cores,
-        tracepoints: tracepoints(loopback, &mut skipped),
         kernel_threads: KernelThreads::of(&pinned),
     };
     let mut session = Session {
@@ -58,7 +58,7 @@ pub fn all(plan: Plan, dir: &Path, loopback: bool) -> Result<Results> {
         begin,
         skipped,
     };
-    let cells = session.full_speed()?;
+    let cells = session.full_speed(loopback)?;
     let paced = session.paced(&cells)?;
     let profiles = session.profiles(&cells, folder.path(), loopback);
     let skipped = session.skipped;
@@ -92,22 +92,6 @@ fn networks(loopback: bool, skipped: &mut Vec<String>) -> Vec<Network> {
     networks
 }
 
-fn tracepoints(loopback: bool, skipped: &mut Vec<String>) -> Option<Tracepoints> {
-    if loopback {
-        return None;
-    }
-    match Tracepoints::find() {
-        Ok(tracepoints) => Some(tracepoints),
-        Err(error) => {
-            skip(
-                skipped,
-                format!("the kernel's count of system calls and packets: {error:#}"),
-            );
-            None
-        }
-    }
-}
-
 fn skip(skipped: &mut Vec<String>, what: String) {
     eprintln!("skipped: {what}");
     skipped.push(what);
@@ -124,8 +108,8 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Round after round over all networks, patterns and sizes, the ways next to each other: A B C, then C B A.
-    fn full_speed(&mut self) -> Result<Vec<Cell>> {
-        let mut cells = self.checked()?;
+    fn full_speed(&mut self, loopback: bool) -> Result<Vec<Cell>> {
+        let mut cells = self.checked(loopback)?;
         for round in 0..self.plan.rounds {
             self.say(&format!("round {} of {}", round + 1, self.plan.rounds));
             let mut order: Vec<usize> = (0..cells.len()).collect();
@@ -149,8 +133,9 @@ impl Session<'_> {
     }
 
     /// The round that compares every byte. A way that the kernel refuses ends here.
-    fn checked(&mut self) -> Result<Vec<Cell>> {
+    fn checked(&mut self, loopback: bool) -> Result<Vec<Cell>> {
         self.say("checking that every way delivers the right bytes");
+        let counters = if loopback { None } else { self.counters() };
         let mut cells = Vec::new();
         for network in self.networks {
             for pattern in [Pattern::Scattered, Pattern::Bulk] {
@@ -167,7 +152,7 @@ impl Session<'_> {
                         if self.is_refused(way) {
                             continue;
                         }
-                        let checked = self.bench.check(network, way, &pieces);
+                        let checked = self.bench.check(network, way, &pieces, counters.as_ref());
                         let checked = checked.with_context(|| format!("{place:?}"))?;
                         cells.push(Cell {
                             place,
@@ -179,6 +164,17 @@ impl Session<'_> {
             }
         }
         Ok(cells)
+    }
+
+    fn counters(&mut self) -> Option<Counters> {
+        let counters = Counters::open(self.networks);
+        let refused = |error| {
+            skip(
+                &mut self.skipped,
+                format!("the kernel's count of system calls and packets: {error:#}"),
+            );
+        };
+        counters.map_err(refused).ok()
     }
 
     /// Whether the kernel does not offer a way; the first time, this is noted.
@@ -300,7 +296,7 @@ fn summary(place: Place, rounds: &[Histogram<u64>]) -> Result<Paced> {
             .collect();
         Spread::of(&values)
     };
-    let mut all = Histogram::new(3)?;
+    let mut all = Histogram::new_with_max(LATEST, 3)?;
     rounds
         .iter()
         .try_for_each(|round| all.add(round))

@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 use crate::consumer::{self, Check, Received, Schedule};
-use crate::counters::{KernelThreads, Packets, Tracepoints};
+use crate::counters::{Counters, KernelThreads, Packets};
 use crate::network::Network;
 use crate::raw::Usage;
 use crate::source::{Piece, Source};
@@ -52,8 +52,6 @@ pub struct Bench<'a> {
     pub source: &'a Source,
     /// Where threads run; anywhere if `None`.
     pub cores: Option<Cores>,
-    /// The kernel's counters, where they may be used.
-    pub tracepoints: Option<Tracepoints>,
     /// The kernel's network threads of these cores.
     pub kernel_threads: KernelThreads,
 }
@@ -89,12 +87,12 @@ impl Sample {
 
     /// Processor seconds of the sender for 10^9 bytes.
     pub fn sender_cost(&self) -> f64 {
-        self.sender.time() / self.bytes as f64 * 1e9
+        self.sender.time / self.bytes as f64 * 1e9
     }
 
     /// Processor seconds of everyone for 10^9 bytes.
     pub fn cost(&self) -> f64 {
-        (self.sender.time() + self.consumer.time() + self.kernel_threads) / self.bytes as f64 * 1e9
+        (self.sender.time + self.consumer.time + self.kernel_threads) / self.bytes as f64 * 1e9
     }
 }
 
@@ -119,9 +117,9 @@ pub struct Checked {
 
 /// When a sender stops.
 #[derive(Debug, Clone, Copy)]
-enum Until {
+enum Until<'a> {
     /// All pieces were sent, once.
-    Sent,
+    Sent(Option<&'a Counters>),
     /// This long has passed; the pieces are sent over and over.
     Passed(Duration),
 }
@@ -161,20 +159,28 @@ impl Bench<'_> {
         })
     }
 
-    /// Sends each piece once; the consumer compares every byte, and the kernel counts.
-    pub fn check(&self, network: &Network, way: ways::Kind, pieces: &[Piece]) -> Result<Checked> {
-        let counters = self
-            .tracepoints
-            .map(|tracepoints| tracepoints.packets(network.kind))
-            .transpose()?;
-        let (sent, _) = self.transfer(network, way, pieces, Until::Sent)?;
+    /// Sends each piece once; the consumer compares every byte, and the kernel counts, where it may be asked.
+    pub fn check(
+        &self,
+        network: &Network,
+        way: ways::Kind,
+        pieces: &[Piece],
+        counters: Option<&Counters>,
+    ) -> Result<Checked> {
+        let packets = || {
+            counters
+                .map(|counters| counters.packets(network.kind))
+                .transpose()
+        };
+        let before = packets()?;
+        let (sent, _) = self.transfer(network, way, pieces, Until::Sent(counters))?;
         Ok(Checked {
             pieces: sent.pieces,
             bytes: sent.bytes,
             calls: sent.calls,
             kernel_calls: sent.kernel_calls,
             faults: sent.usage.minor_faults,
-            packets: counters.map(|counters| counters.count()).transpose()?,
+            packets: packets()?.zip(before).map(|(after, before)| after - before),
             notices: sent.notices,
         })
     }
@@ -184,18 +190,17 @@ impl Bench<'_> {
         network: &Network,
         way: ways::Kind,
         pieces: &[Piece],
-        until: Until,
+        until: Until<'_>,
     ) -> Result<(Sent, Received)> {
         let (sender, receiver) = network.connect(false)?;
         let start = Barrier::new(2);
-        let check = matches!(until, Until::Sent).then(|| Check::new(self.source, pieces));
+        let check = matches!(until, Until::Sent(_)).then(|| Check::new(self.source, pieces));
         let (sent, received) = self.two_threads(
             || {
                 let sent = self.send(&sender, way, pieces, until, &start);
-                // The end for the consumer, whether all went well or not.
-                sender
-                    .shutdown(Shutdown::Write)
-                    .context("ending the connection")?;
+                if sent.is_err() {
+                    let _ = sender.shutdown(Shutdown::Both);
+                }
                 sent
             },
             || {
@@ -221,15 +226,12 @@ impl Bench<'_> {
         socket: &TcpStream,
         way: ways::Kind,
         pieces: &[Piece],
-        until: Until,
+        until: Until<'_>,
         start: &Barrier,
     ) -> Result<Sent> {
         let ready = way.ready(socket);
         let counter = match until {
-            Until::Sent => self
-                .tracepoints
-                .map(|tracepoints| tracepoints.system_calls())
-                .transpose(),
+            Until::Sent(counters) => counters.map(Counters::system_calls).transpose(),
             Until::Passed(_) => Ok(None),
         };
         start.wait();
@@ -255,10 +257,14 @@ impl Bench<'_> {
                     break 'over;
                 }
             }
-            if matches!(until, Until::Sent) {
+            if matches!(until, Until::Sent(_)) {
                 break;
             }
         }
+        // First the end, so that TCP holds nothing back for more to come; the kernel gives its pages back after that.
+        socket
+            .shutdown(Shutdown::Write)
+            .context("ending the connection")?;
         way.finish(&mut wire)?;
         let kernel_calls = counter.map(|counter| counter.count()).transpose()?;
         // A look counts itself: the second one is one call too many.

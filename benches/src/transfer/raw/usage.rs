@@ -1,18 +1,21 @@
-//! What a thread, or all of this process, used of the processor.
+//! What a thread used of the processor.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Sub;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::checked;
 
-/// Read by `getrusage`; the kernel divides its exact run time into user and system by the clock tick, so the sum is
-/// finer than its parts.
+/// Time is read from the thread's own clock, which is exact; `getrusage` lags behind by up to a clock tick, and only
+/// divides it into user and system.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Usage {
+    /// Seconds in both modes.
+    pub time: f64,
     /// Seconds in user mode.
     pub user: f64,
     /// Seconds in the kernel.
@@ -28,17 +31,7 @@ pub struct Usage {
 impl Usage {
     /// Of the calling thread.
     pub fn of_thread() -> io::Result<Self> {
-        read(libc::RUSAGE_THREAD)
-    }
-
-    /// Of this process, ended threads and the kernel's workers for it included.
-    pub fn of_process() -> io::Result<Self> {
-        read(libc::RUSAGE_SELF)
-    }
-
-    /// Seconds in both modes.
-    pub fn time(&self) -> f64 {
-        self.user + self.system
+        read(libc::RUSAGE_THREAD, ClockId::ThreadCPUTime)
     }
 }
 
@@ -47,6 +40,7 @@ impl Sub for Usage {
 
     fn sub(self, before: Self) -> Self {
         Self {
+            time: self.time - before.time,
             user: self.user - before.user,
             system: self.system - before.system,
             minor_faults: self.minor_faults - before.minor_faults,
@@ -56,7 +50,7 @@ impl Sub for Usage {
     }
 }
 
-fn read(who: libc::c_int) -> io::Result<Usage> {
+fn read(who: libc::c_int, clock: ClockId) -> io::Result<Usage> {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a whole `rusage`, which the kernel fills.
     checked(unsafe { libc::getrusage(who, usage.as_mut_ptr()) })?;
@@ -65,7 +59,9 @@ fn read(who: libc::c_int) -> io::Result<Usage> {
     let seconds = |time: libc::timeval| {
         Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000).as_secs_f64()
     };
+    let time = clock_gettime(clock);
     Ok(Usage {
+        time: time.tv_sec as f64 + time.tv_nsec as f64 / 1e9,
         user: seconds(usage.ru_utime),
         system: seconds(usage.ru_stime),
         minor_faults: usage.ru_minflt as u64,
@@ -79,9 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_of_this_thread_is_work_of_the_process() {
+    fn a_thread_that_works_uses_time() {
         let before = Usage::of_thread().unwrap();
-        while (Usage::of_thread().unwrap() - before).time() < 1e-3 {}
-        assert!(Usage::of_process().unwrap().time() >= 1e-3);
+        while (Usage::of_thread().unwrap() - before).time < 1e-4 {}
+        let used = Usage::of_thread().unwrap() - before;
+        assert!(used.time < 1e3 && used.minor_faults < 1 << 20);
     }
 }
