@@ -197,7 +197,7 @@ pub fn bytes(value: u64) -> String {
 }
 
 /// Three significant digits.
-fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     match value {
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),

@@ -30,16 +30,25 @@ pub struct Received {
     pub usage: Usage,
 }
 
-/// Reads until the sender ends, waiting in `recv`.
-pub fn consume(socket: &TcpStream, mut check: Option<Check<'_>>) -> Result<Received> {
+/// Reads until the sender ends; sleeps in `recv`, or asks over and over if `polling`.
+pub fn consume(
+    socket: &TcpStream,
+    mut check: Option<Check<'_>>,
+    polling: bool,
+) -> Result<Received> {
     let mut buffer = vec![0; BUFFER];
     let before = Usage::of_thread()?;
+    let flags = if polling {
+        RecvFlags::DONTWAIT
+    } else {
+        RecvFlags::empty()
+    };
     let (mut bytes, mut calls) = (0, 0);
     loop {
         calls += 1;
-        let received = match recv(socket, buffer.as_mut_slice(), RecvFlags::empty()) {
+        let received = match recv(socket, buffer.as_mut_slice(), flags) {
             Ok((received, _)) => received,
-            Err(Errno::INTR) => continue,
+            Err(Errno::INTR | Errno::AGAIN) => continue,
             Err(error) => return Err(error).context("receiving"),
         };
         if received == 0 {

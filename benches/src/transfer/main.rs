@@ -15,6 +15,7 @@ mod raw;
 mod report;
 mod results;
 mod run;
+mod session;
 mod source;
 mod ways;
 

@@ -9,11 +9,12 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use rustix::net::sockopt::{set_tcp_congestion, set_tcp_nodelay};
+use rustix::net::sockopt::{set_tcp_congestion, set_tcp_cork, set_tcp_nodelay};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use serde::Serialize;
 
 use crate::raw::{self, Feature};
+use crate::source::Pattern;
 
 /// The same for every run, so that a machine's default (BBR, which paces) does not decide.
 pub const CONGESTION: &str = "cubic";
@@ -51,6 +52,11 @@ impl Kind {
         }
     }
 
+    /// Whether a pattern is worth sending on it: a polling consumer shows what waking costs, which cut packets hide.
+    pub fn carries(self, pattern: Pattern) -> bool {
+        pattern != Pattern::Polled || matches!(self, Self::Loopback | Self::Veth)
+    }
+
     /// What the device of the sender is called there.
     pub fn device(self) -> &'static str {
         match self {
@@ -66,6 +72,15 @@ impl Kind {
             Self::VethLinear => &[Feature::Tso, Feature::Gso, Feature::ScatterGather],
         }
     }
+}
+
+/// When TCP sends what does not fill a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delay {
+    /// At once (`TCP_NODELAY`).
+    None,
+    /// Not before there is more, or the end (`TCP_CORK`): a sender of many messages knows that more will come.
+    Corked,
 }
 
 /// A network that is up.
@@ -99,7 +114,7 @@ impl Network {
     }
 
     /// A new connection: the sender's socket and the receiver's.
-    pub fn connect(&self, no_delay: bool) -> Result<(TcpStream, TcpStream)> {
+    pub fn connect(&self, delay: Delay) -> Result<(TcpStream, TcpStream)> {
         let address = if self.ends.is_some() {
             ENDS[1]
         } else {
@@ -113,7 +128,8 @@ impl Network {
         let (receiver, _) = listener.accept().context("accepting")?;
         // A kernel without it keeps its default, which the page names.
         let _ = set_tcp_congestion(&sender, CONGESTION);
-        set_tcp_nodelay(&sender, no_delay)?;
+        set_tcp_nodelay(&sender, delay == Delay::None)?;
+        set_tcp_cork(&sender, delay == Delay::Corked)?;
         Ok((sender, receiver))
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::network;
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
@@ -24,6 +26,10 @@ pub struct Plan {
     pub paced_run: Duration,
     /// Body bytes of the queue that is read, for each size.
     pub queue_bytes: u64,
+    /// Bytes that are compared, for each size and way.
+    pub checked_bytes: usize,
+    /// Networks on which it is looked where the processor's time goes.
+    pub profiled: Vec<network::Kind>,
     /// Bytes of a segment.
     pub segment: u64,
 }
@@ -45,11 +51,13 @@ impl Plan {
         Self {
             name: "full",
             sizes: sizes.to_vec(),
-            paced_sizes: vec![128, KIB, 4 * KIB, 16 * KIB, 64 * KIB],
+            paced_sizes: vec![128, KIB, 4 * KIB, 16 * KIB],
             rounds: 5,
             run: Duration::from_millis(100),
-            paced_run: Duration::from_millis(250),
+            paced_run: Duration::from_millis(200),
             queue_bytes: 32 << 20,
+            checked_bytes: 32 * MIB,
+            profiled: network::Kind::ALL.to_vec(),
             segment: 64 << 20,
         }
     }
@@ -58,12 +66,14 @@ impl Plan {
     pub fn quick() -> Self {
         Self {
             name: "quick",
-            sizes: vec![128, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB, 16 * MIB],
+            sizes: vec![128, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB],
             paced_sizes: vec![128, 4 * KIB],
             rounds: 3,
-            run: Duration::from_millis(25),
-            paced_run: Duration::from_millis(100),
+            run: Duration::from_millis(15),
+            paced_run: Duration::from_millis(50),
             queue_bytes: 16 << 20,
+            checked_bytes: 4 * MIB,
+            profiled: vec![network::Kind::Loopback],
             ..Self::full()
         }
     }
@@ -78,6 +88,8 @@ impl Plan {
             run: Duration::from_millis(2),
             paced_run: Duration::from_millis(5),
             queue_bytes: 64 << 10,
+            checked_bytes: MIB,
+            profiled: Vec::new(),
             segment: 16 << 20,
         }
     }

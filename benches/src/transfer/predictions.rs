@@ -334,10 +334,7 @@ fn one(what: &str, place: &Place) -> String {
 
 fn case(place: &Place) -> String {
     let size = foliomq_benches::figures::bytes(place.size as u64);
-    match place.pattern {
-        Scattered => format!("{size} scattered"),
-        Bulk => format!("{size} in bulk"),
-    }
+    format!("{size} {}", place.pattern.name())
 }
 
 /// Which share of the zero-copy calls the kernel says it copied.

@@ -1,6 +1,8 @@
 //! Where the processor's time goes: samples of the running kernel, by `perf record`, as a look from outside at copies.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,18 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::network::Network;
 use crate::results::Place;
-use crate::run::{Bench, CONSUMER, SENDER};
-use crate::source::Piece;
+use crate::run::{Bench, CONSUMER, Job, SENDER};
 
 /// Functions of the kernel whose time is copying the bytes of messages; copies that are inlined count as theirs.
-const COPYING: [&str; 9] = [
+const COPYING: [&str; 10] = [
     "_copy_from_iter",
     "_copy_to_iter",
     "rep_movs_alternative",
     "copy_user_generic",
     "__memcpy",
+    "__pi_memcpy",
     "memcpy",
     "memcpy_orig",
     "skb_copy_bits",
@@ -71,32 +72,30 @@ pub fn possible(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Samples the cores of both ends for `length` while the pieces are sent; the samples are kept in `folder` meanwhile.
-pub fn take(
-    bench: &Bench<'_>,
-    network: &Network,
-    place: Place,
-    pieces: &[Piece],
-    (length, folder): (Duration, &Path),
-) -> Result<Profile> {
+/// Samples the cores of both ends for `length` while the job runs; the samples are kept in `folder` meanwhile.
+pub fn take(bench: &Bench<'_>, job: Job<'_>, length: Duration, folder: &Path) -> Result<Profile> {
     let cores = bench.cores.context("no cores of their own")?;
     let file = folder.join("perf.data");
-    let perf = Command::new("perf")
+    let mut perf = Command::new("perf")
         .args(["record", "-q", "-a", "-e", "cpu-clock", "-F", FREQUENCY])
         .args(["-C", &format!("{},{}", cores.sender, cores.consumer), "-o"])
         .arg(&file)
-        .args(["--", "sleep", &length.as_secs_f64().to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .args([
+            "--",
+            "sh",
+            "-c",
+            &format!("echo; exec sleep {}", length.as_secs_f64()),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .context("running perf record")?;
-    // It takes perf a while to begin.
-    bench.time(network, place.way, pieces, 2 * length)?;
-    let perf = perf.wait_with_output()?;
+    // The line comes when the samples begin.
+    let begun = perf.stdout.take().map(|mut out| out.read(&mut [0]));
+    bench.time(job, length)?;
     ensure!(
-        perf.status.success(),
-        "perf record: {}",
-        String::from_utf8_lossy(&perf.stderr).trim()
+        begun.is_some_and(|read| read.is_ok()) && perf.wait()?.success(),
+        "perf record failed"
     );
     let script = Command::new("perf")
         .args(["script", "-F", "comm,ip,sym", "-i"])
@@ -105,18 +104,19 @@ pub fn take(
         .context("running perf script")?;
     let text = String::from_utf8_lossy(&script.stdout);
     Ok(Profile {
-        place,
+        place: job.place,
         sender: shares(&text, SENDER),
         consumer: shares(&text, CONSUMER),
     })
 }
 
 /// Of the lines `thread address function` those of one thread.
-fn shares(script: &str, thread: &str) -> Shares {
+fn shares(script: &str, thread: &CStr) -> Shares {
     let mut counts = HashMap::new();
+    let thread = thread.to_str().ok();
     for line in script.lines() {
         let mut fields = line.split_whitespace();
-        if fields.next() == Some(thread) {
+        if fields.next() == thread {
             *counts
                 .entry(fields.nth(1).unwrap_or("unknown"))
                 .or_insert(0u64) += 1;
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn samples_are_counted_by_thread_and_function() {
         let script = "sender ffff _copy_from_iter\nconsumer ffff tcp_recvmsg\nsender ffff tcp_sendmsg\nsender ffff\n";
-        let shares = shares(script, "sender");
+        let shares = shares(script, c"sender");
         assert_eq!(shares.samples, 3);
         assert!((shares.copying - 1.0 / 3.0).abs() < 1e-9 && shares.top.len() == 3);
     }

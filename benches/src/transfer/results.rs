@@ -75,6 +75,8 @@ pub struct Paced {
     pub messages: u64,
     /// The median of each round.
     pub p50: Spread,
+    /// The 90th percentile of each round.
+    pub p90: Spread,
     /// The 99th percentile of each round.
     pub p99: Spread,
     /// 99.9th percentile over all rounds.

@@ -1,5 +1,6 @@
 //! One run: a sender on one core, a consumer on another, one new connection.
 
+use std::ffi::CStr;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Barrier;
 use std::thread;
@@ -7,20 +8,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_name};
 use serde::Serialize;
 
 use crate::consumer::{self, Check, Received, Schedule};
 use crate::counters::{Counters, KernelThreads, Packets};
-use crate::network::Network;
-use crate::raw::Usage;
-use crate::source::{Piece, Source};
-use crate::ways::{self, BATCH_BYTES, BATCH_PIECES, Notices, Wire};
+use crate::network::{Delay, Network};
+use crate::raw::{self, Usage};
+use crate::results::Place;
+use crate::source::{Pattern, Piece, Source};
+use crate::ways::{BATCH_BYTES, BATCH_PIECES, Notices, Wire};
 
 /// What the threads are called.
-pub const SENDER: &str = "sender";
+pub const SENDER: &CStr = c"sender";
 /// The same.
-pub const CONSUMER: &str = "consumer";
+pub const CONSUMER: &CStr = c"consumer";
 /// How long after the threads are ready the first paced message is due.
 const LEAD: Duration = Duration::from_millis(5);
 
@@ -56,6 +58,17 @@ pub struct Bench<'a> {
     pub kernel_threads: KernelThreads,
 }
 
+/// What is sent, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The network, which is that of the place.
+    pub network: &'a Network,
+    /// What the run belongs to.
+    pub place: Place,
+    /// The pieces, all of one size.
+    pub pieces: &'a [Piece],
+}
+
 /// What one timed run measured.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Sample {
@@ -75,6 +88,8 @@ pub struct Sample {
     pub consumer: Usage,
     /// Processor seconds of the kernel's network threads on both cores.
     pub kernel_threads: f64,
+    /// Packets that TCP sent again.
+    pub again: u64,
     /// What the kernel said about zero-copy calls.
     pub notices: Option<Notices>,
 }
@@ -132,20 +147,15 @@ struct Sent {
     calls: u64,
     kernel_calls: Option<u64>,
     usage: Usage,
+    again: u64,
     notices: Option<Notices>,
 }
 
 impl Bench<'_> {
     /// Sends for as long as asked, at full speed.
-    pub fn time(
-        &self,
-        network: &Network,
-        way: ways::Kind,
-        pieces: &[Piece],
-        run: Duration,
-    ) -> Result<Sample> {
+    pub fn time(&self, job: Job<'_>, run: Duration) -> Result<Sample> {
         let before = self.kernel_threads.time();
-        let (sent, received) = self.transfer(network, way, pieces, Until::Passed(run))?;
+        let (sent, received) = self.transfer(job, Until::Passed(run))?;
         Ok(Sample {
             seconds: received.at.duration_since(sent.begin).as_secs_f64(),
             bytes: received.bytes,
@@ -155,25 +165,20 @@ impl Bench<'_> {
             sender: sent.usage,
             consumer: received.usage,
             kernel_threads: self.kernel_threads.time() - before,
+            again: sent.again,
             notices: sent.notices,
         })
     }
 
     /// Sends each piece once; the consumer compares every byte, and the kernel counts, where it may be asked.
-    pub fn check(
-        &self,
-        network: &Network,
-        way: ways::Kind,
-        pieces: &[Piece],
-        counters: Option<&Counters>,
-    ) -> Result<Checked> {
+    pub fn check(&self, job: Job<'_>, counters: Option<&Counters>) -> Result<Checked> {
         let packets = || {
             counters
-                .map(|counters| counters.packets(network.kind))
+                .map(|counters| counters.packets(job.place.network))
                 .transpose()
         };
         let before = packets()?;
-        let (sent, _) = self.transfer(network, way, pieces, Until::Sent(counters))?;
+        let (sent, _) = self.transfer(job, Until::Sent(counters))?;
         Ok(Checked {
             pieces: sent.pieces,
             bytes: sent.bytes,
@@ -185,19 +190,13 @@ impl Bench<'_> {
         })
     }
 
-    fn transfer(
-        &self,
-        network: &Network,
-        way: ways::Kind,
-        pieces: &[Piece],
-        until: Until<'_>,
-    ) -> Result<(Sent, Received)> {
-        let (sender, receiver) = network.connect(false)?;
+    fn transfer(&self, job: Job<'_>, until: Until<'_>) -> Result<(Sent, Received)> {
+        let (sender, receiver) = job.network.connect(Delay::Corked)?;
         let start = Barrier::new(2);
-        let check = matches!(until, Until::Sent(_)).then(|| Check::new(self.source, pieces));
+        let check = matches!(until, Until::Sent(_)).then(|| Check::new(self.source, job.pieces));
         let (sent, received) = self.two_threads(
             || {
-                let sent = self.send(&sender, way, pieces, until, &start);
+                let sent = self.send(&sender, job, until, &start);
                 if sent.is_err() {
                     let _ = sender.shutdown(Shutdown::Both);
                 }
@@ -205,7 +204,8 @@ impl Bench<'_> {
             },
             || {
                 start.wait();
-                let received = consumer::consume(&receiver, check);
+                let received =
+                    consumer::consume(&receiver, check, job.place.pattern == Pattern::Polled);
                 if received.is_err() {
                     let _ = receiver.shutdown(Shutdown::Both);
                 }
@@ -224,12 +224,11 @@ impl Bench<'_> {
     fn send(
         &self,
         socket: &TcpStream,
-        way: ways::Kind,
-        pieces: &[Piece],
+        job: Job<'_>,
         until: Until<'_>,
         start: &Barrier,
     ) -> Result<Sent> {
-        let ready = way.ready(socket);
+        let ready = job.place.way.ready(socket);
         let counter = match until {
             Until::Sent(counters) => counters.map(Counters::system_calls).transpose(),
             Until::Passed(_) => Ok(None),
@@ -249,7 +248,7 @@ impl Bench<'_> {
         };
         let (mut sent, mut bytes) = (0, 0);
         'over: loop {
-            for batch in batches(pieces) {
+            for batch in batches(job.pieces) {
                 way.send(&mut wire, batch)?;
                 sent += batch.len() as u64;
                 bytes += batch.iter().map(|piece| piece.length as u64).sum::<u64>();
@@ -267,11 +266,12 @@ impl Bench<'_> {
             .context("ending the connection")?;
         way.finish(&mut wire)?;
         let kernel_calls = counter.map(|counter| counter.count()).transpose()?;
-        // A look counts itself: the second one is one call too many.
+        // A look counts itself, so the second one is one call too many; so is the one that ends the connection.
         let kernel_calls = kernel_calls
             .zip(counted)
-            .map(|(after, before)| after - before - 1);
+            .map(|(after, before)| after - before - 2);
         let usage = Usage::of_thread()? - before;
+        let again = raw::sent_again(socket)?;
         Ok(Sent {
             begin,
             pieces: sent,
@@ -279,6 +279,7 @@ impl Bench<'_> {
             calls: wire.calls,
             kernel_calls,
             usage,
+            again,
             notices: way.notices(),
         })
     }
@@ -286,13 +287,10 @@ impl Bench<'_> {
     /// Sends single messages at fixed times; how long after it was due each was in the consumer's buffer.
     pub fn pace(
         &self,
-        network: &Network,
-        way: ways::Kind,
-        pieces: &[Piece],
+        job: Job<'_>,
         (interval, messages): (Duration, u32),
     ) -> Result<Histogram<u64>> {
-        let (sender, receiver) = network.connect(true)?;
-        let size = pieces.first().context("nothing to send")?.length;
+        let (sender, receiver) = job.network.connect(Delay::None)?;
         let schedule = Schedule {
             begin: Instant::now() + LEAD,
             interval,
@@ -300,31 +298,25 @@ impl Bench<'_> {
         };
         let (_, histogram) = self.two_threads(
             || {
-                let sent = self.send_paced(&sender, way, pieces, schedule);
+                let sent = self.send_paced(&sender, job, schedule);
                 sender
                     .shutdown(Shutdown::Write)
                     .context("ending the connection")?;
                 sent
             },
-            || consumer::time(&receiver, schedule, size),
+            || consumer::time(&receiver, schedule, job.place.size),
         )?;
         Ok(histogram)
     }
 
-    fn send_paced(
-        &self,
-        socket: &TcpStream,
-        way: ways::Kind,
-        pieces: &[Piece],
-        schedule: Schedule,
-    ) -> Result<()> {
-        let mut way = way.ready(socket)?;
+    fn send_paced(&self, socket: &TcpStream, job: Job<'_>, schedule: Schedule) -> Result<()> {
+        let mut way = job.place.way.ready(socket)?;
         let mut wire = Wire {
             socket,
             source: self.source,
             calls: 0,
         };
-        for (message, piece) in (0..schedule.messages).zip(pieces.iter().cycle()) {
+        for (message, piece) in (0..schedule.messages).zip(job.pieces.iter().cycle()) {
             while Instant::now() < schedule.due(message) {
                 std::hint::spin_loop();
             }
@@ -340,15 +332,14 @@ impl Bench<'_> {
         consume: impl FnOnce() -> Result<B> + Send,
     ) -> Result<(A, B)> {
         thread::scope(|scope| {
-            let named = |name: &str| thread::Builder::new().name(name.to_owned());
-            let sender = named(SENDER).spawn_scoped(scope, || {
-                pin(self.cores.map(|cores| cores.sender));
+            let sender = scope.spawn(|| {
+                pin(SENDER, self.cores.map(|cores| cores.sender));
                 send()
-            })?;
-            let consumer = named(CONSUMER).spawn_scoped(scope, || {
-                pin(self.cores.map(|cores| cores.consumer));
+            });
+            let consumer = scope.spawn(|| {
+                pin(CONSUMER, self.cores.map(|cores| cores.consumer));
                 consume()
-            })?;
+            });
             let (sent, received) = (sender.join(), consumer.join());
             let sent = sent.map_err(|_| anyhow!("the sender panicked"))?;
             let received = received.map_err(|_| anyhow!("the consumer panicked"))?;
@@ -361,12 +352,15 @@ impl Bench<'_> {
     }
 }
 
-/// Best effort: a thread that is not on its core only makes the figures less steady.
-fn pin(core: Option<usize>) {
-    let Some(core) = core else { return };
-    let mut set = CpuSet::new();
-    set.set(core);
-    let _ = sched_setaffinity(None, &set);
+/// Best effort: a thread that is not on its core only makes the figures less steady. It gets its name there, where
+/// whoever watches that core sees it.
+fn pin(name: &CStr, core: Option<usize>) {
+    if let Some(core) = core {
+        let mut set = CpuSet::new();
+        set.set(core);
+        let _ = sched_setaffinity(None, &set);
+    }
+    let _ = set_name(name);
 }
 
 /// Cuts pieces into batches of at most [`BATCH_PIECES`] and, unless a piece alone is larger, [`BATCH_BYTES`].

@@ -40,6 +40,22 @@ pub enum Pattern {
     Scattered,
     /// The segments from end to end.
     Bulk,
+    /// The same, to a consumer that never sleeps, so that nobody has to wake it.
+    Polled,
+}
+
+impl Pattern {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Scattered, Self::Bulk, Self::Polled];
+
+    /// Its name on the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scattered => "scattered",
+            Self::Bulk => "in bulk",
+            Self::Polled => "in bulk, polled",
+        }
+    }
 }
 
 /// The segments of a store, open and mapped.
@@ -94,7 +110,7 @@ impl Source {
     pub fn pieces(&self, pattern: Pattern, size: usize) -> Vec<Piece> {
         match pattern {
             Pattern::Scattered => self.scattered.get(&size).cloned().unwrap_or_default(),
-            Pattern::Bulk => self.cut(size),
+            Pattern::Bulk | Pattern::Polled => self.cut(size),
         }
     }
 

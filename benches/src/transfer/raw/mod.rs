@@ -7,6 +7,7 @@ mod mapping;
 mod namespace;
 mod perf;
 mod ring;
+mod tcpinfo;
 mod usage;
 mod zerocopy;
 
@@ -15,6 +16,7 @@ pub use mapping::Mapping;
 pub use namespace::unshare;
 pub use perf::{Counter, Tracepoint};
 pub use ring::Ring;
+pub use tcpinfo::sent_again;
 pub use usage::Usage;
 pub use zerocopy::{completion, enable_zerocopy};
 
