@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test unit clients conformance check fix bench demo clean
+.PHONY: help run test unit clients conformance check fix bench bench-transfer demo clean
 
 BIN := target/release/foliomq
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: binary ## build the broker and serve on 127.0.0.1:8081 (ARGS="..." adds flags)
 	@exec $(BIN) serve $(ARGS)
@@ -65,6 +65,9 @@ bench-read: ## mapped reads against pread, BufReader and chunks; writes docs/ben
 bench-crates: ## the store beside six other crates; writes docs/benchmarks/crates.* (QUICK=1: under 2 minutes)
 	cargo run --locked --release -q --manifest-path benches/peers/Cargo.toml --target-dir target -- \
 		measure --out docs/benchmarks $(if $(QUICK),--quick)
+
+bench-transfer: ## how stored messages reach a socket; writes docs/benchmarks/transfer.* (QUICK=1: 2 minutes; root: more networks)
+	cargo run --locked --release -q -p foliomq-benches --bin transfer -- $(if $(QUICK),--quick)
 
 demo: binary ## a broker, a few messages through it, and a look at its log; all in a temporary folder
 	examples/demo.sh $(BIN)

@@ -5,12 +5,12 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::procfs::{self, Device};
 
 /// What stands at the top of the report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's own name for itself.
     pub processor: String,

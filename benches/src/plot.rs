@@ -43,6 +43,7 @@ pub struct Figure {
     title: String,
     subtitle: String,
     columns: usize,
+    colours: Vec<String>,
     panels: Vec<Panel>,
 }
 
@@ -83,6 +84,7 @@ impl Figure {
             title: title.into(),
             subtitle: subtitle.into(),
             columns: 2,
+            colours: Vec::new(),
             panels: Vec::new(),
         }
     }
@@ -99,13 +101,24 @@ impl Figure {
         self
     }
 
+    /// Gives these series their colours, in this order, whether they appear or not: for figures that go together.
+    pub fn colours<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.colours = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The whole file.
     pub fn svg(&self) -> String {
         let columns = self.columns.clamp(1, self.panels.len().max(1));
         let rows = self.panels.len().div_ceil(columns);
         let width = 2.0 * BORDER + columns as f64 * PANEL.0;
         let names = self.names();
-        let legend = Legend::new(&names, width);
+        let shown = |name: &str| {
+            self.panels
+                .iter()
+                .any(|panel| panel.names().contains(&name))
+        };
+        let legend = Legend::new(&names, shown, width);
         let head = BORDER + 52.0 + legend.height();
         let height = head + rows as f64 * PANEL.1 + BORDER;
         let mut svg = Svg::new(width, height, &self.title);
@@ -125,9 +138,9 @@ impl Figure {
         svg.finish()
     }
 
-    /// The series of all panels, each once, in order of their first appearance: the place decides the colour.
+    /// The series of all panels, each once, after those whose colours are fixed: the place decides the colour.
     fn names(&self) -> Vec<&str> {
-        let mut names = Vec::new();
+        let mut names: Vec<&str> = self.colours.iter().map(String::as_str).collect();
         for name in self.panels.iter().flat_map(Panel::names) {
             if !names.contains(&name) {
                 names.push(name);
@@ -165,20 +178,33 @@ impl Panel {
 
 /// Where the name of each series stands.
 struct Legend<'a> {
-    entries: Vec<(&'a str, f64, usize)>,
+    entries: Vec<Entry<'a>>,
     lines: usize,
 }
 
+/// One name, with the place of its colour.
+struct Entry<'a> {
+    colour: usize,
+    name: &'a str,
+    x: f64,
+    line: usize,
+}
+
 impl<'a> Legend<'a> {
-    fn new(names: &[&'a str], width: f64) -> Self {
+    fn new(names: &[&'a str], shown: impl Fn(&str) -> bool, width: f64) -> Self {
         let (mut x, mut line) = (BORDER, 0);
         let mut entries = Vec::new();
-        for name in names {
-            let room = 46.0 + 7.4 * name.chars().count() as f64;
+        for (colour, name) in names.iter().enumerate().filter(|(_, name)| shown(name)) {
+            let room = 50.0 + name.chars().map(width_of).sum::<f64>();
             if x + room > width - BORDER && x > BORDER {
                 (x, line) = (BORDER, line + 1);
             }
-            entries.push((*name, x, line));
+            entries.push(Entry {
+                colour,
+                name,
+                x,
+                line,
+            });
             x += room;
         }
         Self {
@@ -192,13 +218,24 @@ impl<'a> Legend<'a> {
     }
 
     fn draw(&self, svg: &mut Svg, top: f64) {
-        for (index, (name, x, line)) in self.entries.iter().enumerate() {
+        for Entry {
+            colour,
+            name,
+            x,
+            line,
+        } in &self.entries
+        {
             let y = top + *line as f64 * LEGEND_LINE;
-            svg.path(index, &[(*x, y), (x + 22.0, y)]);
-            svg.mark(index, (x + 11.0, y));
+            svg.path(*colour, &[(*x, y), (x + 22.0, y)]);
+            svg.mark(*colour, (x + 11.0, y));
             svg.text((x + 28.0, y + 4.0), Anchor::Start, "ink", name);
         }
     }
+}
+
+/// Pixels of a letter, about: the reader's font is not known.
+fn width_of(letter: char) -> f64 {
+    if letter.is_uppercase() { 9.0 } else { 7.0 }
 }
 
 /// What a whisker spans, if it is worth drawing.
@@ -236,6 +273,15 @@ mod tests {
             .panel(lines(&["two", "three"]));
         assert_eq!(figure.names(), ["one", "two", "three"]);
         assert_eq!(figure.svg().matches(">two<").count(), 1);
+    }
+
+    #[test]
+    fn a_colour_that_is_fixed_stays_when_its_neighbours_are_missing() {
+        let figure = Figure::new("T", "S")
+            .colours(["zero", "one", "two"])
+            .panel(lines(&["two"]));
+        let svg = figure.svg();
+        assert!(svg.contains("class=\"line s2\"") && !svg.contains(">zero<"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use foliomq_benches::procfs;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::network::{Kind, Network, on_new_thread};
 use crate::raw::{self, Counter, Tracepoint};
@@ -98,7 +98,7 @@ struct PacketCounters {
 }
 
 /// Packets with data, as they were handed to the device.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Packets {
     /// All of them.
     pub all: u64,

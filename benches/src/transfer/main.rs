@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use plan::Plan;
+use results::Results;
 
 /// Measures the ways from a stored message to a socket.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Only the loopback network, and nothing that needs root.
     #[arg(long)]
     loopback: bool,
+    /// Measures nothing: writes the page and the plots anew from the figures of an earlier run.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "smoke", "loopback"])]
+    from: Option<PathBuf>,
     /// Where the store goes. It is removed at the end.
     #[arg(long, value_name = "FOLDER", default_value = "target/benches")]
     dir: PathBuf,
@@ -50,23 +54,32 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let plan = match (arguments.quick, arguments.smoke) {
-        (true, _) => Plan::quick(),
-        (_, true) => Plan::smoke(),
-        _ => Plan::full(),
-    };
-    let results = measure::all(plan, &arguments.dir, arguments.loopback)?;
-    fs::create_dir_all(&arguments.out)
-        .with_context(|| format!("creating {}", arguments.out.display()))?;
-    write(
-        &arguments.out,
-        "transfer.json",
-        &serde_json::to_string(&results)?,
-    )?;
-    for (name, figure) in report::figures(&results) {
-        write(&arguments.out, &name, &figure.svg())?;
+    let results = arguments.results()?;
+    let out = &arguments.out;
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    if arguments.from.is_none() {
+        write(out, "transfer.json", &serde_json::to_string(&results)?)?;
     }
-    write(&arguments.out, "transfer.md", &report::page(&results))
+    for (name, figure) in report::figures(&results) {
+        write(out, &name, &figure.svg())?;
+    }
+    write(out, "transfer.md", &report::page(&results))
+}
+
+impl Arguments {
+    fn results(&self) -> Result<Results> {
+        if let Some(file) = &self.from {
+            let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            return serde_json::from_slice(&text)
+                .with_context(|| format!("{} has another form", file.display()));
+        }
+        let plan = match (self.quick, self.smoke) {
+            (true, _) => Plan::quick(),
+            (_, true) => Plan::smoke(),
+            _ => Plan::full(),
+        };
+        measure::all(plan, &self.dir, self.loopback)
+    }
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {

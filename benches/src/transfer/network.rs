@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::{set_tcp_congestion, set_tcp_cork, set_tcp_nodelay};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::raw::{self, Feature};
 use crate::source::Pattern;
@@ -24,7 +24,7 @@ const DEVICES: [&str; 2] = ["folio-tx", "folio-rx"];
 const ENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)];
 
 /// A way for bytes from one socket to another on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// 127.0.0.1.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::network;
 
@@ -10,10 +10,10 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// Sizes and durations.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// Its name on the page.
-    pub name: &'static str,
+    pub name: String,
     /// Bytes of a message, or of a piece of a segment.
     pub sizes: Vec<usize>,
     /// Sizes whose latency is measured.
@@ -49,7 +49,7 @@ impl Plan {
             16 * MIB,
         ];
         Self {
-            name: "full",
+            name: "full".into(),
             sizes: sizes.to_vec(),
             paced_sizes: vec![128, KIB, 4 * KIB, 16 * KIB],
             rounds: 5,
@@ -65,7 +65,7 @@ impl Plan {
     /// Under two minutes.
     pub fn quick() -> Self {
         Self {
-            name: "quick",
+            name: "quick".into(),
             sizes: vec![128, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB],
             paced_sizes: vec![128, 4 * KIB],
             rounds: 3,
@@ -81,7 +81,7 @@ impl Plan {
     /// A second or two, for the test that the program runs; its figures mean nothing.
     pub fn smoke() -> Self {
         Self {
-            name: "smoke",
+            name: "smoke".into(),
             sizes: vec![128, 16 * KIB, 512 * KIB],
             paced_sizes: vec![128],
             rounds: 2,

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::results::Place;
 use crate::run::{Bench, CONSUMER, Job, SENDER};
@@ -32,7 +32,7 @@ const FREQUENCY: &str = "4999";
 const NAMED: usize = 6;
 
 /// One way on one network.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Profile {
     /// Which.
     #[serde(flatten)]
@@ -44,7 +44,7 @@ pub struct Profile {
 }
 
 /// How the samples of one thread are divided.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Shares {
     /// All of them.
     pub samples: u64,

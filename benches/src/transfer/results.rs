@@ -2,7 +2,7 @@
 
 use foliomq_benches::figures::Spread;
 use foliomq_benches::machine::Machine;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::network;
 use crate::plan::Plan;
@@ -12,7 +12,7 @@ use crate::source::Pattern;
 use crate::ways;
 
 /// Everything: the JSON file is this, the page is a view of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
     /// The command that repeats it.
     pub command: String,
@@ -39,7 +39,7 @@ pub struct Results {
 }
 
 /// What a cell is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Where the bytes travelled.
     pub network: network::Kind,
@@ -52,7 +52,7 @@ pub struct Place {
 }
 
 /// One way with one size on one network.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
     /// Which.
     #[serde(flatten)]
@@ -64,7 +64,7 @@ pub struct Cell {
 }
 
 /// How late single messages were, nanoseconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Paced {
     /// Which; the pattern does not matter.
     #[serde(flatten)]

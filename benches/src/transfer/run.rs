@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::consumer::{self, Check, Received, Schedule};
 use crate::counters::{Counters, KernelThreads, Packets};
@@ -27,7 +27,7 @@ pub const CONSUMER: &CStr = c"consumer";
 const LEAD: Duration = Duration::from_millis(5);
 
 /// The cores of sender and consumer.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Cores {
     /// The sender's.
     pub sender: usize,
@@ -70,9 +70,10 @@ pub struct Job<'a> {
 }
 
 /// What one timed run measured.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Sample {
     /// From the first call to the last byte in the consumer's buffer.
+    #[serde(serialize_with = "raw::micro")]
     pub seconds: f64,
     /// Bytes that arrived.
     pub bytes: u64,
@@ -87,10 +88,12 @@ pub struct Sample {
     /// What the consumer's thread used, likewise.
     pub consumer: Usage,
     /// Processor seconds of the kernel's network threads on both cores.
+    #[serde(serialize_with = "raw::micro")]
     pub kernel_threads: f64,
     /// Packets that TCP sent again.
     pub again: u64,
     /// What the kernel said about zero-copy calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notices: Option<Notices>,
 }
 
@@ -112,7 +115,7 @@ impl Sample {
 }
 
 /// What a run found in which every byte was compared.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Checked {
     /// Pieces that were sent.
     pub pieces: u64,
@@ -127,6 +130,7 @@ pub struct Checked {
     /// Packets that were handed to the device; `None` where the kernel may not be asked.
     pub packets: Option<Packets>,
     /// What the kernel said about zero-copy calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notices: Option<Notices>,
 }
 

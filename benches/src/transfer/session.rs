@@ -56,7 +56,7 @@ impl Session<'_> {
             for index in order {
                 let place = cells[index].place;
                 let pieces = self.pieces(place);
-                let sample = self.bench.time(self.job(place, &pieces)?, self.plan.run);
+                let sample = self.bench.time(self.job(place, pieces)?, self.plan.run);
                 cells[index]
                     .rounds
                     .push(sample.with_context(|| format!("{place:?}"))?);
@@ -71,11 +71,13 @@ impl Session<'_> {
         let counters = self.counters();
         self.say("checking that every way delivers the right bytes");
         let check = |place: Place| -> Result<Cell> {
-            let mut pieces = self.pieces(place);
-            pieces.truncate((self.plan.checked_bytes / place.size).clamp(1, CHECKED_PIECES));
+            let all = self.pieces(place);
+            let pieces = &all[..all
+                .len()
+                .min((self.plan.checked_bytes / place.size).clamp(1, CHECKED_PIECES))];
             let checked = self
                 .bench
-                .check(self.job(place, &pieces)?, counters.as_ref());
+                .check(self.job(place, pieces)?, counters.as_ref());
             let checked = checked.with_context(|| format!("{place:?}"))?;
             Ok(Cell {
                 place,
@@ -152,7 +154,7 @@ impl Session<'_> {
                     interval(place.size),
                     messages(place.size, self.plan.paced_run),
                 );
-                rounds.push(self.bench.pace(self.job(*place, &pieces)?, pace)?);
+                rounds.push(self.bench.pace(self.job(*place, pieces)?, pace)?);
             }
         }
         places
@@ -181,7 +183,7 @@ impl Session<'_> {
             profile::possible(self.bench)?;
             let pieces = self.pieces(place);
             let length = (4 * self.plan.run).max(Duration::from_millis(200));
-            profile::take(self.bench, self.job(place, &pieces)?, length, folder)
+            profile::take(self.bench, self.job(place, pieces)?, length, folder)
         };
         let profiles: Result<Vec<Profile>> = places.into_iter().map(take).collect();
         let refused = |error| {
@@ -193,7 +195,7 @@ impl Session<'_> {
         profiles.map_err(refused).unwrap_or_default()
     }
 
-    fn pieces(&self, place: Place) -> Vec<Piece> {
+    fn pieces(&self, place: Place) -> &[Piece] {
         self.bench.source.pieces(place.pattern, place.size)
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use foliomq_benches::payload::Payload;
 use foliomq_store::{Entry, Flush, Message, Options, Preheat, Retention, Store, TopicOptions};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::raw::Mapping;
@@ -16,6 +16,8 @@ use crate::raw::Mapping;
 const QUEUES: u32 = 4;
 /// Most messages of the queue that is read.
 const MOST_MESSAGES: u64 = 65_536;
+/// Most pieces that the log is cut into: more than a run of small ones sends.
+const MOST_PIECES: usize = 1 << 19;
 /// Where a record's lengths stand, and where its topic begins (docs/format.md).
 const TOPIC_LENGTH: usize = 6;
 const MESSAGE_LENGTH: usize = 60;
@@ -33,7 +35,7 @@ pub struct Piece {
 }
 
 /// How the pieces lie in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
     /// Bodies of one queue, by its consume queue; records of three other queues lie between them.
@@ -64,7 +66,7 @@ pub struct Source {
     segments: Vec<Segment>,
     /// Bytes of the log that were written.
     written: u64,
-    scattered: BTreeMap<usize, Vec<Piece>>,
+    pieces: BTreeMap<(Pattern, usize), Vec<Piece>>,
 }
 
 #[derive(Debug)]
@@ -85,11 +87,14 @@ impl Source {
         let mut source = Self {
             segments: segments(&store)?,
             written: store.watermarks().appended,
-            scattered: BTreeMap::new(),
+            pieces: BTreeMap::new(),
         };
         for &size in &plan.sizes {
-            let pieces = source.find(&store, plan.segment, size)?;
-            source.scattered.insert(size, pieces);
+            let bodies = source.find(&store, plan.segment, size)?;
+            source.pieces.insert((Pattern::Scattered, size), bodies);
+            source
+                .pieces
+                .insert((Pattern::Bulk, size), source.cut(size));
         }
         store.close()?;
         Ok(source)
@@ -107,11 +112,13 @@ impl Source {
     }
 
     /// Pieces of one size, in the order in which they are sent.
-    pub fn pieces(&self, pattern: Pattern, size: usize) -> Vec<Piece> {
-        match pattern {
-            Pattern::Scattered => self.scattered.get(&size).cloned().unwrap_or_default(),
-            Pattern::Bulk | Pattern::Polled => self.cut(size),
-        }
+    pub fn pieces(&self, pattern: Pattern, size: usize) -> &[Piece] {
+        let pattern = if pattern == Pattern::Polled {
+            Pattern::Bulk
+        } else {
+            pattern
+        };
+        self.pieces.get(&(pattern, size)).map_or(&[], Vec::as_slice)
     }
 
     /// Bytes of the log.
@@ -126,11 +133,15 @@ impl Source {
             let used = left.min(bytes.len() as u64);
             left -= used;
             let offsets = (0..used / size as u64).map(|index| index * size as u64);
-            pieces.extend(offsets.map(|offset| Piece {
-                segment,
-                offset,
-                length: size,
-            }));
+            pieces.extend(
+                offsets
+                    .map(|offset| Piece {
+                        segment,
+                        offset,
+                        length: size,
+                    })
+                    .take(MOST_PIECES - pieces.len()),
+            );
         }
         pieces
     }

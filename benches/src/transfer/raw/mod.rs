@@ -17,7 +17,7 @@ pub use namespace::unshare;
 pub use perf::{Counter, Tracepoint};
 pub use ring::Ring;
 pub use tcpinfo::sent_again;
-pub use usage::Usage;
+pub use usage::{Usage, micro};
 pub use zerocopy::{completion, enable_zerocopy};
 
 /// The error of a call of libc that returned a negative number.

@@ -6,19 +6,22 @@ use std::ops::Sub;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::checked;
 
 /// Time is read from the thread's own clock, which is exact; `getrusage` lags behind by up to a clock tick, and only
 /// divides it into user and system.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Seconds in both modes.
+    #[serde(serialize_with = "micro")]
     pub time: f64,
     /// Seconds in user mode.
+    #[serde(serialize_with = "micro")]
     pub user: f64,
     /// Seconds in the kernel.
+    #[serde(serialize_with = "micro")]
     pub system: f64,
     /// Page faults that needed no device.
     pub minor_faults: u64,
@@ -68,6 +71,11 @@ fn read(who: libc::c_int, clock: ClockId) -> io::Result<Usage> {
         voluntary_switches: usage.ru_nvcsw as u64,
         involuntary_switches: usage.ru_nivcsw as u64,
     })
+}
+
+/// Writes seconds with six digits behind the point: the file stays small, and nothing measured here is finer.
+pub fn micro<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((seconds * 1e6).round() / 1e6)
 }
 
 #[cfg(test)]

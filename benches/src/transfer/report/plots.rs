@@ -1,12 +1,13 @@
 //! The figures of the page.
 
 use foliomq_benches::figures::{self, Spread};
-use foliomq_benches::plot::{Axis, Bars, Figure, Group, Lines, Point, Series, tick};
+use foliomq_benches::plot::{Axis, Figure, Lines, Point, Series, tick};
 
 use crate::network;
-use crate::results::{Cell, Paced, Results};
+use crate::results::{Cell, Results};
 use crate::run::Sample;
 use crate::source::Pattern;
+use crate::ways;
 
 /// Each with its file name.
 pub fn all(results: &Results) -> Vec<(String, Figure)> {
@@ -121,47 +122,54 @@ impl Curve {
     }
 }
 
-/// The median of each size, a panel for each network.
+/// The median over the size, a panel for each network.
 fn latency(results: &Results) -> Figure {
     let subtitle = format!(
-        "median, µs, from when a message was due to when the consumer had it; {} rounds",
+        "median of {} rounds' medians, whiskers from the lowest to the highest, from when a message was due to when the consumer had it",
         results.plan.rounds
     );
-    results.networks().into_iter().fold(
-        Figure::new("Latency of single messages", subtitle),
-        |figure, network| {
-            let here: Vec<&Paced> = results
-                .paced
-                .iter()
-                .filter(|paced| paced.place.network == network)
-                .collect();
-            let ways: Vec<_> = results
+    let figure = Figure::new("Latency of single messages", subtitle).colours(names());
+    results
+        .networks()
+        .into_iter()
+        .fold(figure, |figure, network| {
+            let series = results
                 .ways(Pattern::Scattered)
                 .into_iter()
                 .filter(|way| way.fits_alone())
-                .collect();
-            let micros = |spread: Spread| Spread {
-                median: spread.median / 1e3,
-                low: spread.low / 1e3,
-                high: spread.high / 1e3,
-            };
-            let group = |&size: &usize| Group {
-                name: figures::bytes(size as u64),
-                bars: ways
-                    .iter()
-                    .map(|way| {
-                        here.iter()
-                            .find(|paced| (paced.place.size, paced.place.way) == (size, *way))
-                    })
-                    .map(|paced| paced.map(|paced| micros(paced.p50)))
-                    .collect(),
-            };
-            figure.panel(Bars {
+                .map(|way| {
+                    let here = results
+                        .paced
+                        .iter()
+                        .filter(|p| (p.place.network, p.place.way) == (network, way));
+                    Series::new(
+                        way.name(),
+                        here.map(|p| Point {
+                            x: p.place.size as f64,
+                            y: micros(p.p50),
+                        })
+                        .collect(),
+                    )
+                });
+            figure.panel(Lines {
                 title: network.name().to_owned(),
-                y: Axis::linear("µs", tick),
-                series: ways.iter().map(|way| way.name().to_owned()).collect(),
-                groups: results.plan.paced_sizes.iter().map(group).collect(),
+                x: Axis::log("bytes of a message", |size| figures::bytes(size as u64)),
+                y: Axis::log("µs", tick),
+                series: series.collect(),
             })
-        },
-    )
+        })
+}
+
+fn micros(nanoseconds: Spread) -> Spread {
+    let Spread { median, low, high } = nanoseconds;
+    Spread {
+        median: median / 1e3,
+        low: low / 1e3,
+        high: high / 1e3,
+    }
+}
+
+/// A way has the same colour in every figure.
+fn names() -> [&'static str; 9] {
+    ways::Kind::ALL.map(ways::Kind::name)
 }

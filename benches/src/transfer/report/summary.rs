@@ -156,7 +156,7 @@ fn waking(results: &Results) -> Option<String> {
     };
     let (sendfile, write) = (ways::Kind::Sendfile, ways::Kind::MappedWrite);
     Some(format!(
-        "**A sender pays for waking its consumer.** 1 MiB in bulk, loopback: the sender needs {} s/GB for `sendfile` and {} \
+        "**What waking the consumer costs the sender.** 1 MiB in bulk, loopback: the sender needs {} s/GB for `sendfile` and {} \
          for `write` from the mapping while the consumer sleeps in `recv` ({} and {} times per MB), and {} and {} with one \
          that never sleeps.",
         costs(Pattern::Bulk, sendfile)?,

@@ -10,7 +10,7 @@ mod zerocopy;
 use std::net::TcpStream;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::source::{Pattern, Piece, Source};
 
@@ -20,7 +20,7 @@ pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_PIECES: usize = 64;
 
 /// One of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// `pread` into a buffer, `write` from it, for each piece.
@@ -115,7 +115,7 @@ pub trait Way {
 }
 
 /// How many zero-copy calls the kernel answered, and how many of them it had copied after all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
     /// Calls that were answered.
     pub calls: u64,
