@@ -54,12 +54,21 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let results = arguments.results()?;
     let out = &arguments.out;
     fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    if arguments.from.is_none() {
-        write(out, "transfer.json", &serde_json::to_string(&results)?)?;
-    }
+    let figures = match &arguments.from {
+        Some(file) => {
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
+        }
+        None => {
+            let figures = serde_json::to_string(&arguments.measure()?)?;
+            write(out, "transfer.json", &figures)?;
+            figures
+        }
+    };
+    // The page shows what is in the file, so that it is the same whenever it is drawn.
+    let results: Results =
+        serde_json::from_str(&figures).context("the figures have another form")?;
     for (name, figure) in report::figures(&results) {
         write(out, &name, &figure.svg())?;
     }
@@ -67,12 +76,7 @@ fn main() -> Result<()> {
 }
 
 impl Arguments {
-    fn results(&self) -> Result<Results> {
-        if let Some(file) = &self.from {
-            let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            return serde_json::from_slice(&text)
-                .with_context(|| format!("{} has another form", file.display()));
-        }
+    fn measure(&self) -> Result<Results> {
         let plan = match (self.quick, self.smoke) {
             (true, _) => Plan::quick(),
             (_, true) => Plan::smoke(),
