@@ -193,6 +193,36 @@ pub struct Broker {
     pub started_at: SystemTime,
     /// Why it takes no messages at present; empty while it does.
     pub refusing: String,
+    /// What preheating cost and bought since it started.
+    pub preheat: Preheat,
+    /// Bytes that its process has written to the disk since it started, the log's and all others.
+    pub bytes_written: u64,
+    /// Bytes appended to the log since it started.
+    pub bytes_appended: u64,
+}
+
+/// What preheating cost and bought. Pages are of 4 KiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Preheat {
+    /// Time that the broker's threads spent on it.
+    pub time: Duration,
+    /// Pages made ready.
+    pub pages: u64,
+    /// Faults that no append had to take.
+    pub faults_avoided: u64,
+    /// Pages that the append head reached before they were ready.
+    pub faults_taken: u64,
+}
+
+impl From<v1::PreheatBill> for Preheat {
+    fn from(bill: v1::PreheatBill) -> Self {
+        Self {
+            time: Duration::from_micros(bill.microseconds),
+            pages: bill.pages,
+            faults_avoided: bill.faults_avoided,
+            faults_taken: bill.faults_taken,
+        }
+    }
 }
 
 impl TryFrom<v1::Topic> for Topic {
@@ -246,6 +276,9 @@ impl From<v1::Broker> for Broker {
             connected_clients: broker.connected_clients,
             started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(broker.start_time_unix_ms),
             refusing: broker.refusing,
+            preheat: broker.preheat.unwrap_or_default().into(),
+            bytes_written: broker.bytes_written,
+            bytes_appended: broker.bytes_appended,
         }
     }
 }

@@ -34,7 +34,9 @@ mod message_id;
 mod producer;
 
 pub use admin::{Admin, Tail};
-pub use admin_types::{Broker, Group, GroupQueue, Queue, ResetTo, TailFrom, Topic, TopicKind};
+pub use admin_types::{
+    Broker, Group, GroupQueue, Preheat, Queue, ResetTo, TailFrom, Topic, TopicKind,
+};
 pub use client::Client;
 pub use consumer::Consumer;
 pub use error::{Code, Error, Result};

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod bill;
 mod checkpoint;
 mod error;
 mod flusher;
@@ -49,6 +50,7 @@ mod survey;
 mod tail;
 mod view;
 
+pub use bill::PreheatBill;
 pub use checkpoint::Checkpoint;
 pub use error::{AppendError, OpenError, ReadError};
 pub use foliomq_segment::{State, Usage, Wait, Watermarks, WriterKind};

@@ -11,6 +11,7 @@ use foliomq_segment::{State, Usage, Watermarks};
 use parking_lot::Mutex;
 
 use crate::append::UNSET;
+use crate::bill::PreheatBill;
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::options::{Options, Preheat};
 use crate::read::Records;
@@ -149,6 +150,13 @@ impl CommitLog {
     /// valid. What is not yet durable is not deleted.
     pub fn delete_before(&self, position: u64) -> io::Result<u64> {
         self.0.shared.delete_before(position)
+    }
+
+    /// What preheating cost and bought since the log was opened.
+    pub fn preheat_bill(&self) -> PreheatBill {
+        let shared = &self.0.shared;
+        let position = shared.publication.complete().value();
+        shared.bill.total(shared.options.preheat, position)
     }
 
     /// Why appends are refused now (disk full, poisoned), if they are.

@@ -78,6 +78,7 @@ impl Shared {
         let moved = position - progress.seen.0;
         if moved > 0 {
             self.speed.moved(moved, progress.seen.1.elapsed());
+            self.bill.passed(progress.seen.0, position, progress.done);
         }
         progress.seen = (position, Instant::now());
         progress.done = self.preheat_ahead(bytes, progress.done);
@@ -99,9 +100,24 @@ impl Shared {
         let position = self.publication.complete().value().max(segment.base());
         let target = position.saturating_add(bytes).min(segment.end());
         if target > done {
-            preheat(&*writer, done.max(position)..target, self.speed.folios());
+            self.preheat(&*writer, done.max(position)..target);
         }
         done.max(target)
+    }
+
+    /// Preheats `positions`. Failing costs speed only.
+    pub(crate) fn preheat(&self, writer: &dyn Writer, positions: Range<u64>) {
+        let begin = Instant::now();
+        let Range { start, end } = positions;
+        match writer.preheat(start..end, self.speed.folios()) {
+            Ok(()) => self
+                .bill
+                .prepared(end.saturating_sub(start), begin.elapsed()),
+            Err(error) => {
+                let path = writer.segment().path().display();
+                tracing::warn!(%path, %error, start, "pages could not be preheated; appends go on without");
+            }
+        }
     }
 }
 
@@ -109,12 +125,4 @@ impl Shared {
 pub(crate) fn prepare_mark(segment: &Segment, position: u64) -> u64 {
     let half = segment.base() + segment.size() / 2;
     if position < half { half } else { segment.end() }
-}
-
-/// Preheats `positions`. Failing costs speed only.
-pub(crate) fn preheat(writer: &dyn Writer, positions: Range<u64>, folios: Folios) {
-    if let Err(error) = writer.preheat(positions.clone(), folios) {
-        let path = writer.segment().path().display();
-        tracing::warn!(%path, %error, start = positions.start, "pages could not be preheated; appends go on without");
-    }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::append::Head;
 use crate::error::AppendError;
 use crate::options::Preheat;
-use crate::preheater::{preheat, prepare_mark};
+use crate::preheater::prepare_mark;
 use crate::shared::Shared;
 
 /// After a failure, the next attempt to make a segment comes no sooner.
@@ -259,13 +259,12 @@ impl Shared {
 
     /// Preheats and locks a segment that is about to be written from `start` on. Failing costs speed only.
     fn warm(&self, writer: &dyn Writer, start: u64) {
+        let end = writer.segment().end();
         match self.options.preheat {
-            Preheat::Window { bytes } => preheat(
-                writer,
-                start..start.saturating_add(bytes),
-                self.speed.folios(),
-            ),
-            Preheat::Segment => preheat(writer, start..writer.segment().end(), self.speed.folios()),
+            Preheat::Window { bytes } => {
+                self.preheat(writer, start..start.saturating_add(bytes).min(end))
+            }
+            Preheat::Segment => self.preheat(writer, start..end),
             Preheat::Off => {}
         }
         if self.options.lock_memory

@@ -8,6 +8,7 @@ use foliomq_segment::{Control, Folder, Mark, Publication, State, Watermark};
 use parking_lot::Mutex;
 
 use crate::append::Head;
+use crate::bill::Bill;
 use crate::error::AppendError;
 use crate::flusher::{Marks, Requests};
 use crate::options::{Flush, Options};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) preparation: Preparation,
     pub(crate) speed: Speed,
+    pub(crate) bill: Bill,
     pub(crate) requests: Requests,
     /// Held while the checkpoint is written.
     pub(crate) marks: Mutex<Marks>,
@@ -52,6 +54,7 @@ impl Shared {
         segments: Segments,
         marks: Marks,
     ) -> Self {
+        let bill = Bill::new(publication.position());
         let (preparation, requests) = (Preparation::default(), Requests::default());
         let head = Mutex::new(head);
         let poison = OnceLock::new();
@@ -68,6 +71,7 @@ impl Shared {
             segments,
             preparation,
             speed: Speed::default(),
+            bill,
             requests,
             marks: Mutex::new(marks),
             poison,

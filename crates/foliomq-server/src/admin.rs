@@ -224,6 +224,7 @@ impl v1::admin_server::Admin for Admin {
     ) -> Result<Response<v1::Broker>, Status> {
         let broker = &self.0;
         let marks = broker.store.watermarks();
+        let bill = broker.store.preheat_bill();
         Ok(Response::new(v1::Broker {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start: marks.start,
@@ -241,8 +242,26 @@ impl v1::admin_server::Admin for Admin {
                 .refusing()
                 .map(|error| error.to_string())
                 .unwrap_or_default(),
+            preheat: Some(v1::PreheatBill {
+                microseconds: u64::try_from(bill.time.as_micros()).unwrap_or(u64::MAX),
+                pages: bill.pages,
+                faults_avoided: bill.avoided,
+                faults_taken: bill.missed,
+            }),
+            bytes_written: bytes_written().unwrap_or_default(),
+            bytes_appended: marks.appended.saturating_sub(broker.store.recovery().end),
         }))
     }
+}
+
+/// Bytes of pages that this process has dirtied, less what it took back before it was written; none without procfs.
+fn bytes_written() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some(field("write_bytes:")?.saturating_sub(field("cancelled_write_bytes:")?))
 }
 
 /// Follows all queues of a topic for one caller.

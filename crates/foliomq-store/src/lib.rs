@@ -75,8 +75,8 @@ pub use appender::Appender;
 pub use cursor::{Cursor, MessageRef};
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
-    AppendError, Appended, Cut, Flush, Preheat, ReadError, ReadMode, ReaderError, Recovery,
-    SegmentInfo, State, Usage, Wait, Watermarks as LogWatermarks, WriterKind,
+    AppendError, Appended, Cut, Flush, Preheat, PreheatBill, ReadError, ReadMode, ReaderError,
+    Recovery, SegmentInfo, State, Usage, Wait, Watermarks as LogWatermarks, WriterKind,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use message::Message;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use event_listener::EventListener;
-use foliomq_commitlog::{AppendError, Appended, Recovery, SegmentInfo};
+use foliomq_commitlog::{AppendError, Appended, PreheatBill, Recovery, SegmentInfo};
 use foliomq_consumequeue::Entry;
 use parking_lot::Mutex;
 
@@ -416,6 +416,11 @@ impl Store {
             by_reference: shared.by_reference.load(Ordering::Relaxed),
             copied: shared.copied.load(Ordering::Relaxed),
         }
+    }
+
+    /// What preheating cost and bought since the store was opened.
+    pub fn preheat_bill(&self) -> PreheatBill {
+        self.0.shared.log.preheat_bill()
     }
 
     /// Why appends are refused now, if they are.

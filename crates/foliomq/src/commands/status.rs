@@ -1,7 +1,7 @@
 //! `foliomq status`: how a broker does.
 
 use clap::Args;
-use foliomq_client::Broker;
+use foliomq_client::{Broker, Preheat};
 use serde_json::json;
 
 use crate::arguments::{Format, Remote};
@@ -55,11 +55,37 @@ fn table(broker: &Broker) -> Table<2> {
             about(broker.body_bytes_by_reference),
         ),
         ("bodies sent by copy", about(broker.body_bytes_copied)),
+        ("appended since start", about(broker.bytes_appended)),
+        ("written to disk since start", written(broker)),
+        ("preheating", preheating(&broker.preheat)),
+        (
+            "page faults avoided",
+            broker.preheat.faults_avoided.to_string(),
+        ),
+        ("page faults taken", broker.preheat.faults_taken.to_string()),
     ];
     let mut table = Table::new(["WHAT", "VALUE"]);
     rows.into_iter()
         .for_each(|(what, value)| table.row([what.to_owned(), value]));
     table
+}
+
+/// With the bytes for each byte appended, once there is enough to tell.
+fn written(broker: &Broker) -> String {
+    const ENOUGH: u64 = 1 << 20;
+    let written = about(broker.bytes_written);
+    match broker.bytes_appended {
+        ..ENOUGH => written,
+        appended => {
+            let each = broker.bytes_written as f64 / appended as f64;
+            format!("{written}, {each:.2} for each byte appended")
+        }
+    }
+}
+
+fn preheating(preheat: &Preheat) -> String {
+    let milliseconds = preheat.time.as_millis();
+    format!("{} pages in {milliseconds} ms", preheat.pages)
 }
 
 fn object(broker: &Broker) -> serde_json::Value {
@@ -76,5 +102,13 @@ fn object(broker: &Broker) -> serde_json::Value {
         "dispatched": broker.dispatched,
         "body_bytes_by_reference": broker.body_bytes_by_reference,
         "body_bytes_copied": broker.body_bytes_copied,
+        "bytes_appended": broker.bytes_appended,
+        "bytes_written": broker.bytes_written,
+        "preheat": {
+            "microseconds": broker.preheat.time.as_micros() as u64,
+            "pages": broker.preheat.pages,
+            "faults_avoided": broker.preheat.faults_avoided,
+            "faults_taken": broker.preheat.faults_taken,
+        },
     })
 }
