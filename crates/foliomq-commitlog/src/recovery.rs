@@ -85,6 +85,7 @@ impl Tail {
         };
         let mut file =
             CheckpointFile::open(&options.dir).map_err(failed("opening the checkpoint"))?;
+        file.keep_marks(self.mark, options.check_on_open);
         folder
             .sync(disk::Flush::LogOpened)
             .map_err(failed("flushing the folder"))?;

@@ -10,12 +10,15 @@ use std::sync::Arc;
 use foliomq_segment::disk::{self, Flush};
 use foliomq_segment::{Folder, SegmentFile};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
 use crate::header::{HEADER, Header, filler_size};
 use crate::options::Options;
 use crate::recovery::{Cut, new_generation};
 use crate::scan::{Scan, Stop};
+
+/// Bytes of the largest folio in which the kernel caches a file, on the usual machines.
+const LARGEST_FOLIO: u64 = 2 << 20;
 
 /// The segments on the disk, and how much of them counts.
 pub(crate) struct Tail {
@@ -24,6 +27,8 @@ pub(crate) struct Tail {
     pub(crate) checkpoint: Checkpoint,
     /// Bytes before the durable position that are compared with their checksums.
     check: u64,
+    /// The start of a record some way before the durable position, or 0.
+    pub(crate) mark: u64,
     /// Ascending, without gaps.
     pub(crate) files: Vec<SegmentFile>,
     /// The position after the last good record.
@@ -46,6 +51,9 @@ impl Tail {
             folder: folder.clone(),
             checkpoint,
             check: options.check_on_open,
+            mark: checkpoint::mark(&options.dir)
+                .unwrap_or_default()
+                .min(checkpoint.durable),
             files: Vec::new(),
             end: checkpoint.durable,
             store_time: checkpoint.store_time,
@@ -128,8 +136,8 @@ impl Tail {
             .map_or(self.end, SegmentFile::base)
     }
 
-    /// Checks the records below the durable position: the structure of the segment before it, and the checksums of the
-    /// last bytes.
+    /// Checks the last records below the durable position, structure and checksums: as many bytes as are set, and those
+    /// from the mark before them on. Without a mark, the structure from the segment's start on.
     fn check_durable(&mut self) -> Result<(), OpenError> {
         let durable = self.checkpoint.durable;
         let check_from = durable.saturating_sub(self.check);
@@ -138,7 +146,9 @@ impl Tail {
             if base >= durable || end <= check_from.min(durable - 1) {
                 continue;
             }
-            let mut scan = Scan::new(file, base, file.size()).check_from(check_from);
+            let mut scan = Scan::new(file, base, file.size())
+                .from(self.scan_from(base, check_from))
+                .check_from(check_from);
             let stop = scan
                 .walk(durable.min(end), |_| {})
                 .map_err(failed("reading a segment"))?;
@@ -152,6 +162,14 @@ impl Tail {
             }
         }
         Ok(())
+    }
+
+    /// Where a record begins from which the segment at `base` is read, to check what lies from `check_from` on.
+    fn scan_from(&self, base: u64, check_from: u64) -> u64 {
+        if self.mark > check_from {
+            return base;
+        }
+        base.max(self.mark)
     }
 
     /// Walks on from the durable position, over what came after the checkpoint: over what the device has of it. After a
@@ -219,11 +237,15 @@ impl Tail {
             .map_err(failed("flushing the folder"))
     }
 
-    /// Takes the tail segment, which is written on, out of the page cache, where the scan has put it in large folios.
+    /// Takes what the scan has read of the tail segment, which is written on, out of the page cache, where the scan has
+    /// put it in large folios.
     fn drop_scanned(&self) -> Result<(), OpenError> {
-        self.files
-            .last()
-            .map_or(Ok(()), SegmentFile::drop_cached)
+        let Some(file) = self.files.last() else {
+            return Ok(());
+        };
+        let check_from = self.checkpoint.durable.saturating_sub(self.check);
+        let start = self.scan_from(file.base(), check_from) - file.base();
+        file.drop_cached(start / LARGEST_FOLIO * LARGEST_FOLIO)
             .map_err(failed("dropping cached pages"))
     }
 

@@ -52,10 +52,12 @@ impl KeyIndex {
                 disk::unlink(&path).map_err(IndexError::io("removing", &path))?;
                 continue;
             }
-            // Checksums cost a read of the whole file: only the newest can be torn.
-            let check = Some(&base) == bases.last();
-            let mut file = RunFile::open(path, check)?;
-            file.cut_at(checkpoint)?;
+            // Checksums cost a read of the whole file: only the newest can be torn, or reach across the checkpoint.
+            let is_last = Some(&base) == bases.last();
+            let mut file = RunFile::open(path, is_last)?;
+            if is_last || base.saturating_add(stretch) >= checkpoint {
+                file.cut_at(checkpoint)?;
+            }
             inner.files.insert(base, file);
         }
         Ok(Self {

@@ -130,12 +130,17 @@ impl SegmentFile {
         disk::flush(what, &self.file)
     }
 
-    /// Drops the file's clean pages from the page cache.
+    /// Drops the file's clean pages, from `offset` on, from the page cache.
     ///
     /// Reading a file brings it in by large folios, and a store through a mapping dirties a whole folio: the next
     /// small flush would then write up to 2 MiB. Pages that come in by write faults are small.
-    pub fn drop_cached(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    pub fn drop_cached(&self, offset: u64) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(
+            &self.file,
+            offset,
+            None,
+            Advice::DontNeed,
+        )?)
     }
 
     /// Maps it. From here on its bytes change only through the reserver that belongs to `publication`.
