@@ -18,6 +18,7 @@
 
 pub mod bare;
 pub mod bench;
+pub mod child;
 pub mod experiments;
 pub mod figures;
 pub mod goal;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use foliomq_benches::bench::Bench;
+use foliomq_benches::child;
 use foliomq_benches::experiments::{self, Experiment};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::report::Report;
@@ -34,7 +35,7 @@ struct Arguments {
     #[arg(long, hide = true, value_name = "FOLDER")]
     victim: Option<PathBuf>,
     /// Only these experiments: append, flush, read, preheat, writeout, restart,
-    /// crossprocess.
+    /// crossprocess, queues, reopen.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the stores go: a folder on the disk to measure. They are removed at the end.
@@ -78,6 +79,9 @@ impl Arguments {
 fn main() -> Result<()> {
     if let Some(done) = experiments::crossprocess::read_if_asked() {
         return done;
+    }
+    if child::run_if_told()? {
+        return Ok(());
     }
     let arguments = Arguments::parse();
     if let Some(folder) = &arguments.victim {

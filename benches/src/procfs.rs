@@ -27,6 +27,31 @@ pub fn load_average() -> Result<String> {
         .join(" "))
 }
 
+/// Memory of this process that is its own and no file's, bytes.
+pub fn private_memory() -> Result<u64> {
+    let rollup = read("/proc/self/smaps_rollup")?;
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB"));
+    let kib: u64 = kib
+        .and_then(|kib| kib.trim().parse().ok())
+        .context("smaps_rollup has an unknown form")?;
+    Ok(kib << 10)
+}
+
+/// Bytes that the files in `path`, or the file, occupy on the disk.
+pub fn allocated(path: &Path) -> Result<u64> {
+    let about = fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
+    let mut bytes = about.blocks() * 512;
+    if about.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes += allocated(&entry?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Processor time since boot, summed over all cores.
 #[derive(Debug, Clone, Copy)]
 pub struct MachineTime {

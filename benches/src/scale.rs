@@ -50,6 +50,12 @@ pub struct Scale {
     pub restart_appends: u64,
     /// Seconds that a run lasts in which another process looks on.
     pub watched: f64,
+    /// Queues of the store with many.
+    pub queues: u32,
+    /// Messages that are spread over them.
+    pub spread: u64,
+    /// Bytes of log, most of them holes, of the store that is opened again.
+    pub large: u64,
     /// How long to wait, before an experiment, for the machine to become quiet.
     pub patience: Duration,
 }
@@ -90,6 +96,9 @@ impl Scale {
             device_rate: 512 * MIB,
             restart_appends: 4_000,
             watched: 5.0,
+            queues: 1_000_000,
+            spread: 2_000_000,
+            large: 20 << 30,
             patience: Duration::from_secs(20),
         }
     }
@@ -112,6 +121,8 @@ impl Scale {
             write_out_every: 64 * MIB,
             restart_appends: 1_000,
             watched: 0.8,
+            spread: 1_000_000,
+            large: 2 << 30,
             patience: Duration::from_secs(1),
             ..Self::full()
         }
@@ -136,6 +147,9 @@ impl Scale {
             write_out_every: MIB,
             restart_appends: 5,
             watched: 0.01,
+            queues: 2_000,
+            spread: 2_000,
+            large: 32 * MIB,
             patience: Duration::ZERO,
             ..Self::full()
         }

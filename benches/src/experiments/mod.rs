@@ -4,7 +4,9 @@ pub mod append;
 pub mod crossprocess;
 pub mod flush;
 pub mod preheat;
+pub mod queues;
 pub mod read;
+pub mod reopen;
 pub mod restart;
 pub mod writeout;
 
@@ -69,7 +71,7 @@ fn median(comparisons: &[Comparison], case: &str, ratio_of: &str) -> Option<f64>
 }
 
 /// All of them.
-pub const ALL: [Experiment; 7] = [
+pub const ALL: [Experiment; 9] = [
     append::EXPERIMENT,
     flush::EXPERIMENT,
     read::EXPERIMENT,
@@ -77,6 +79,8 @@ pub const ALL: [Experiment; 7] = [
     writeout::EXPERIMENT,
     restart::EXPERIMENT,
     crossprocess::EXPERIMENT,
+    queues::EXPERIMENT,
+    reopen::EXPERIMENT,
 ];
 
 impl Experiment {
