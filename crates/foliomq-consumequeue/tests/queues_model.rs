@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use foliomq_consumequeue::{ConsumeQueues, Entry};
+use foliomq_consumequeue::{ConsumeQueues, Emptied, Entry};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -167,10 +167,19 @@ fn run(steps: Vec<Step>) {
                 }
             }
             Step::Trim { share } => {
+                let held: Vec<u32> = (0..4).filter(|&q| !model.entries(q).is_empty()).collect();
                 model.start +=
                     (model.checkpoint.saturating_sub(model.start)) * u64::from(share) / 255 / 64
                         * 64;
-                queues.trim(model.start);
+                let mut emptied = queues.trim(model.start);
+                emptied.sort_unstable_by_key(|one| one.queue);
+                emptied.retain(|one| held.contains(&one.queue));
+                let expected = held.into_iter().filter(|&q| model.entries(q).is_empty());
+                let expected = expected.map(|queue| Emptied {
+                    queue,
+                    next: model.next[&queue],
+                });
+                assert_eq!(emptied, expected.collect::<Vec<_>>());
             }
             Step::Remove { queue } => {
                 queues.remove(queue);
