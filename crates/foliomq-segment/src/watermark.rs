@@ -113,12 +113,12 @@ impl Watermark {
         let next_count = (word | LOCAL | FOREIGN).wrapping_add(1);
         // Bits that were set since `word` was read are taken along. Whoever sleeps or listens from here on sets his again.
         let word = self.sleepers().swap(next_count, Ordering::SeqCst);
-        if word & LOCAL != 0 {
-            self.event.notify(usize::MAX);
-        }
         if word & FOREIGN != 0 {
             // It fails only for an address that is no word of memory.
             let _ = futex::wake(self.sleepers(), futex::Flags::empty(), i32::MAX as u32);
+        }
+        if word & LOCAL != 0 {
+            self.event.notify(usize::MAX);
         }
     }
 
