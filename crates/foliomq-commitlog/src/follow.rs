@@ -144,23 +144,40 @@ impl LogReader {
     /// Blocks until more than `position` is committed, or the time is over (then `false`). Notices within a tenth of a second
     /// if the other process dies.
     pub fn wait_past(&self, position: u64, timeout: Duration) -> Result<bool, ReaderError> {
-        let failed = |source| ReaderError::Io { position, source };
         let begin = Instant::now();
         loop {
             let observer = self.observer();
-            let left = timeout.saturating_sub(begin.elapsed());
-            let committed = observer
-                .wait_past(position, left, self.wait)
-                .map_err(failed)?;
-            if committed > position {
+            if observer.committed() > position {
                 return Ok(true);
             }
-            if !observer.owned().map_err(failed)? && observer.committed() <= position {
-                self.go_on(&observer, position)?;
-            } else if begin.elapsed() >= timeout {
+            let left = timeout.saturating_sub(begin.elapsed());
+            if !self.worth_a_look(&observer, position, left)? {
                 return Ok(false);
             }
         }
+    }
+
+    /// Blocks until more than `position` is committed by the process that `observer` looks at, or another took its place; or
+    /// the time is over: then `false`.
+    pub(crate) fn worth_a_look(
+        &self,
+        observer: &Arc<Observer>,
+        position: u64,
+        timeout: Duration,
+    ) -> Result<bool, ReaderError> {
+        let failed = |source| ReaderError::Io { position, source };
+        let committed = observer.wait_past(position, timeout, self.wait);
+        if committed.map_err(failed)? > position {
+            return Ok(true);
+        }
+        if observer.owned().map_err(failed)? {
+            return Ok(false);
+        }
+        // Its last words may have come after the look at them.
+        if observer.committed() <= position {
+            self.go_on(observer, position)?;
+        }
+        Ok(true)
     }
 
     pub(crate) fn observer(&self) -> Arc<Observer> {

@@ -86,7 +86,7 @@ impl FollowedRecords {
                 return record.map(Some);
             }
             let left = timeout.saturating_sub(begin.elapsed());
-            if !self.log.wait_past(self.position, left)? {
+            if !self.log.worth_a_look(&self.observer, self.position, left)? {
                 return Ok(None);
             }
         }

@@ -64,6 +64,8 @@ pub struct Observer {
     generation: u64,
     process: u64,
     committing: Mark,
+    /// The longest sleep at a time.
+    look: Duration,
     /// What was found committed. The segments that are opened here go by it.
     committed: Arc<Watermark>,
 }
@@ -93,6 +95,7 @@ impl Observer {
             committing,
             committed: Arc::new(Watermark::new(0)),
             sleepers,
+            look: LOOK,
             pages,
         };
         observer.committed();
@@ -224,7 +227,10 @@ impl Observer {
         if committed > seen || self.state()? == State::Closed {
             return Ok(committed);
         }
-        let timeout = timeout.min(LOOK).try_into().map_err(io::Error::other)?;
+        let timeout = timeout
+            .min(self.look)
+            .try_into()
+            .map_err(io::Error::other)?;
         match futex::wait(word, futex::Flags::empty(), found, Some(&timeout)) {
             Ok(())
             | Err(
@@ -267,4 +273,118 @@ fn strange(what: &str) -> io::Error {
         io::ErrorKind::InvalidData,
         format!("the control file cannot be used: {what}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    use crate::control::{Beginning, Control};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn control(dir: &Path, committed: Mark) -> Control {
+        let folder = Folder::lock(dir).unwrap();
+        let beginning = Beginning {
+            generation: 7,
+            committed,
+            start: 8,
+            end: 16,
+        };
+        Control::create(&folder, &beginning).unwrap()
+    }
+
+    #[test]
+    fn an_observer_sees_what_the_owner_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path(), Mark::Durable);
+        let observer = Observer::open(dir.path()).unwrap();
+        assert_eq!(observer.generation(), 7);
+        assert_eq!(observer.process(), u64::from(std::process::id()));
+        control.watermark(Mark::Appended).advance(32);
+        control.watermark(Mark::Durable).advance(24);
+        let expected = Watermarks {
+            start: 8,
+            appended: 32,
+            durable: 24,
+            committed: 24,
+        };
+        assert_eq!(observer.watermarks(), expected);
+        assert!(observer.owned().unwrap());
+        control.set_state(State::Poisoned);
+        assert_eq!(observer.state().unwrap(), State::Poisoned);
+        assert!(observer.owned().unwrap(), "reads go on");
+        control.set_state(State::Closed);
+        assert!(!observer.owned().unwrap());
+    }
+
+    #[test]
+    fn an_owner_that_is_gone_or_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = control(dir.path(), Mark::Appended);
+        let observer = Observer::open(dir.path()).unwrap();
+        drop(first);
+        assert!(!observer.owned().unwrap());
+        assert_eq!(observer.wait_past(16, LONG, Wait::Sleep).unwrap(), 16);
+        assert_eq!(observer.wait_past(16, LONG, Wait::Spin).unwrap(), 16);
+        let _second = control(dir.path(), Mark::Appended);
+        assert!(!observer.owned().unwrap(), "that is another file");
+        assert!(Observer::open(dir.path()).unwrap().owned().unwrap());
+    }
+
+    /// In lockstep, so that a wake-up that goes missing is not made up for by the next, and sleeping without a look in
+    /// between.
+    #[test]
+    fn sleepers_of_both_kinds_are_woken_by_every_move() {
+        const MOVES: u64 = 3_000;
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path(), Mark::Appended);
+        let watermark = control.watermark(Mark::Appended);
+        let acks = [const { AtomicU64::new(16) }; 4];
+        thread::scope(|scope| {
+            for (ack, how) in acks.iter().zip([Wait::Sleep, Wait::Sleep, Wait::Spin]) {
+                let mut observer = Observer::open(dir.path()).unwrap();
+                observer.look = LONG;
+                scope.spawn(move || {
+                    for seen in 16..MOVES {
+                        assert_eq!(observer.wait_past(seen, LONG, how).unwrap(), seen + 1);
+                        ack.store(seen + 1, Ordering::Release);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for seen in 16..MOVES {
+                    assert_eq!(watermark.wait_past(seen, LONG), seen + 1);
+                    acks[3].store(seen + 1, Ordering::Release);
+                }
+            });
+            for position in 17..=MOVES {
+                watermark.set(position);
+                watermark.wake();
+                while acks
+                    .iter()
+                    .any(|ack| ack.load(Ordering::Acquire) < position)
+                {
+                    thread::yield_now();
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_sleeps_where_nothing_may_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path(), Mark::Appended);
+        let mut observer = Observer::open(dir.path()).unwrap();
+        assert!(!observer.polls());
+        observer.sleepers = None;
+        assert!(observer.polls());
+        let watermark = control.watermark(Mark::Appended);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| observer.wait_past(16, LONG, Wait::Sleep).unwrap());
+            watermark.advance(17);
+            assert_eq!(waiter.join().unwrap(), 17);
+        });
+    }
 }

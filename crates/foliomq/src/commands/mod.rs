@@ -8,6 +8,7 @@ pub mod send;
 pub mod serve;
 pub mod status;
 pub mod tail;
+mod tail_folder;
 pub mod topic;
 pub mod verify;
 

@@ -1,9 +1,12 @@
 //! `foliomq tail`: a topic as it grows, without a group.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use foliomq_client::{StoredMessage, TailFrom};
 
 use crate::arguments::{Format, Remote};
+use crate::commands::tail_folder::FolderTail;
 use crate::moment;
 use crate::output::Output;
 use crate::shown;
@@ -12,6 +15,11 @@ use crate::shown;
 pub struct Tail {
     /// The topic
     topic: String,
+
+    /// Read from this folder of a store instead of asking the broker that has it open: its port may be out of reach. What to
+    /// begin with is looked for from the start of the log on
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
 
     /// Where to begin: earliest, latest, a time (2026-11-23T10:15:00Z), how long ago (15m), or the newest N of each
     /// queue (-N)
@@ -51,6 +59,9 @@ impl Tail {
     }
 
     async fn watch(&self, out: &mut Output) -> anyhow::Result<()> {
+        if let Some(dir) = &self.dir {
+            return self.watch_folder(dir, out).await;
+        }
         let mut tail = self
             .remote
             .connect()
@@ -58,6 +69,20 @@ impl Tail {
             .admin()
             .tail(&self.topic, self.from, !self.no_follow)
             .await?;
+        let mut left = self.max.unwrap_or(u64::MAX);
+        while left > 0 {
+            let Some(message) = tail.next().await? else {
+                break;
+            };
+            self.print(&message, out)?;
+            out.flush()?;
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    async fn watch_folder(&self, dir: &Path, out: &mut Output) -> anyhow::Result<()> {
+        let mut tail = FolderTail::open(dir, &self.topic, self.from, !self.no_follow)?;
         let mut left = self.max.unwrap_or(u64::MAX);
         while left > 0 {
             let Some(message) = tail.next().await? else {

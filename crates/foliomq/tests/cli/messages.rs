@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::broker::{Broker, Run, send_signal};
+use crate::broker::{Broker, Run, run, send_signal};
 
 #[test]
 fn a_message_keeps_all_that_goes_with_it() {
@@ -417,4 +417,41 @@ fn the_status_counts_what_went_out() {
         "{status}"
     );
     assert!(broker.run(["status"]).ok().contains("accepts messages"));
+}
+
+#[test]
+fn tail_reads_a_folder_beside_its_broker() {
+    let broker = Broker::start();
+    broker
+        .run(["topic", "create", "orders", "--queues", "1"])
+        .ok();
+    for body in ["one", "two", "three"] {
+        broker.run(["send", "orders", body, "--tag", "hot"]).ok();
+    }
+    let dir = broker.store_dir();
+    let tail = |from: &str| {
+        let dir = dir.to_str().unwrap();
+        let args = [
+            "tail",
+            "orders",
+            "--dir",
+            dir,
+            "--no-follow",
+            "--from",
+            from,
+        ];
+        run(args)
+    };
+    let bodies = |run: Run| -> Vec<String> {
+        let lines = run.ok();
+        let body = |line: &str| line.rsplit("  ").next().unwrap().to_owned();
+        lines.lines().map(body).collect()
+    };
+    assert_eq!(bodies(tail("earliest")), ["one", "two", "three"]);
+    assert_eq!(bodies(tail("-2")), ["two", "three"]);
+    assert_eq!(bodies(tail("1h")), ["one", "two", "three"]);
+    assert!(bodies(tail("latest")).is_empty());
+    assert!(tail("-1").ok().contains("tag=hot"));
+    broker.stop();
+    assert!(tail("earliest").failed(1).contains("no process has"));
 }
