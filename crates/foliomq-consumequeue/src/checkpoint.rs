@@ -35,6 +35,9 @@ impl Checkpoint {
         let error = || IndexError::io("opening", path);
         let file = disk::create(path).map_err(error())?;
         let new = file.metadata().map_err(error())?.len() == 0;
+        if new {
+            disk::flush_beside(Flush::IndexCheckpointNamed, path).map_err(error())?;
+        }
         let last = [0, 1]
             .into_iter()
             .filter_map(|slot| read(&file, slot))

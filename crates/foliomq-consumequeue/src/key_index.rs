@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foliomq_segment::disk::{self, Flush};
 use parking_lot::Mutex;
@@ -28,6 +30,8 @@ pub struct KeyIndex {
     inner: Mutex<Inner>,
     /// Held through a flush, so that two never mix. `inner` is not: puts and lookups go on meanwhile.
     flushing: Mutex<()>,
+    /// A flush has failed. The kernel calls the pages clean, and the next flush would say that all is well.
+    failed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +69,7 @@ impl KeyIndex {
             stretch: stretch.max(1),
             inner: Mutex::new(inner),
             flushing: Mutex::default(),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -123,23 +128,28 @@ impl KeyIndex {
         dropped.into_values().try_for_each(RunFile::remove)
     }
 
-    /// Flushes everything put so far; the caller may then move the checkpoint.
+    /// Flushes everything put so far; the caller may then move the checkpoint. Once the device has failed to take a file
+    /// this fails for good.
     pub fn flush(&self) -> Result<(), IndexError> {
         let _flushing = self.flushing.lock();
-        let dirty: Vec<(u64, Snapshot)> = {
+        if self.failed.load(Ordering::Acquire) {
+            let source = io::Error::other("an earlier flush failed");
+            return Err(IndexError::io("flushing", &self.dir)(source));
+        }
+        let dirty: Vec<Snapshot> = {
             let mut inner = self.inner.lock();
             self.write_out(&mut inner)?;
-            let dirty = inner.files.iter_mut().filter(|(_, file)| file.dirty);
+            let dirty = inner.files.values_mut().filter(|file| file.dirty);
             dirty
-                .map(|(base, file)| {
+                .map(|file| {
                     file.dirty = false;
-                    (*base, file.snapshot())
+                    file.snapshot()
                 })
                 .collect()
         };
-        for (base, file) in dirty {
+        for file in dirty {
             file.sync()
-                .inspect_err(|_| self.change(base, |file| file.dirty = true))?;
+                .inspect_err(|_| self.failed.store(true, Ordering::Release))?;
         }
         disk::flush_beside(Flush::KeyFilesNamed, &self.dir.join("any"))
             .map_err(IndexError::not_flushed(&self.dir))?;
@@ -169,12 +179,6 @@ impl KeyIndex {
             }
         }
         Ok(())
-    }
-
-    fn change(&self, base: u64, change: impl FnOnce(&mut RunFile)) {
-        if let Some(file) = self.inner.lock().files.get_mut(&base) {
-            change(file);
-        }
     }
 
     fn base(&self, position: u64) -> u64 {

@@ -28,6 +28,13 @@ macro_rules! flushes {
         impl Flush {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
         }
     };
 }
@@ -81,6 +88,8 @@ flushes! {
     KeyFilesNamed,
     /// A merged file of the key index, before it gets its name.
     KeysMerged,
+    /// The name of the indexes' checkpoint.
+    IndexCheckpointNamed,
     /// A slot of the indexes' checkpoint.
     IndexCheckpoint,
     /// The secret of receipt handles, before it gets its name.
@@ -115,6 +124,21 @@ pub enum Operation<'a> {
 }
 
 impl Operation<'_> {
+    /// What kind it is, or which flush.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "Create",
+            Self::MakeFolder(_) => "MakeFolder",
+            Self::Write(_) => "Write",
+            Self::Allocate(_) => "Allocate",
+            Self::Punch(_) => "Punch",
+            Self::SetLen(_) => "SetLen",
+            Self::Rename(..) => "Rename",
+            Self::Unlink(_) => "Unlink",
+            Self::Flush(what, ..) | Self::FlushFolder(what, _) => what.name(),
+        }
+    }
+
     /// Whether it is about `folder` or something in it.
     pub fn is_in(&self, folder: &Path) -> bool {
         match self {

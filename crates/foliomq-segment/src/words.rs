@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -22,6 +22,8 @@ pub const WORD: usize = size_of::<u64>();
 pub struct Words {
     pages: MmapRaw,
     file: File,
+    /// A flush has failed. The kernel calls its pages clean, and the next flush would say that all is well.
+    failed: AtomicBool,
 }
 
 impl Words {
@@ -70,14 +72,23 @@ impl Words {
         self.word(index).store(value.to_le(), Ordering::Release);
     }
 
-    /// Writes dirty pages to the device and waits for it.
+    /// Writes dirty pages to the device and waits for it. Once this has failed it fails for good: nobody knows what the
+    /// device has.
     pub fn flush(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier flush of this file failed"));
+        }
         disk::flush(Flush::Words, &self.file)
+            .inspect_err(|_| self.failed.store(true, Ordering::Release))
     }
 
     fn map(file: File) -> io::Result<Self> {
         let pages = MmapOptions::new().map_raw(&file)?;
-        Ok(Self { pages, file })
+        Ok(Self {
+            pages,
+            file,
+            failed: AtomicBool::new(false),
+        })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
