@@ -1,7 +1,9 @@
 //! Lives of one store, each on what the one before has left, and the images of power cuts in each.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use foliomq_segment::disk::Flush;
@@ -10,20 +12,30 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
+use crate::consumer::Consumer;
 use crate::device::{Behaviour, Cut, Device};
 use crate::episode::Episode;
-use crate::history::{Contents, History, check_appends};
+use crate::history::{Contents, History, Promise, check_appends};
 use crate::image::Image;
 use crate::mode::Mode;
 
 /// The share of a life's operations before which a moment is kept.
 const KEPT: f64 = 0.2;
+/// Moments of one life that are checked, besides one before each kind of operation.
+const CHECKED: usize = 20;
 /// Images of one moment.
 const IMAGES: usize = 4;
 /// One image in so many is cut again while it recovers.
 const CUT_AGAIN: f64 = 0.1;
+/// In one image in so many a group receives all that is left.
+const CONSUMED: f64 = 0.2;
+/// The moments of one recovery that are cut again.
+const MOMENTS: usize = 4;
 /// One image in so many is looked at by `verify` after all.
 const VERIFIED: f64 = 0.05;
+
+/// The folder of the indexes, which is removed when they are made anew.
+const INDEX: &str = "consumequeue";
 
 /// What images showed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,12 +103,30 @@ impl Chain {
         let mut start = Start::Fresh;
         for _ in 0..lives {
             let (cuts, clean) = self.live(start)?;
-            for cut in &cuts {
+            for cut in self.choose(&cuts) {
                 self.check_cut(cut)?;
             }
             start = self.next(cuts, clean)?;
         }
         Ok(())
+    }
+
+    /// Some of the moments, with one before each kind of operation, and the last.
+    fn choose<'c>(&mut self, cuts: &'c [Cut]) -> Vec<&'c Cut> {
+        let mut names = BTreeSet::new();
+        let mut left: Vec<&Cut> = cuts.iter().rev().collect();
+        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+        for n in (0..left.len()).rev() {
+            let cut = left.swap_remove(self.random.random_range(0..=n));
+            match names.insert(cut.before) {
+                true => chosen.push(cut),
+                false => rest.push(cut),
+            }
+        }
+        rest.truncate(CHECKED);
+        chosen.append(&mut rest);
+        chosen.extend(cuts.last());
+        chosen
     }
 
     fn live(&mut self, start: Start) -> Result<(Vec<Cut>, bool), String> {
@@ -111,17 +141,15 @@ impl Chain {
         };
         let device = self.begin(&root, start, behaviour).map_err(text)?;
         let history = std::mem::take(&mut self.history);
-        let mut episode = Episode::begin(self.mode, &dir, &device, history, &mut self.random)
+        let life = self.lives;
+        let mut episode = Episode::begin(self.mode, &dir, &device, history, &mut self.random, life)
             .map_err(|error| format!("does not open: {error}"))?;
         episode.settle()?;
         episode.run().map_err(text)?;
         let clean = episode.random.random_bool(0.5);
-        let (history, mut cuts) = episode.end(clean).map_err(text)?;
+        let (history, cuts) = episode.end(clean).map_err(text)?;
         self.history = history;
         self.lies += device.lies();
-        if !clean {
-            cuts.pop();
-        }
         drop(device);
         fs::remove_dir_all(&root).map_err(text)?;
         Ok((cuts, clean))
@@ -152,15 +180,22 @@ impl Chain {
             self.history.promises = vec![self.promised(&cut)];
             return Ok(Start::Stopped(cut));
         }
+        // What is rare counts as much as what is frequent.
+        let names: BTreeSet<&str> = cuts.iter().map(|cut| cut.before).collect();
+        let n = self.random.random_range(0..names.len());
+        let name = names.into_iter().nth(n).unwrap_or_default();
+        cuts.retain(|cut| cut.before == name);
         let cut = cuts.remove(self.random.random_range(0..cuts.len()));
         self.history.promises = vec![self.promised(&cut)];
-        Ok(match self.random.random_bool(0.4) {
-            true => Start::Killed(cut),
-            false => Start::Cut(cut.power(&mut self.random)),
-        })
+        if self.random.random_bool(0.4) {
+            return Ok(Start::Killed(cut));
+        }
+        let promise = &mut self.history.promises[0];
+        promise.appended = promise.messages;
+        Ok(Start::Cut(cut.power(&mut self.random)))
     }
 
-    fn promised(&self, cut: &Cut) -> crate::history::Promise {
+    fn promised(&self, cut: &Cut) -> Promise {
         self.history.promises[cut.moment as usize].clone()
     }
 
@@ -172,14 +207,17 @@ impl Chain {
             let found = self.check_image(&dir, cut)?;
             fs::remove_dir_all(&dir).map_err(text)?;
             if self.random.random_bool(CUT_AGAIN) {
-                self.check_again(&image, &found)?;
+                self.check_again(&image, cut, &found)?;
             }
         }
         if self.random.random_bool(0.3) {
             self.tally.kill += 1;
             let image = cut.kill(&mut self.random);
             let dir = self.image(&image)?;
-            self.check_image(&dir, cut)?;
+            let found = self.check_image(&dir, cut)?;
+            if self.mode.survives_kill() {
+                self.history.check_appended(&found, cut.moment)?;
+            }
             fs::remove_dir_all(&dir).map_err(text)?;
         }
         Ok(())
@@ -191,21 +229,31 @@ impl Chain {
         Ok(dir)
     }
 
-    fn open(&mut self, dir: &Path) -> Result<Store, String> {
-        let mut options = self.mode.options(&dir.join("store"), &mut self.random);
+    /// Opens the store in an image, which need not make its indexes anew if they were flushed.
+    fn open(&mut self, dir: &Path, promise: &Promise) -> Result<Store, String> {
+        let dir = dir.join("store");
+        let mut options = self.mode.options(&dir, &mut self.random);
         // Nothing is dropped while it is looked at.
         options.retention.size = None;
-        options
+        let before = inode(&dir.join(INDEX));
+        let store = options
             .open()
-            .map_err(|error| format!("does not open: {error}"))
+            .map_err(|error| format!("does not open: {error}"))?;
+        match !promise.indexes || before == inode(&dir.join(INDEX)) {
+            true => Ok(store),
+            false => Err("lost: the indexes, which were made anew".to_owned()),
+        }
     }
 
     /// Opens an image: everything promised is there, and the store goes on.
     fn check_image(&mut self, dir: &Path, cut: &Cut) -> Result<Contents, String> {
-        let store = self.open(dir)?;
+        let store = self.open(dir, &self.promised(cut))?;
         let found = Contents::of(&store).map_err(text)?;
         self.history.check(&found, cut.moment)?;
         self.check_ids(&store, &found)?;
+        if self.random.random_bool(CONSUMED) {
+            self.check_consumer(&store, &found, cut)?;
+        }
         check_appends(&store, &found)?;
         store.close().map_err(text)?;
         drop(store);
@@ -216,6 +264,18 @@ impl Chain {
             }
         }
         Ok(found)
+    }
+
+    /// What a group has not finished comes to it.
+    fn check_consumer(&self, store: &Store, found: &Contents, cut: &Cut) -> Result<(), String> {
+        if !found.topic {
+            return Ok(());
+        }
+        let failed = |error| format!("the groups do not open: {error}");
+        let consumer = Consumer::open(store, self.lives + 1).map_err(failed)?;
+        let handle = self.promised(cut).handle;
+        consumer.check(found, &self.history.acked, handle.as_deref())?;
+        consumer.close().map_err(text)
     }
 
     /// Some of the messages are found by their ids.
@@ -247,7 +307,8 @@ impl Chain {
     }
 
     /// Cuts the power while an image recovers: the next start finds the same.
-    fn check_again(&mut self, image: &Image, found: &Contents) -> Result<(), String> {
+    fn check_again(&mut self, image: &Image, cut: &Cut, found: &Contents) -> Result<(), String> {
+        let promise = self.promised(cut);
         let dir = self.image(image)?;
         let behaviour = Behaviour {
             share: 0.3,
@@ -256,9 +317,12 @@ impl Chain {
             fault: None,
         };
         let device = Device::new(&dir, behaviour).map_err(text)?;
-        let store = self.open(&dir)?;
+        let store = self.open(&dir, &promise)?;
         let mut cuts = device.take_cuts();
         cuts.push(device.cut().map_err(text)?);
+        while cuts.len() > MOMENTS {
+            cuts.swap_remove(self.random.random_range(0..cuts.len()));
+        }
         device.unplug();
         drop(store);
         drop(device);
@@ -267,7 +331,7 @@ impl Chain {
             self.tally.again += 1;
             let image = cut.power(&mut self.random);
             let dir = self.image(&image)?;
-            let again = Contents::of(&self.open(&dir)?).map_err(text)?;
+            let again = Contents::of(&self.open(&dir, &promise)?).map_err(text)?;
             if again != *found {
                 return Err(format!(
                     "another start after a crash in recovery finds {:?}, not {:?}",
@@ -285,12 +349,17 @@ impl Chain {
     }
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+/// The number of a file or folder, if it is there.
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
 /// A folder in memory where that is to be had.
-fn in_memory() -> io::Result<TempDir> {
+pub(crate) fn in_memory() -> io::Result<TempDir> {
     let shared = Path::new("/dev/shm");
     match shared.is_dir() {
         true => TempDir::with_prefix_in("foliomq-crash", shared),

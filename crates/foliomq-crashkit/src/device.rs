@@ -21,12 +21,17 @@ use crate::fault::Fault;
 use crate::image::Image;
 use crate::state::{Names, State};
 
+/// The moments before the first so many operations of a name are always kept, if any are.
+const ALWAYS_KEPT: u64 = 2;
+
 /// What was on the device, and what was not yet, at one moment.
 #[derive(Debug, Clone)]
 pub struct Cut {
     state: State,
     /// What [`Device::promise`] said last before it.
     pub moment: u64,
+    /// What came next: the name of an operation.
+    pub before: &'static str,
 }
 
 impl Cut {
@@ -75,6 +80,8 @@ struct Sampling {
     random: StdRng,
     /// The share of all operations before which one is kept.
     share: f64,
+    /// How many operations of each name were seen: the first ones are always kept.
+    seen: HashMap<&'static str, u64>,
     cuts: Vec<Cut>,
 }
 
@@ -118,6 +125,7 @@ impl Device {
             sampling: Mutex::new(Sampling {
                 random: StdRng::seed_from_u64(behaviour.seed),
                 share: behaviour.share,
+                seen: HashMap::new(),
                 cuts: Vec::new(),
             }),
         });
@@ -138,6 +146,7 @@ impl Device {
         Ok(Cut {
             state: state.clone(),
             moment,
+            before: "nothing",
         })
     }
 
@@ -168,13 +177,16 @@ impl Inner {
         let moment = self.moment.load(Ordering::SeqCst);
         let mut state = self.state.lock();
         state.refresh(&self.root)?;
-        let mut sampling = self.sampling.lock();
-        let share = sampling.share;
-        if sampling.random.random_bool(share) {
+        let before = operation.name();
+        if self.sampling.lock().takes(before) {
             let state = state.clone();
-            sampling.cuts.push(Cut { state, moment });
+            let cut = Cut {
+                state,
+                moment,
+                before,
+            };
+            self.sampling.lock().cuts.push(cut);
         }
-        drop(sampling);
         let pending = match operation {
             Operation::Flush(_, file, range) => {
                 let number = file.metadata()?.ino();
@@ -191,11 +203,25 @@ impl Inner {
         Ok(())
     }
 
+    /// What this thread's flush has found, once.
+    fn pending(&self) -> Option<Pending> {
+        self.pending.lock().remove(&thread::current().id())
+    }
+
     fn lies_about(&self, operation: &Operation<'_>) -> bool {
         match operation {
             Operation::Flush(what, ..) | Operation::FlushFolder(what, _) => self.lie == Some(*what),
             _ => false,
         }
+    }
+}
+
+impl Sampling {
+    /// Whether to keep the moment before the operation of this name.
+    fn takes(&mut self, name: &'static str) -> bool {
+        let seen = self.seen.entry(name).or_default();
+        *seen += 1;
+        *seen <= ALWAYS_KEPT || self.random.random_bool(self.share)
     }
 }
 
@@ -213,6 +239,9 @@ impl Watcher for Inner {
             .as_ref()
             .and_then(|fault| fault.strike(operation))
         {
+            if let Some(Pending::File(number, ..)) = self.pending() {
+                self.state.lock().flush_failed(number);
+            }
             return Verdict::Fail(error);
         }
         if self.lies_about(operation) {
@@ -227,8 +256,7 @@ impl Watcher for Inner {
         if !flush || self.unplugged.load(Ordering::SeqCst) {
             return;
         }
-        let pending = self.pending.lock().remove(&thread::current().id());
-        match pending {
+        match self.pending() {
             Some(Pending::File(number, contents, range)) => {
                 self.state.lock().flushed(number, &contents, &range);
             }

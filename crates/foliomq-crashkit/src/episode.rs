@@ -6,6 +6,7 @@ use foliomq_store::{Message, OpenError, Store, StoreError};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::consumer::Consumer;
 use crate::device::{Cut, Device};
 use crate::history::{Contents, GROUP, History, QUEUES, Sent, TOPIC, make_topic};
 use crate::mode::Mode;
@@ -19,7 +20,9 @@ pub(crate) struct Episode<'a> {
     pub(crate) history: History,
     pub(crate) random: &'a mut StdRng,
     mode: Mode,
-    store: Store,
+    pub(crate) store: Store,
+    consumer: Option<Consumer>,
+    life: u64,
     /// Where in the log each message ends, from the first one of this life on.
     ends: Vec<u64>,
     /// Messages that were there before.
@@ -35,9 +38,12 @@ impl<'a> Episode<'a> {
         device: &'a Device,
         history: History,
         random: &'a mut StdRng,
+        life: u64,
     ) -> Result<Self, OpenError> {
         let store = mode.options(dir, random).open()?;
         Ok(Self {
+            consumer: None,
+            life,
             device,
             history,
             random,
@@ -70,6 +76,7 @@ impl<'a> Episode<'a> {
     pub(crate) fn run(&mut self) -> Result<(), StoreError> {
         make_topic(&self.store)?;
         self.promise(|promise| promise.topic = true);
+        self.consume()?;
         for _ in 0..STEPS {
             self.step()?;
             self.promise_durable();
@@ -82,6 +89,9 @@ impl<'a> Episode<'a> {
 
     /// Closes the store, or leaves it as it is.
     pub(crate) fn end(mut self, clean: bool) -> Result<(History, Vec<Cut>), StoreError> {
+        if let Some(consumer) = &self.consumer {
+            consumer.close().map_err(delivery)?;
+        }
         if clean {
             self.store.close()?;
             let messages = self.history.sent.len();
@@ -92,13 +102,22 @@ impl<'a> Episode<'a> {
         let mut cuts = self.device.take_cuts();
         // Retention may have been at work to the end.
         self.store.close()?;
+        self.note_dropped()?;
+        cuts.append(&mut self.cuts);
+        Ok((self.history, cuts))
+    }
+
+    /// Notes what retention has dropped, for good.
+    pub(crate) fn note_dropped(&mut self) -> Result<(), StoreError> {
+        if self.store.topic(TOPIC).is_none() {
+            return Ok(());
+        }
         for queue in 0..QUEUES {
             let start = self.store.offsets(TOPIC, queue)?.start;
             let dropped = &mut self.history.dropped[queue as usize];
             *dropped = (*dropped).max(start);
         }
-        cuts.append(&mut self.cuts);
-        Ok((self.history, cuts))
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), StoreError> {
@@ -108,7 +127,8 @@ impl<'a> Episode<'a> {
                 let count = self.random.random_range(2..8);
                 self.append(count)
             }
-            80..90 => {
+            80..85 => self.consume(),
+            85..90 => {
                 let queue = self.random.random_range(0..QUEUES);
                 let end = self.store.offsets(TOPIC, queue)?.end;
                 self.store.set_progress(GROUP, TOPIC, queue, end)
@@ -135,12 +155,40 @@ impl<'a> Episode<'a> {
         let submitted = self.store.submit(TOPIC, Some(queue), &messages)?;
         let ends = submitted.appended.iter().map(|appended| appended.end());
         self.ends.extend(ends);
+        let appended = self.history.sent.len();
+        self.promise(|promise| promise.appended = appended);
         if self.random.random_bool(0.5) {
             self.store.wait_committed(submitted.end())?;
             if self.mode.is_sync() {
                 let messages = self.history.sent.len();
                 self.promise(|promise| promise.messages = messages);
             }
+        }
+        Ok(())
+    }
+
+    /// Receives a few messages, and acknowledges some of them.
+    fn consume(&mut self) -> Result<(), StoreError> {
+        if self.consumer.is_none() {
+            let consumer = Consumer::open(&self.store, self.life).map_err(delivery)?;
+            self.consumer = Some(consumer);
+        }
+        let Some(consumer) = &self.consumer else {
+            return Ok(());
+        };
+        let deliveries = consumer.receive(3).map_err(delivery)?;
+        let mut handle = None;
+        for received in deliveries {
+            let message = &received.message;
+            if self.random.random_bool(0.5) {
+                let place = (message.queue_id(), message.queue_offset());
+                self.history.acked.insert(place);
+                consumer.ack(&received.handle).map_err(delivery)?;
+            }
+            handle = Some(received.handle);
+        }
+        if handle.is_some() {
+            self.promise(|promise| promise.handle = handle);
         }
         Ok(())
     }
@@ -152,10 +200,12 @@ impl<'a> Episode<'a> {
             let kept = self.store.progress(GROUP, TOPIC, queue);
             progress.extend(kept.map(|offset| (queue, offset)));
         }
+        let indexed = self.store.watermarks();
         self.store.flush()?;
         self.promise(|promise| {
             promise.messages = promise.messages.max(messages);
             promise.progress.extend(progress);
+            promise.indexes |= indexed.dispatched.min(indexed.durable) > 0;
         });
         Ok(())
     }
@@ -180,10 +230,15 @@ impl<'a> Episode<'a> {
         self.device.promise(self.history.promises.len() as u64 - 1);
     }
 
-    fn keep(&mut self) -> Result<(), StoreError> {
+    /// Keeps this moment.
+    pub(crate) fn keep(&mut self) -> Result<(), StoreError> {
         let cut = self.device.cut();
         let failed = |error: std::io::Error| StoreError::Read(error.to_string());
         self.cuts.push(cut.map_err(failed)?);
         Ok(())
     }
+}
+
+fn delivery(error: foliomq_delivery::DeliveryError) -> StoreError {
+    StoreError::Read(error.to_string())
 }

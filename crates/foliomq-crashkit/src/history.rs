@@ -1,6 +1,6 @@
 //! What was sent, what was promised, and whether a store still has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use foliomq_store::{Message, Store, StoreError, TopicOptions};
@@ -11,6 +11,9 @@ pub(crate) const TOPIC: &str = "t";
 pub(crate) const QUEUES: u32 = 3;
 /// The group whose progress is kept.
 pub(crate) const GROUP: &str = "g";
+
+/// A queue is read again so often, if retention seems to be at work.
+const RETRIES: usize = 1000;
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +27,16 @@ pub(crate) struct Sent {
 pub(crate) struct Promise {
     /// So many messages, from the first one sent.
     pub(crate) messages: usize,
+    /// So many, if only the process dies.
+    pub(crate) appended: usize,
     /// The topic.
     pub(crate) topic: bool,
+    /// The indexes: they were flushed, and need never be made anew.
+    pub(crate) indexes: bool,
     /// By queue.
     pub(crate) progress: BTreeMap<u32, u64>,
+    /// A receipt handle that stays one of ours.
+    pub(crate) handle: Option<String>,
 }
 
 /// All that happened to a store, in the order of its log.
@@ -38,6 +47,8 @@ pub(crate) struct History {
     pub(crate) promises: Vec<Promise>,
     /// By queue: retention may have dropped what is below.
     pub(crate) dropped: [u64; QUEUES as usize],
+    /// What the group may have acknowledged: queue and offset.
+    pub(crate) acked: BTreeSet<(u32, u64)>,
 }
 
 /// What a store holds.
@@ -63,15 +74,18 @@ impl Contents {
             return Ok(contents);
         }
         for queue in 0..QUEUES {
-            // Again if retention was at work meanwhile.
-            while {
+            for _ in 0..RETRIES {
                 let offsets = store.offsets(TOPIC, queue)?;
                 let messages = store.read_many(TOPIC, queue, 0, usize::MAX)?;
                 let bodies = messages.iter().map(|message| message.body().to_vec());
                 contents.bodies[queue as usize] = bodies.collect();
                 contents.offsets[queue as usize] = offsets.clone();
-                store.offsets(TOPIC, queue)? != offsets
-            } {}
+                let whole = messages.len() as u64 == offsets.end - offsets.start;
+                if whole && store.offsets(TOPIC, queue)? == offsets {
+                    break;
+                }
+                std::thread::yield_now();
+            }
             let progress = store.progress(GROUP, TOPIC, queue);
             contents
                 .progress
@@ -110,6 +124,15 @@ impl History {
             if found.progress.get(queue).is_none_or(|kept| kept < promised) {
                 return Err(format!("lost: progress {promised} of queue {queue}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Whether all that was appended at `moment` is there.
+    pub(crate) fn check_appended(&self, found: &Contents, moment: u64) -> Result<(), String> {
+        let (total, appended) = (found.total(), self.promises[moment as usize].appended);
+        if total < appended {
+            return Err(format!("lost by a kill: {total} messages of {appended}"));
         }
         Ok(())
     }
@@ -153,9 +176,15 @@ impl History {
         self.sent.truncate(found.total());
         let promise = Promise {
             messages: found.total(),
+            appended: found.total(),
             topic: found.topic,
+            indexes: self.promises[0].indexes,
             progress: found.progress.clone(),
+            handle: self.promises[0].handle.clone(),
         };
+        // Others will have the offsets of what was lost.
+        self.acked
+            .retain(|&(queue, offset)| offset < found.offsets[queue as usize].end);
         self.promises = vec![promise];
         for (dropped, offsets) in self.dropped.iter_mut().zip(&found.offsets) {
             *dropped = (*dropped).max(offsets.start);

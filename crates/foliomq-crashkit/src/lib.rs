@@ -3,9 +3,11 @@
 
 mod campaign;
 mod chain;
+mod consumer;
 mod contents;
 mod device;
 mod episode;
+mod errors;
 mod fault;
 mod history;
 mod image;
@@ -15,6 +17,7 @@ mod state;
 pub use campaign::{cut_power, leave_out, seed};
 pub use chain::Tally;
 pub use device::{Behaviour, Cut, Device, without_links};
+pub use errors::{Failures, fail};
 pub use fault::{Fault, Kind};
 pub use image::Image;
 pub use mode::{MODES, Mode, SEGMENT};

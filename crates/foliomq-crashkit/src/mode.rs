@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use foliomq_store::{Flush, Options, Preheat, Retention};
+use foliomq_store::{Flush, Options, Preheat, Retention, WriterKind};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -20,17 +20,30 @@ pub struct Mode {
     /// As it stands in the table.
     pub name: &'static str,
     flush: Flush,
+    writer: WriterKind,
 }
 
 /// Every durability mode.
 pub const MODES: &[Mode] = &[
     Mode {
-        name: "sync",
+        name: "sync, mapped writer",
         flush: Flush::Sync,
+        writer: WriterKind::Mapped,
     },
     Mode {
-        name: "async",
+        name: "sync, staged writer",
+        flush: Flush::Sync,
+        writer: WriterKind::Staged,
+    },
+    Mode {
+        name: "async, mapped writer",
         flush: Flush::Async { interval: INTERVAL },
+        writer: WriterKind::Mapped,
+    },
+    Mode {
+        name: "async, staged writer",
+        flush: Flush::Async { interval: INTERVAL },
+        writer: WriterKind::Staged,
     },
 ];
 
@@ -38,6 +51,11 @@ impl Mode {
     /// Whether an append that was waited for is promised.
     pub fn is_sync(&self) -> bool {
         self.flush == Flush::Sync
+    }
+
+    /// Whether what was appended survives the death of the process, flushed or not.
+    pub fn survives_kill(&self) -> bool {
+        self.writer == WriterKind::Mapped
     }
 
     /// Settings of a store in `dir`.
@@ -49,13 +67,14 @@ impl Mode {
         };
         let retention = Retention {
             age: None,
-            size: random.random_bool(0.5).then_some(3 * SEGMENT),
+            size: [None, Some(3 * SEGMENT), Some(1)][random.random_range(0..3)],
             interval: Duration::from_millis(10),
             ..Retention::default()
         };
         let mut options = Options::new(dir)
             .segment_size(SEGMENT)
             .flush(self.flush)
+            .writer(self.writer)
             .preheat(preheat)
             .retention(retention);
         options.max_body = BODY;

@@ -25,6 +25,8 @@ pub(crate) struct FileState {
     pub(crate) durable: Contents,
     /// As written. Any of its sectors may be on the device.
     pub(crate) now: Contents,
+    /// A flush of it has failed: the kernel calls its pages clean all the same, and no later flush writes them.
+    pub(crate) failed: bool,
     /// What it was in between: any sector may be on the device as it was then.
     pub(crate) older: Vec<Contents>,
 }
@@ -125,6 +127,7 @@ impl State {
                 handle: Arc::new(File::open(path)?),
                 durable: Contents::default(),
                 now: Contents::default(),
+                failed: false,
                 older: Vec::new(),
             };
             self.files.insert(number, Arc::new(file));
@@ -154,12 +157,21 @@ impl State {
 
     /// The device has `contents` in a range of a file.
     pub(crate) fn flushed(&mut self, number: u64, contents: &Contents, range: &Range<u64>) {
-        if let Some(file) = self.files.get_mut(&number).map(Arc::make_mut) {
+        if let Some(file) = self.files.get_mut(&number).map(Arc::make_mut)
+            && !file.failed
+        {
             file.durable.take(contents, range);
             file.durable.len = contents.len;
             file.older
                 .iter_mut()
                 .for_each(|older| older.take(contents, range));
+        }
+    }
+
+    /// A flush of a file has failed.
+    pub(crate) fn flush_failed(&mut self, number: u64) {
+        if let Some(file) = self.files.get_mut(&number).map(Arc::make_mut) {
+            file.failed = true;
         }
     }
 
