@@ -31,7 +31,6 @@ pub fn salvage(dir: &Path) -> io::Result<Vec<Damage>> {
     for damage in &survey.damage {
         cover(&folder, &survey, damage)?;
     }
-    folder.sync(Flush::SalvagedNames)?;
     write_checkpoint(dir, &survey)?;
     folder.sync(Flush::SalvagedCheckpoint)?;
     Ok(survey.damage)

@@ -7,7 +7,8 @@ use foliomq_segment::disk::Flush;
 use parking_lot::Mutex;
 
 use crate::chain::{Chain, Tally};
-use crate::mode::Mode;
+use crate::mode::{MODES, Mode};
+use crate::salvage::cut_salvage;
 
 /// Lives of one chain.
 const LIVES: usize = 6;
@@ -65,11 +66,19 @@ fn run_chain(mode: Mode, seed: u64) -> Result<Tally, String> {
 }
 
 /// Leaves out a flush until a promise is broken, for at most `images` images. Returns after how many it was, and how
-/// the promise was broken; `None` if it was not, with how often the flush was called.
+/// the promise was broken. The error, that none was, says how often the flush was called.
 pub fn leave_out(flush: Flush, images: u64, seed: u64) -> Result<(u64, String), u64> {
+    if matches!(
+        flush,
+        Flush::SalvagedLength | Flush::SalvagedFiller | Flush::SalvagedCheckpoint
+    ) {
+        return match cut_salvage(Some(flush), images, seed) {
+            Ok(called) => Err(called),
+            Err(noticed) => Ok(noticed),
+        };
+    }
     let (mut seen, mut called) = (0, 0);
-    for n in 0.. {
-        let mode = crate::mode::MODES[n as usize % crate::mode::MODES.len()];
+    for (n, &mode) in (0..).zip(MODES.iter().cycle()) {
         let Ok(mut chain) = Chain::new(mode, Some(flush), seed.wrapping_add(n)) else {
             break;
         };

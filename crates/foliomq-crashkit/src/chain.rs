@@ -180,6 +180,14 @@ impl Chain {
             self.history.promises = vec![self.promised(&cut)];
             return Ok(Start::Stopped(cut));
         }
+        let telling = self.lie.and_then(telling_kill);
+        if let Some(n) = cuts.iter().position(|cut| Some(cut.before) == telling)
+            && self.random.random_bool(0.7)
+        {
+            let cut = cuts.swap_remove(n);
+            self.history.promises = vec![self.promised(&cut)];
+            return Ok(Start::Killed(cut));
+        }
         // What is rare counts as much as what is frequent.
         let names: BTreeSet<&str> = cuts.iter().map(|cut| cut.before).collect();
         let n = self.random.random_range(0..names.len());
@@ -206,7 +214,11 @@ impl Chain {
             let dir = self.image(&image)?;
             let found = self.check_image(&dir, cut)?;
             fs::remove_dir_all(&dir).map_err(text)?;
-            if self.random.random_bool(CUT_AGAIN) {
+            let again = match self.lie {
+                Some(Flush::TailDropped) => 0.8,
+                _ => CUT_AGAIN,
+            };
+            if self.random.random_bool(again) {
                 self.check_again(&image, cut, &found)?;
             }
         }
@@ -346,6 +358,16 @@ impl Chain {
     /// Leaves the folder, with the image that broke a promise, to be looked at.
     pub(crate) fn keep_folder(self) -> PathBuf {
         self.folder.keep()
+    }
+}
+
+/// A process killed before this operation leaves behind what the flush, at the next start, is there for.
+fn telling_kill(flush: Flush) -> Option<&'static str> {
+    match flush {
+        Flush::LogOpened => Some(Flush::SegmentNamed.name()),
+        Flush::QueuesOpened => Some(Flush::WordsNamed.name()),
+        Flush::ExtentsOpened => Some(Flush::Extents.name()),
+        _ => None,
     }
 }
 

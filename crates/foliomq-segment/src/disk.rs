@@ -62,8 +62,6 @@ flushes! {
     SalvagedLength,
     /// A filler of salvage.
     SalvagedFiller,
-    /// The names of segments that salvage made.
-    SalvagedNames,
     /// The name of the checkpoint that salvage made.
     SalvagedCheckpoint,
     /// The length and blocks of a new file of words.

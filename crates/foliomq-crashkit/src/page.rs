@@ -1,0 +1,182 @@
+//! The page that says what was promised, and what was found.
+
+use std::fmt::Write as _;
+
+use foliomq_segment::disk::Flush;
+use rustix::io::Errno;
+
+use crate::campaign::{cut_power, leave_out};
+use crate::errors::{Failures, fail};
+use crate::fault::Kind;
+use crate::flips::{Flips, flip};
+use crate::mode::{MODES, Mode};
+
+/// What the page says before its tables.
+const INTRODUCTION: &str = include_str!("page.md");
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Images of power cuts, by mode.
+    pub images: u64,
+    /// Lives with a failing operation, by mode, kind and error.
+    pub rounds: u64,
+    /// Bits flipped in the logs, and in each index file.
+    pub flips: (u64, u64),
+    /// Images after which a flush that was left out must have been missed.
+    pub patience: u64,
+}
+
+/// A line of the first table: a mode, and what happens to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The mode.
+    pub mode: &'static str,
+    /// What happens.
+    pub fault: &'static str,
+    /// What is promised then.
+    pub promised: &'static str,
+}
+
+/// The faults of the first table.
+const FAULTS: [&str; 6] = [
+    "power cut",
+    "power cut during recovery",
+    "kill -9",
+    "a flush of records fails",
+    "the disk is full",
+    "another operation fails",
+];
+
+/// Every line of the first table, without what was found.
+pub fn lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    for mode in MODES {
+        for fault in FAULTS {
+            lines.push(Line {
+                mode: mode.name,
+                fault,
+                promised: promised(mode, fault),
+            });
+        }
+    }
+    lines
+}
+
+fn promised(mode: &Mode, fault: &str) -> &'static str {
+    match (fault, mode.is_sync()) {
+        ("power cut during recovery", _) => "the next start finds the same",
+        ("kill -9", _) if mode.survives_kill() => "every message that was appended",
+        ("kill -9" | "power cut", true) => "every message that was waited for",
+        ("kill -9" | "power cut", false) => "every message before the last flush",
+        ("a flush of records fails", _) => {
+            "nothing is acknowledged from then on; all before is kept"
+        }
+        ("the disk is full", _) => "appends are refused; all before is kept",
+        _ => "an error; all before is kept",
+    }
+}
+
+/// Tries everything and returns the page.
+///
+/// # Errors
+///
+/// The first promise that was broken.
+pub fn page(effort: Effort, seed: u64) -> Result<String, String> {
+    let mut page = INTRODUCTION.to_owned();
+    let mut line = |text: String| {
+        page.push_str(&text);
+        page.push('\n');
+    };
+    line("## What was promised, and what was found\n".to_owned());
+    line("| mode | fault | promised | tried | lost |".to_owned());
+    line("|---|---|---|--:|--:|".to_owned());
+    for mode in MODES {
+        let found = tried(*mode, effort, seed)?;
+        let lines = lines();
+        let of_mode = lines.iter().filter(|line| line.mode == mode.name);
+        for (entry, found) in of_mode.zip(found) {
+            let Line {
+                mode,
+                fault,
+                promised,
+            } = entry;
+            line(format!("| {mode} | {fault} | {promised} | {found} | 0 |"));
+        }
+    }
+    line("\n## A flipped bit\n".to_owned());
+    line("| file | flips | refused | made good | in unused bytes | found by `verify` only | served |".to_owned());
+    line("|---|--:|--:|--:|--:|--:|--:|".to_owned());
+    for (kind, flips) in flip(effort.flips.0, effort.flips.1, seed)? {
+        line(flips_line(kind, flips));
+    }
+    line("\n## A flush left out\n".to_owned());
+    line("| flush | missed after images | how |".to_owned());
+    line("|---|--:|---|".to_owned());
+    for (flush, missed) in left_out(effort.patience, seed) {
+        let (images, how) = missed.map_err(|calls| {
+            format!("{flush:?} is called ({calls} times), and nobody misses it")
+        })?;
+        line(format!("| {} | {images} | {} |", flush.name(), brief(&how)));
+    }
+    Ok(page)
+}
+
+/// How many images of each fault there were, in their order.
+fn tried(mode: Mode, effort: Effort, seed: u64) -> Result<[u64; 6], String> {
+    let cuts = cut_power(mode, effort.images, seed)?;
+    let failures = |kinds: &[Kind], errors: &[Errno]| {
+        let mut all = Failures::default();
+        for &kind in kinds {
+            for &error in errors {
+                all.images += fail(mode, kind, error, effort.rounds, seed)?.images;
+            }
+        }
+        Ok::<_, String>(all.images)
+    };
+    let others: Vec<Kind> = Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != Kind::FlushRecords)
+        .collect();
+    Ok([
+        cuts.power,
+        cuts.again,
+        cuts.kill,
+        failures(&[Kind::FlushRecords], &[Errno::IO, Errno::NOSPC])?,
+        failures(&[Kind::Allocate], &[Errno::NOSPC])?,
+        failures(&others, &[Errno::IO])?,
+    ])
+}
+
+/// Each flush, and what became of leaving it out.
+fn left_out(patience: u64, seed: u64) -> Vec<(Flush, Result<(u64, String), u64>)> {
+    let sites = Flush::ALL.iter();
+    sites
+        .map(|&flush| (flush, leave_out(flush, patience, seed)))
+        .collect()
+}
+
+fn flips_line(kind: &str, flips: Flips) -> String {
+    let Flips {
+        flips,
+        refused,
+        repaired,
+        unused,
+        verified,
+        served,
+    } = flips;
+    format!("| {kind} | {flips} | {refused} | {repaired} | {unused} | {verified} | {served} |")
+}
+
+/// The first words, without paths.
+fn brief(how: &str) -> String {
+    let mut brief = String::new();
+    for word in how.split_whitespace().take(12) {
+        let word = if word.starts_with('/') { "…" } else { word };
+        let _ = write!(brief, "{word} ");
+    }
+    brief
+        .trim_end()
+        .trim_end_matches([':', ','])
+        .replace('|', "/")
+}
