@@ -23,6 +23,11 @@ pub fn body(seed: u64, writer: u32, number: u32) -> Vec<u8> {
     body
 }
 
+/// The id of the same message.
+pub fn id(writer: u32, number: u32) -> String {
+    format!("{writer}-{number}")
+}
+
 /// Who made a body, and which of its writer's it is; `None` if it is not whole.
 pub fn identify(seed: u64, bytes: &[u8]) -> Option<(u32, u32)> {
     let own = u64::from_le_bytes(*bytes.first_chunk()?);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use foliomq_store::{Flush, Message, Options, Preheat, Store, StoreError, TopicOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::body::body;
+use crate::body::{body, id};
 use crate::load::{SEGMENT, topic_name};
 use crate::note::Placed;
 use crate::settings::{Mode, Writer};
@@ -116,7 +116,9 @@ impl Brink<'_> {
     /// One message, and what may be said of it when that returns.
     fn append(&mut self, number: u32) -> Result<(), StoreError> {
         let body = body(self.arguments.seed, 0, number);
-        let appended = self.store.append(&topic_name(0), &Message::new(&body))?;
+        let appended = self
+            .store
+            .append(&topic_name(0), &Message::new(&body).id(&id(0, number)))?;
         self.placed.push(Placed {
             position: appended.position,
             end: appended.end(),

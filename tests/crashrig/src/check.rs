@@ -6,10 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use foliomq_store::{Message, Options, Retention, Store, StoredMessage, verify};
 
-use crate::body::identify;
+use crate::body::{id, identify};
 use crate::history::{History, Promises};
 use crate::load::{GROUP, KEPT, SEGMENT, topic_name};
 use crate::note::Placed;
+
+/// So many messages, at most, are also looked up by their id.
+const LOOKED_UP: usize = 200;
 
 /// What came of one image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +64,7 @@ fn examine(
     let store = open(dir)?;
     let found = Found::read(&store, seed)?;
     compare(&store, &found, history, promises, outcome);
+    found.look_up(&store, outcome)?;
     let topics = store.topics().into_iter();
     let queues =
         topics.flat_map(|topic| (0..topic.queues).map(move |queue| (topic.name.clone(), queue)));
@@ -127,6 +131,20 @@ impl Found {
             }
         }
         Ok(found)
+    }
+
+    /// Some of them must be found by their id, too.
+    fn look_up(&self, store: &Store, outcome: &mut Outcome) -> Result<()> {
+        let step = self.placed.len().div_ceil(LOOKED_UP).max(1);
+        for placed in self.placed.values().step_by(step) {
+            let id = id(placed.writer, placed.number);
+            let found = store.find_by_id(&topic_name(placed.topic), &id, 1)?;
+            let position = found.first().map(StoredMessage::position);
+            outcome.demand(position == Some(placed.position), || {
+                format!("{id} is not found by its id: {placed:?}")
+            });
+        }
+        Ok(())
     }
 
     fn add(&mut self, message: &StoredMessage, seed: u64, offset: u64) {

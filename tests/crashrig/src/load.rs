@@ -12,9 +12,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::fs::{Advice, fadvise};
 
-use crate::body::body;
+use crate::body::{body, id};
 use crate::note::{Note, Notebook, Placed};
 use crate::settings::{Fault, Mode};
+use crate::without;
 
 /// The group whose progress is kept.
 pub const GROUP: &str = "load";
@@ -52,6 +53,9 @@ pub struct Arguments {
     pub mode: Mode,
     #[arg(long)]
     pub fault: Fault,
+    /// The store does without this flush.
+    #[arg(long)]
+    pub without: Option<String>,
     /// Which life of the store, from 1.
     #[arg(long)]
     pub life: u32,
@@ -102,6 +106,12 @@ fn open(arguments: &Arguments, random: &mut StdRng) -> Result<Store> {
 /// One life.
 pub fn run(arguments: &Arguments) -> Result<()> {
     crate::process::die_with_parent()?;
+    let without = arguments
+        .without
+        .as_deref()
+        .map(without::find)
+        .transpose()?;
+    let _watch = without.map(without::leave_out);
     let mut random = StdRng::seed_from_u64(arguments.seed ^ u64::from(arguments.life));
     let store = open(arguments, &mut random)?;
     let life = Life {
@@ -205,7 +215,11 @@ impl Life<'_> {
             .clone()
             .map(|number| body(self.arguments.seed, target.writer, number))
             .collect();
-        let messages: Vec<Message<'_>> = bodies.iter().map(|body| Message::new(body)).collect();
+        let messages: Vec<Message<'_>> = numbers
+            .clone()
+            .zip(&bodies)
+            .map(|(number, body)| Message::new(body).id(&id(target.writer, number)))
+            .collect();
         let submitted =
             self.store
                 .submit(&topic_name(target.topic), Some(target.queue), &messages)?;

@@ -26,6 +26,7 @@ mod replay;
 mod report;
 mod settings;
 mod take;
+mod without;
 
 use std::process::ExitCode;
 

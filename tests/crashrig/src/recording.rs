@@ -83,6 +83,7 @@ fn be_alive(take: &Take, life: u32, bytes: u64, store: &Path, notes: &Path) -> R
         .args([OsStr::new("--notes"), notes.as_ref()])
         .args(["--mode", take.mode.name()])
         .args(["--fault", take.fault.name()])
+        .args(take.without.iter().flat_map(|name| ["--without", name]))
         .args(["--life", &life.to_string()])
         .args(["--seed", &take.seed.to_string()])
         .args(["--bytes", &bytes.to_string()])

@@ -42,8 +42,11 @@ impl Line {
             mode: take.mode.name().to_owned(),
             // Each life has its own.
             writer: "both".to_owned(),
-            fault: take.fault.name().to_owned(),
-            planted: take.fault.planted(),
+            fault: match &take.without {
+                Some(flush) => format!("without {flush}"),
+                None => take.fault.name().to_owned(),
+            },
+            planted: take.planted(),
             images: cuts.len() as u64,
             promised: sum(|cut| cut.outcome.promised),
             lost: sum(|cut| cut.outcome.lost),

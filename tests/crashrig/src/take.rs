@@ -25,6 +25,8 @@ const AGAIN: f64 = 0.25;
 pub struct Take {
     pub mode: Mode,
     pub fault: Fault,
+    /// A flush that the store does without.
+    pub without: Option<String>,
     pub seed: u64,
     /// How many to cut.
     pub images: usize,
@@ -40,6 +42,11 @@ pub struct Cut {
 }
 
 impl Take {
+    /// Whether the rig must find something.
+    pub fn planted(&self) -> bool {
+        self.fault.planted() || self.without.is_some()
+    }
+
     /// Records in `folder`, which is made and removed, cuts, and checks.
     pub fn run(&self, folder: &Path) -> Result<Vec<Cut>> {
         let mut random = StdRng::seed_from_u64(self.seed);
