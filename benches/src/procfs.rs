@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{major, minor};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes of the sectors in which the kernel counts device traffic.
 const SECTOR: u64 = 512;
@@ -105,6 +106,12 @@ pub fn children_time() -> Result<Duration> {
         .filter_map(|field| field.parse().ok())
         .collect();
     Ok(from_ticks(ticks.iter().sum()))
+}
+
+/// Processor time of the calling thread, in full resolution.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Of the calling thread.

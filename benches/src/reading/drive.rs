@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use foliomq_benches::payload::{Random, touch};
+use foliomq_benches::procfs;
 
 use crate::plan::Order;
 use crate::ways::Reader;
@@ -36,11 +37,13 @@ pub struct Count {
     pub sum: u64,
     /// In this time.
     pub took: Duration,
+    /// In this processor time of the thread.
+    pub processor: Duration,
 }
 
 /// Reads within the limits, and touches each cache line of every body. In order, it begins anew after the last.
 pub fn drive(reader: &mut impl Reader, order: Order, limits: &Limits) -> Result<Count> {
-    let begin = Instant::now();
+    let (begin, processor) = (Instant::now(), procfs::thread_time());
     let mut count = Count::default();
     reader.seek(limits.from);
     let mut random = Random::new(limits.seed);
@@ -52,6 +55,7 @@ pub fn drive(reader: &mut impl Reader, order: Order, limits: &Limits) -> Result<
         }
     }
     count.took = begin.elapsed();
+    count.processor = procfs::thread_time() - processor;
     black_box(count.sum);
     Ok(count)
 }

@@ -59,8 +59,9 @@ fn main() -> Result<()> {
     let results = measure(&arguments.dir, plan)?;
     write(&arguments.out, &results)?;
     for verdict in results.verdicts() {
-        let (what, ratio, word) = (&verdict.what, verdict.ratio, verdict.word());
-        println!("{what:<60} {ratio}, target {}: {word}", verdict.target);
+        let (what, target, word) = (&verdict.what, verdict.target, verdict.word());
+        let (ratio, processor) = (verdict.ratio, verdict.processor);
+        println!("{what:<60} {ratio}, per processor time {processor}, target {target}: {word}");
     }
     Ok(())
 }

@@ -76,6 +76,8 @@ impl Stages {
 pub struct Sample {
     /// Messages per second, of all threads.
     pub rate: f64,
+    /// Messages per second of processor time of the reading threads.
+    pub processor: f64,
     /// Bytes that this process had the device read, per byte of the bodies.
     pub device: f64,
 }
@@ -84,13 +86,15 @@ fn sample(stage: &mut Stage, plan: &Plan, case: Case, way: Way, round: usize) ->
     let _limit = prepare(stage, case)?;
     let stage = &*stage;
     let before = bytes_read()?;
-    let (messages, took) = match case.condition {
+    let count = match case.condition {
         Condition::Writer => beside_writer(stage, plan, || run(stage, plan, case, way, round))?,
         _ => run(stage, plan, case, way, round)?,
     };
-    let bodies = (messages * stage.body as u64).max(1) as f64;
+    let bodies = (count.messages * stage.body as u64).max(1) as f64;
+    let per = |time: Duration| count.messages as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
     Ok(Sample {
-        rate: messages as f64 / took.as_secs_f64(),
+        rate: per(count.took),
+        processor: per(count.processor),
         device: (bytes_read()? - before) as f64 / bodies,
     })
 }
@@ -110,24 +114,23 @@ fn prepare(stage: &mut Stage, case: Case) -> Result<Option<MemoryLimit>> {
 /// Bytes of the process itself that count towards the limit: buffers, stacks, page tables.
 const SLACK: u64 = 8 << 20;
 
-/// Messages that all threads read, and the time that it took.
-fn run(stage: &Stage, plan: &Plan, case: Case, way: Way, round: usize) -> Result<(u64, Duration)> {
-    let threads = case.condition.threads();
-    let read = Mutex::new(Vec::new());
-    together(threads, |thread| {
+/// What all threads read, in the time of the slowest and the processor time of all.
+fn run(stage: &Stage, plan: &Plan, case: Case, way: Way, round: usize) -> Result<Count> {
+    let total = Mutex::new(Count::default());
+    together(case.condition.threads(), |thread| {
         let limits = limits(stage, plan, case, thread, round);
         let count = way.read(stage, case.order, &limits)?;
-        read.lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .push(count);
+        let mut total = total
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        total.messages += count.messages;
+        total.processor += count.processor;
+        total.took = total.took.max(count.took);
         Ok(())
     })?;
-    let counts = read
+    Ok(total
         .into_inner()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let took = counts.iter().map(|count| count.took).max();
-    let messages = counts.iter().map(|count| count.messages).sum();
-    Ok((messages, took.context("no threads")?))
+        .unwrap_or_else(|poisoned| poisoned.into_inner()))
 }
 
 fn limits(stage: &Stage, plan: &Plan, case: Case, thread: u32, round: usize) -> Limits {

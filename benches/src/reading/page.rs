@@ -96,14 +96,15 @@ impl Results {
         )?;
         writeln!(
             page,
-            "| warm, one thread | ratio (spread) | target | |\n|---|---|---|---|"
+            "| warm, one thread | ratio (spread) | per processor time | target | |\n|---|---|---|---|---|"
         )?;
         for verdict in self.verdicts() {
             writeln!(
                 page,
-                "| {} | {} | ≥ {}× | {} |",
+                "| {} | {} | {} | ≥ {}× | {} |",
                 verdict.what,
                 verdict.ratio,
+                verdict.processor,
                 verdict.target,
                 verdict.word()
             )?;

@@ -53,6 +53,8 @@ pub struct Cell {
     pub way: Way,
     /// Messages per second.
     pub rates: Vec<f64>,
+    /// Messages per second of processor time of the reading threads: what remains true on a busy machine.
+    pub processor: Vec<f64>,
     /// Bytes read from the device per byte of the bodies.
     pub device: Vec<f64>,
 }
@@ -63,6 +65,7 @@ impl Cell {
         Self {
             way,
             rates: Vec::new(),
+            processor: Vec::new(),
             device: Vec::new(),
         }
     }
@@ -70,6 +73,7 @@ impl Cell {
     /// Adds a round.
     pub fn add(&mut self, sample: Sample) {
         self.rates.push(sample.rate);
+        self.processor.push(sample.processor);
         self.device.push(sample.device);
     }
 }
@@ -87,10 +91,21 @@ impl Row {
 
     /// The rate of one way divided by that of another, round by round.
     pub fn ratio(&self, way: Way, other: Way) -> Option<Spread> {
-        let (left, right) = (&self.cell(way)?.rates, &self.cell(other)?.rates);
-        let ratios: Vec<f64> = left.iter().zip(right).map(|(l, r)| l / r).collect();
-        Some(Spread::of(&ratios))
+        let (left, right) = (self.cell(way)?, self.cell(other)?);
+        Some(divided(&left.rates, &right.rates))
     }
+
+    /// The same per processor time.
+    pub fn processor_ratio(&self, way: Way, other: Way) -> Option<Spread> {
+        let (left, right) = (self.cell(way)?, self.cell(other)?);
+        Some(divided(&left.processor, &right.processor))
+    }
+}
+
+/// Round by round.
+fn divided(left: &[f64], right: &[f64]) -> Spread {
+    let ratios: Vec<f64> = left.iter().zip(right).map(|(l, r)| l / r).collect();
+    Spread::of(&ratios)
 }
 
 impl Results {

@@ -14,6 +14,8 @@ pub struct Verdict {
     pub what: String,
     /// How many times as fast as the other way.
     pub ratio: Spread,
+    /// The same per processor time of the reader.
+    pub processor: Spread,
     /// The least that is wanted.
     pub target: f64,
 }
@@ -50,7 +52,8 @@ impl Results {
             };
             for against in AGAINST {
                 let ratio = row.ratio(Way::Mapped, against);
-                verdicts.extend(ratio.map(|ratio| Verdict {
+                let processor = row.processor_ratio(Way::Mapped, against);
+                verdicts.extend(ratio.zip(processor).map(|(ratio, processor)| Verdict {
                     what: format!(
                         "{}, {}: by reference / {}",
                         bytes(body as u64),
@@ -58,6 +61,7 @@ impl Results {
                         against.title()
                     ),
                     ratio,
+                    processor,
                     target,
                 }));
             }
