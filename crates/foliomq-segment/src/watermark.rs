@@ -22,7 +22,7 @@ pub(crate) const FOREIGN: u32 = 2;
 ///
 /// # Moving and waiting
 ///
-/// Besides the position there is a word that says whether anybody sleeps: [`LOCAL`] and [`FOREIGN`], and above them a
+/// Besides the position there is a word that says whether anybody sleeps: bits `LOCAL` and `FOREIGN`, and above them a
 /// count of the times that sleepers were woken. Whoever moves stores the position, passes a fence, and looks at the word;
 /// whoever waits sets his bit, passes a fence, and looks at the position. All four are in one order of sequentially
 /// consistent fences, so at least one sees what the other did: the position has moved for the waiter, or the bit is set
