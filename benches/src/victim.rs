@@ -13,7 +13,7 @@ use crate::payload::Payload;
 /// Bytes of a body.
 const BODY: usize = 4 << 10;
 /// Messages after which it says that it may be killed.
-const READY_AFTER: u64 = 500;
+const READY_AFTER: u64 = 100;
 /// The flag that makes the program a victim.
 pub const FLAG: &str = "--victim";
 

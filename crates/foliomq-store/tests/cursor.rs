@@ -15,7 +15,7 @@ fn filled(mode: ReadMode) -> (tempfile::TempDir, Store) {
         interval: std::time::Duration::from_secs(1),
     };
     let options = Options::new(dir.path())
-        .segment_size(Options::MIN_SEGMENT)
+        .segment_size(16 << 20)
         .flush(flush)
         .read_mode(mode);
     let store = options.open().unwrap();
