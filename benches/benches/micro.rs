@@ -8,6 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use foliomq_benches::bench::{self, Bench, TOPIC};
 use foliomq_benches::payload::{Payload, Random, touch};
 use foliomq_benches::scale::Scale;
+use foliomq_consumequeue::{ConsumeQueues, Entry};
 use foliomq_store::{Message, ReadMode};
 
 const SIZES: [usize; 3] = [128, 1 << 10, 16 << 10];
@@ -93,5 +94,48 @@ fn lookup(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, append, read, lookup);
+/// Entering into the consume queues, as the dispatcher does: one queue, and a million in turn.
+fn put(criterion: &mut Criterion) {
+    /// Prime, so that every queue comes once before any comes twice.
+    const STRIDE: u64 = 611_953;
+    let bench = place();
+    let mut group = criterion.benchmark_group("consume queue put");
+    for count in [1, 1_000_000] {
+        let folder = bench.place().expect("a folder");
+        let queues = ConsumeQueues::open(folder.path(), 0).expect("consume queues");
+        let mut index = 0;
+        let mut next = || {
+            let (queue, offset) = ((index * STRIDE % count) as u32, index / count);
+            let position = index << 10;
+            index += 1;
+            let entry = Entry {
+                position,
+                size: 1 << 10,
+                tag_hash: 0,
+                store_time: index,
+            };
+            (queue, offset, entry)
+        };
+        // Each queue has its first extent.
+        for _ in 0..count {
+            let (queue, offset, entry) = next();
+            queues.put(queue, offset, entry).expect("a put");
+        }
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                let (queue, offset, entry) = next();
+                queues.put(queue, offset, entry).expect("a put");
+            });
+        });
+        group.bench_function(BenchmarkId::new("by a writer", count), |bencher| {
+            let mut writer = queues.writer();
+            bencher.iter(|| {
+                let (queue, offset, entry) = next();
+                writer.put(queue, offset, entry).expect("a put");
+            });
+        });
+    }
+}
+
+criterion_group!(benches, append, read, lookup, put);
 criterion_main!(benches);

@@ -21,7 +21,7 @@ const QUEUES: u32 = 1000;
 const SEGMENT: u64 = 1 << 30;
 /// Bytes of a body in the part of the large log that becomes holes.
 const LARGE_BODY: usize = 1 << 20;
-/// How long a store is appended to before it is killed.
+/// How long a store is appended to, at most, before it is killed.
 const RUN: Duration = Duration::from_secs(3);
 
 /// See the module.
@@ -67,7 +67,7 @@ fn measure(bench: &Bench) -> Result<Outcome> {
         ),
     ];
     Ok(Outcome {
-        method: method(),
+        method: method(bench),
         goals: goals(&stores),
         finding: finding(&stores),
         tables: vec![table(&stores)],
@@ -88,7 +88,7 @@ fn queues(bench: &Bench, topics: u32, queues: u32) -> Result<Times> {
         sparse: false,
         endless: false,
     };
-    times(task)
+    times(bench, task)
 }
 
 /// A store whose log is large.
@@ -112,11 +112,11 @@ fn large(bench: &Bench) -> Result<Times> {
         sparse: false,
         ..task
     };
-    times(tail)
+    times(bench, tail)
 }
 
 /// Fills a store and opens it again after a clean stop; then appends to it until it is killed, and opens it again.
-fn times(task: Fill) -> Result<Times> {
+fn times(bench: &Bench, task: Fill) -> Result<Times> {
     fill(&task)?.finish()?;
     let (child, clean) = open(&task)?;
     anyhow::ensure!(clean.clean, "the store was closed, yet was not found clean");
@@ -126,7 +126,7 @@ fn times(task: Fill) -> Result<Times> {
         endless: true,
         ..task.clone()
     })?;
-    thread::sleep(RUN);
+    thread::sleep(RUN.min(bench.scale.tail_time));
     child.kill()?;
     let log = checkpoint(&task.folder.join("commitlog/checkpoint"))?;
     let index = checkpoint(&task.folder.join("index-checkpoint"))?;
@@ -241,11 +241,11 @@ fn finding(stores: &[(String, Times)]) -> String {
     each.collect::<Vec<_>>().join(" ")
 }
 
-fn method() -> String {
+fn method(bench: &Bench) -> String {
     format!(
         "Each store is filled by a process of its own (async) and closed; another opens it. A third goes on appending as fast \
          as it can and is killed after {} s; a fourth opens the store then. Most of the large log is holes: sealed segments \
          keep their first page; its tail is of records of 1 KiB. The page cache is warm, as after the end of a process.",
-        RUN.as_secs()
+        RUN.min(bench.scale.tail_time).as_secs_f64()
     )
 }

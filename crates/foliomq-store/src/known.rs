@@ -34,6 +34,13 @@ impl Known {
             return Vec::new();
         }
         self.wake();
+        if self.changes == changes {
+            // Too many: those of now are likely not those of next.
+            self.topics.clear();
+            self.by_name.clear();
+            self.last = 0;
+            return Vec::new();
+        }
         let before = std::mem::take(self);
         self.changes = changes;
         let is_gone = |state: &Arc<TopicState>| {
