@@ -114,8 +114,8 @@ impl RunFile {
     /// Gives the merged file this one's name, and goes on with it. Nothing may have been appended meanwhile: the log has
     /// left the stretch.
     pub(crate) fn take_over(&mut self, merged: Merged) -> Result<(), IndexError> {
+        // Until the next flush of the folder either file may stand there: they hold the same.
         disk::rename(&merged.temporary, &self.path)
-            .and_then(|()| disk::flush_beside(Flush::ReplacementNamed, &self.path))
             .map_err(IndexError::io("replacing", &self.path))?;
         self.file = Arc::new(merged.file);
         self.runs = merged.run.into_iter().collect();
