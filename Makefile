@@ -46,6 +46,10 @@ fix: ## format, and apply clippy's suggestions
 CRASH_IMAGES ?= 200
 CRASH_SECONDS ?=
 CRASH_SEED ?=
+.PHONY: durability
+durability: ## try every durability mode against every fault, and write docs/durability.md (SEED=... repeats a run)
+	cargo run --locked --release -q -p foliomq-crashkit --bin durability -- docs/durability.md
+
 .PHONY: crash
 crash: SEED := $(if $(CRASH_SEED),--seed $(CRASH_SEED))
 crash: RIG := target/release/crashrig

@@ -7,6 +7,7 @@ use foliomq_segment::disk::Flush;
 use parking_lot::Mutex;
 
 use crate::chain::{Chain, Tally};
+use crate::compaction::cut_compaction;
 use crate::mode::{MODES, Mode};
 use crate::salvage::cut_salvage;
 
@@ -65,14 +66,29 @@ fn run_chain(mode: Mode, seed: u64) -> Result<Tally, String> {
     }
 }
 
+/// The same for what has a scenario of its own: salvage, and the compaction of the directory of extents. Returns how many
+/// images there were.
+pub fn cut_power_apart(images: u64, seed: u64) -> Result<u64, String> {
+    let broken = |(_, what): (u64, String)| format!("{what} (SEED={seed})");
+    cut_salvage(None, images, seed).map_err(broken)?;
+    cut_compaction(None, images, seed).map_err(broken)?;
+    Ok(2 * images)
+}
+
 /// Leaves out a flush until a promise is broken, for at most `images` images. Returns after how many it was, and how
 /// the promise was broken. The error, that none was, says how often the flush was called.
 pub fn leave_out(flush: Flush, images: u64, seed: u64) -> Result<(u64, String), u64> {
-    if matches!(
-        flush,
-        Flush::SalvagedLength | Flush::SalvagedFiller | Flush::SalvagedCheckpoint
-    ) {
-        return match cut_salvage(Some(flush), images, seed) {
+    let apart = match flush {
+        Flush::SalvagedLength | Flush::SalvagedFiller | Flush::SalvagedCheckpoint => {
+            Some(cut_salvage(Some(flush), images, seed))
+        }
+        Flush::Replacement | Flush::ReplacementNamed | Flush::ExtentsOpened => {
+            Some(cut_compaction(Some(flush), images, seed))
+        }
+        _ => None,
+    };
+    if let Some(outcome) = apart {
+        return match outcome {
             Ok(called) => Err(called),
             Err(noticed) => Ok(noticed),
         };

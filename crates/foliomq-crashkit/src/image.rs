@@ -15,11 +15,14 @@ use crate::state::{FileState, FolderState, Names, State};
 /// Bytes that a device writes whole or not at all.
 const SECTOR: usize = 512;
 
+/// Pages with their numbers.
+type Pages = Vec<(usize, Page)>;
+
 /// A tree of files, in memory.
 #[derive(Debug, Default)]
 pub struct Image {
     folders: Vec<PathBuf>,
-    files: Vec<(PathBuf, u64, Vec<(usize, Page)>)>,
+    files: Vec<(PathBuf, u64, Pages)>,
 }
 
 /// How much of what was not flushed had reached the device.
@@ -148,7 +151,7 @@ enum Part<'a> {
 /// What is kept of it.
 enum Kept {
     Names(Names),
-    Bytes(u64, Vec<(usize, Page)>),
+    Bytes(u64, Pages),
 }
 
 /// The names on the device: those flushed, with the first few changes since; or any value that each has had since.
@@ -174,13 +177,13 @@ fn names(folder: &FolderState, share: Share, random: &mut StdRng) -> Names {
     names
 }
 
-fn whole(contents: &Contents) -> Vec<(usize, Page)> {
+fn whole(contents: &Contents) -> Pages {
     let page = |number| Some((number, contents.page(number)?.clone()));
     (0..contents.count()).filter_map(page).collect()
 }
 
 /// The length and the pages on the device.
-fn bytes(file: &FileState, share: Share, random: &mut StdRng) -> (u64, Vec<(usize, Page)>) {
+fn bytes(file: &FileState, share: Share, random: &mut StdRng) -> (u64, Pages) {
     let count = file.now.count().max(file.durable.count());
     let page = |number| Some((number, page(file, number, share, random)?));
     let pages = (0..count).filter_map(page).collect();

@@ -3,6 +3,7 @@
 
 mod campaign;
 mod chain;
+mod compaction;
 mod consumer;
 mod contents;
 mod device;
@@ -17,7 +18,7 @@ mod page;
 mod salvage;
 mod state;
 
-pub use campaign::{cut_power, leave_out, seed};
+pub use campaign::{cut_power, cut_power_apart, leave_out, seed};
 pub use chain::Tally;
 pub use device::{Behaviour, Cut, Device, without_links};
 pub use errors::{Failures, fail};

@@ -113,8 +113,8 @@ pub fn page(effort: Effort, seed: u64) -> Result<String, String> {
     line("\n## A flush left out\n".to_owned());
     line("| flush | missed after images | how |".to_owned());
     line("|---|--:|---|".to_owned());
-    for (flush, missed) in left_out(effort.patience, seed) {
-        let (images, how) = missed.map_err(|calls| {
+    for &flush in Flush::ALL {
+        let (images, how) = leave_out(flush, effort.patience, seed).map_err(|calls| {
             format!("{flush:?} is called ({calls} times), and nobody misses it")
         })?;
         line(format!("| {} | {images} | {} |", flush.name(), brief(&how)));
@@ -146,14 +146,6 @@ fn tried(mode: Mode, effort: Effort, seed: u64) -> Result<[u64; 6], String> {
         failures(&[Kind::Allocate], &[Errno::NOSPC])?,
         failures(&others, &[Errno::IO])?,
     ])
-}
-
-/// Each flush, and what became of leaving it out.
-fn left_out(patience: u64, seed: u64) -> Vec<(Flush, Result<(u64, String), u64>)> {
-    let sites = Flush::ALL.iter();
-    sites
-        .map(|&flush| (flush, leave_out(flush, patience, seed)))
-        .collect()
 }
 
 fn flips_line(kind: &str, flips: Flips) -> String {

@@ -1,5 +1,6 @@
 //! A folder as the kernel has it, and as the device has it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -106,31 +107,27 @@ impl State {
     }
 
     fn folder(&mut self, path: &Path, number: u64) -> io::Result<&mut FolderState> {
-        if !self.folders.contains_key(&number) {
-            let folder = FolderState {
+        let folder = match self.folders.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Arc::new(FolderState {
                 _handle: Arc::new(File::open(path)?),
                 durable: Names::new(),
                 now: Names::new(),
                 changes: Vec::new(),
-            };
-            self.folders.insert(number, Arc::new(folder));
-        }
-        self.folders
-            .get_mut(&number)
-            .map(Arc::make_mut)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            })),
+        };
+        Ok(Arc::make_mut(folder))
     }
 
     fn refresh_file(&mut self, path: &Path, number: u64) -> io::Result<()> {
-        if !self.files.contains_key(&number) {
-            let file = FileState {
+        if let Entry::Vacant(place) = self.files.entry(number) {
+            place.insert(Arc::new(FileState {
                 handle: Arc::new(File::open(path)?),
                 durable: Contents::default(),
                 now: Contents::default(),
                 failed: false,
                 older: Vec::new(),
-            };
-            self.files.insert(number, Arc::new(file));
+            }));
         }
         self.reread(number)
     }

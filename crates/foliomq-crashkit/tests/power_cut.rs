@@ -1,12 +1,37 @@
-//! The power is cut, thousands of times.
+//! The power is cut, thousands of times in each mode.
 
-use foliomq_crashkit::{MODES, cut_power, seed};
+use foliomq_crashkit::{MODES, Mode, cut_power, cut_power_apart, seed};
+
+/// Images of each mode.
+const IMAGES: u64 = 10_000;
+
+fn nothing_promised_is_lost(mode: Mode) {
+    let tally = cut_power(mode, IMAGES, seed()).unwrap();
+    println!("{}: {tally:?}", mode.name);
+    assert!(tally.power >= IMAGES && tally.again > 0 && tally.kill > 0);
+}
 
 #[test]
-fn nothing_promised_is_lost() {
-    for mode in MODES {
-        let start = std::time::Instant::now();
-        let tally = cut_power(*mode, 500, seed());
-        println!("{}: {tally:?} {:?}", mode.name, start.elapsed());
-    }
+fn sync_mapped() {
+    nothing_promised_is_lost(MODES[0]);
+}
+
+#[test]
+fn sync_staged() {
+    nothing_promised_is_lost(MODES[1]);
+}
+
+#[test]
+fn async_mapped() {
+    nothing_promised_is_lost(MODES[2]);
+}
+
+#[test]
+fn async_staged() {
+    nothing_promised_is_lost(MODES[3]);
+}
+
+#[test]
+fn salvage_and_compaction() {
+    cut_power_apart(500, seed()).unwrap();
 }

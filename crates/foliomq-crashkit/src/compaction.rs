@@ -1,0 +1,153 @@
+//! The directory of extents is written anew when most of it is dead, and the power goes after more was added to it.
+
+use std::fs;
+use std::path::Path;
+
+use foliomq_consumequeue::{ConsumeQueues, Entry, IndexError};
+use foliomq_segment::disk::Flush;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::chain::{in_memory, text};
+use crate::device::{Behaviour, Cut, Device};
+
+/// Queues that come and go: more than enough for the directory to be written anew.
+const QUEUES: u32 = 400;
+/// How often they do.
+const TIMES: u32 = 4;
+/// A queue that stays.
+const KEPT: u32 = 1_000_000;
+/// Entries that it gets after each start.
+const ENTRIES: u64 = 40;
+/// Images of each round.
+const IMAGES: u64 = 4;
+
+/// Cuts the power after compactions. Returns how often the flush was left out; an error says after how many images
+/// something was lost, and how.
+pub(crate) fn cut_compaction(
+    lie: Option<Flush>,
+    images: u64,
+    seed: u64,
+) -> Result<u64, (u64, String)> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut seen, mut lies) = (0, 0);
+    while seen < images {
+        let round = match lie {
+            Some(Flush::ExtentsOpened) => after_kill,
+            _ => after_compaction,
+        };
+        lies += round(lie, &mut random, &mut seen).map_err(|what| (seen, what))?;
+    }
+    Ok(lies)
+}
+
+fn after_compaction(
+    lie: Option<Flush>,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
+    let folder = in_memory().map_err(text)?;
+    let root = folder.path().join("life");
+    fs::create_dir(&root).map_err(text)?;
+    let behaviour = Behaviour {
+        lie,
+        share: 0.3,
+        ..Behaviour::default()
+    };
+    let device = Device::new(&root, behaviour).map_err(text)?;
+    let queues = ConsumeQueues::open(&root.join("queues"), 0).map_err(text)?;
+    put(&queues, 0).map_err(text)?;
+    queues.flush().map_err(text)?;
+    device.promise(1);
+    fill(&queues).map_err(text)?;
+    put(&queues, ENTRIES).map_err(text)?;
+    queues.flush().map_err(text)?;
+    device.promise(2);
+    let mut cuts = device.take_cuts();
+    // An append that is torn in many sectors is taken for damage, and the indexes are made anew.
+    cuts.retain(|cut| cut.before != Flush::Extents.name());
+    cuts.push(device.cut().map_err(text)?);
+    device.unplug();
+    for cut in &cuts {
+        check(folder.path(), cut, cut.moment * ENTRIES, random, seen)?;
+    }
+    Ok(device.lies())
+}
+
+/// The process is killed between a write to the directory and its flush; the next one flushes, and then the power goes.
+fn after_kill(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> Result<u64, String> {
+    let folder = in_memory().map_err(text)?;
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    fs::create_dir(&first).map_err(text)?;
+    let device = Device::new(&first, Behaviour::default()).map_err(text)?;
+    let queues = ConsumeQueues::open(&first.join("queues"), 0).map_err(text)?;
+    put(&queues, 0).map_err(text)?;
+    queues.flush().map_err(text)?;
+    let cuts = device.take_cuts();
+    drop((queues, device));
+    let killed = cuts.iter().find(|cut| cut.before == Flush::Extents.name());
+    let killed = killed.ok_or("the directory was not flushed")?;
+    fs::create_dir(&second).map_err(text)?;
+    killed.kill(random).write(&second).map_err(text)?;
+    let behaviour = Behaviour {
+        lie,
+        ..Behaviour::default()
+    };
+    let device = Device::after_kill(&second, behaviour, killed).map_err(text)?;
+    let queues = ConsumeQueues::open(&second.join("queues"), u64::MAX).map_err(text)?;
+    let end = queues.offsets(KEPT).end;
+    queues.flush().map_err(text)?;
+    let cut = device.cut().map_err(text)?;
+    device.unplug();
+    check(folder.path(), &cut, end, random, seen)?;
+    Ok(device.lies())
+}
+
+/// Whether each image of the moment holds the entries up to `end`, at least.
+fn check(
+    folder: &Path,
+    cut: &Cut,
+    end: u64,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<(), String> {
+    for _ in 0..IMAGES {
+        *seen += 1;
+        let dir = folder.join("image");
+        cut.power(random).write(&dir).map_err(text)?;
+        let opened = ConsumeQueues::open(&dir.join("queues"), u64::MAX);
+        let offsets = opened.map_err(text)?.offsets(KEPT);
+        fs::remove_dir_all(&dir).map_err(text)?;
+        if offsets.end < end {
+            return Err(format!("lost: of {end} entries there are {offsets:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Queues that come and go.
+fn fill(queues: &ConsumeQueues) -> Result<(), IndexError> {
+    for _ in 0..TIMES {
+        for queue in 0..QUEUES {
+            queues.put(queue, 0, entry(0))?;
+        }
+        queues.flush()?;
+        (0..QUEUES).for_each(|queue| queues.remove(queue));
+        queues.flush()?;
+    }
+    Ok(())
+}
+
+/// The entries from `first` on.
+fn put(queues: &ConsumeQueues, first: u64) -> Result<(), IndexError> {
+    (first..first + ENTRIES).try_for_each(|offset| queues.put(KEPT, offset, entry(offset)))
+}
+
+fn entry(offset: u64) -> Entry {
+    Entry {
+        position: offset * 64,
+        size: 64,
+        tag_hash: 0,
+        store_time: offset,
+    }
+}
