@@ -64,6 +64,31 @@ pub struct Account {
 /// Runs, prints the account, and ends.
 pub fn run(arguments: &Arguments) -> Result<()> {
     crate::process::die_with_parent()?;
+    let mut brink = Brink {
+        arguments,
+        store: open(arguments)?,
+        placed: Vec::new(),
+        promised: 0,
+    };
+    for number in 0..BEFORE {
+        brink.append(number)?;
+    }
+    brink.flush()?;
+    println!("{LOADED}");
+    let word = io::stdin().lock().lines().next();
+    word.context("no word to go on")??;
+    let error = brink.append_until_refused()?;
+    let account = brink.account(&error)?;
+    println!("{}", serde_json::to_string(&account)?);
+    if arguments.close {
+        Ok(())
+    } else {
+        Ok(crate::process::kill_self()?)
+    }
+}
+
+/// A store with one topic of one queue.
+fn open(arguments: &Arguments) -> Result<Store> {
     let flush = match arguments.mode {
         Mode::Sync => Flush::Sync,
         Mode::Async => Flush::Async { interval: NEVER },
@@ -79,30 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..Default::default()
     };
     store.create_topic(&topic_name(0), one)?;
-    let mut brink = Brink {
-        arguments,
-        store,
-        placed: Vec::new(),
-        promised: 0,
-    };
-    for number in 0..BEFORE {
-        brink.append(number)?;
-    }
-    brink.flush()?;
-    println!("{LOADED}");
-    io::stdin()
-        .lock()
-        .lines()
-        .next()
-        .context("no word to go on")??;
-    let error = brink.append_until_refused()?;
-    let account = brink.account(&error)?;
-    println!("{}", serde_json::to_string(&account)?);
-    if arguments.close {
-        Ok(())
-    } else {
-        Ok(crate::process::kill_self()?)
-    }
+    Ok(store)
 }
 
 struct Brink<'a> {

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use foliomq_store::{Flush, Message, Options, Preheat, Retention, Store, TopicOptions, WriterKind};
+use foliomq_store::{
+    Flush, Message, Options, Preheat, Retention, Store, Submitted, TopicOptions, WriterKind,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::fs::{Advice, fadvise};
@@ -66,18 +68,22 @@ pub struct Arguments {
     pub bytes: u64,
 }
 
-/// Opens the store with settings that differ from life to life.
-fn open(arguments: &Arguments, random: &mut StdRng) -> Result<Store> {
+fn flush(arguments: &Arguments, random: &mut StdRng) -> Flush {
     let interval = if random.random_bool(0.5) {
         NEVER
     } else {
         Duration::from_millis(random.random_range(1..100))
     };
-    let flush = match (arguments.mode, arguments.fault) {
+    match (arguments.mode, arguments.fault) {
         (Mode::Sync, Fault::AcknowledgedEarly) => Flush::Async { interval: NEVER },
         (Mode::Sync, _) => Flush::Sync,
         (Mode::Async, _) => Flush::Async { interval },
-    };
+    }
+}
+
+/// Opens the store with settings that differ from life to life.
+fn open(arguments: &Arguments, random: &mut StdRng) -> Result<Store> {
+    let flush = flush(arguments, random);
     let preheat = match random.random_range(0..3) {
         0 => Preheat::Off,
         1 => Preheat::Segment,
@@ -224,20 +230,7 @@ impl Life<'_> {
             self.store
                 .submit(&topic_name(target.topic), Some(target.queue), &messages)?;
         self.store.wait_committed(submitted.end())?;
-        let mut notes: Vec<Note> = numbers
-            .zip(&submitted.appended)
-            .map(|(number, appended)| {
-                Note::Placed(Placed {
-                    position: appended.position,
-                    end: appended.end(),
-                    topic: target.topic,
-                    queue: target.queue,
-                    offset: appended.queue_offset,
-                    writer: target.writer,
-                    number,
-                })
-            })
-            .collect();
+        let mut notes = target.notes(numbers, &submitted);
         if self.arguments.mode == Mode::Sync {
             let position = submitted.end();
             notes.push(Note::Promised { position });
@@ -315,6 +308,25 @@ struct Target {
     topic: u32,
     queue: u32,
     writer: u32,
+}
+
+impl Target {
+    /// Where each message went.
+    fn notes(&self, numbers: std::ops::Range<u32>, submitted: &Submitted) -> Vec<Note> {
+        let each = numbers.zip(&submitted.appended);
+        each.map(|(number, appended)| {
+            Note::Placed(Placed {
+                position: appended.position,
+                end: appended.end(),
+                topic: self.topic,
+                queue: self.queue,
+                offset: appended.queue_offset,
+                writer: self.writer,
+                number,
+            })
+        })
+        .collect()
+    }
 }
 
 /// A thread that fails ends the process: the others would not notice.

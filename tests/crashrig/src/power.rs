@@ -57,20 +57,14 @@ pub fn run(arguments: &Arguments, folder: &Path) -> Result<bool> {
             None => IMAGES_PER_TAKE.min(arguments.images - done),
         };
         for (mode, fault) in arguments.lines() {
-            let own = seed.wrapping_add(n);
             let take = Take {
                 mode,
                 fault,
-                seed: own,
+                seed: seed.wrapping_add(n),
                 images,
                 without: arguments.without.clone(),
             };
-            let what = format!("recording {n}, {}, {}", mode.name(), fault.name());
-            let cuts = take
-                .run(&folder.join(n.to_string()))
-                .with_context(|| format!("{what}, seed {seed}"))?;
-            tell(&what, &take, &cuts);
-            table.add(Line::of(&take, &cuts));
+            table.add(run_one(&take, n, folder).with_context(|| format!("seed {seed}"))?);
             n += 1;
         }
         done += images;
@@ -80,6 +74,15 @@ pub fn run(arguments: &Arguments, folder: &Path) -> Result<bool> {
         table.write_json(path)?;
     }
     Ok(table.good())
+}
+
+/// Makes recording `n`, and tells what was found.
+fn run_one(take: &Take, n: u64, folder: &Path) -> Result<Line> {
+    let what = format!("recording {n}, {}, {}", take.mode.name(), take.fault.name());
+    let cuts = take.run(&folder.join(n.to_string()));
+    let cuts = cuts.with_context(|| what.clone())?;
+    tell(&what, take, &cuts);
+    Ok(Line::of(take, &cuts))
 }
 
 impl Arguments {

@@ -36,13 +36,7 @@ pub fn points(
     lies: bool,
     random: &mut StdRng,
 ) -> Vec<Point> {
-    let of = |wanted: fn(Kind) -> bool, after: usize| -> Vec<usize> {
-        let events = record.events.iter().enumerate().skip(first);
-        events
-            .filter(|(_, event)| wanted(event.kind))
-            .map(|(n, _)| n + after)
-            .collect()
-    };
+    let of = |wanted, after| events_of(record, first, wanted, after);
     let choices = [
         of(Kind::changes, 1),
         of(|kind| kind == Kind::Note, 1),
@@ -68,6 +62,15 @@ pub fn points(
     }
     points.sort_unstable_by_key(|point| (point.flushed, point.at));
     points
+}
+
+/// The events from `first` on whose kind is wanted: where each begins (`after` 0), or ends (1).
+fn events_of(record: &Record, first: usize, wanted: fn(Kind) -> bool, after: usize) -> Vec<usize> {
+    let events = record.events.iter().enumerate().skip(first);
+    events
+        .filter(|(_, event)| wanted(event.kind))
+        .map(|(n, _)| n + after)
+        .collect()
 }
 
 /// A recording that is played again.
