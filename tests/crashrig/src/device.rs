@@ -215,7 +215,8 @@ impl Server {
 
     /// Unmounts, and waits until the record is whole.
     pub fn stop(mut self) -> Result<()> {
-        crate::mount::unmount(&self.folder)?;
+        // The loop device may let go of the file a moment after its own unmount; the server ends then.
+        crate::mount::unmount_lazily(&self.folder)?;
         let status = self.process.wait()?;
         ensure!(status.success(), "the device ended with {status}");
         Ok(())
