@@ -150,3 +150,42 @@ pub fn time(socket: &TcpStream, schedule: Schedule, size: usize) -> Result<Histo
     );
     Ok(histogram)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Plan;
+    use crate::source::Pattern;
+
+    use super::*;
+
+    #[test]
+    fn a_byte_that_differs_is_found_however_the_stream_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::write(folder.path(), &Plan::smoke()).unwrap();
+        let pieces = &source.pieces(Pattern::Scattered, 128)[..8];
+        let mut sent: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| source.bytes(piece).to_vec())
+            .collect();
+        let compare = |bytes: &[u8]| {
+            let mut check = Check::new(&source, pieces);
+            bytes.chunks(100).try_for_each(|chunk| check.compare(chunk))
+        };
+        assert!(compare(&sent).is_ok());
+        sent[700] ^= 1;
+        assert!(
+            compare(&sent)
+                .unwrap_err()
+                .to_string()
+                .contains("other bytes")
+        );
+        sent[700] ^= 1;
+        sent.push(0);
+        assert!(
+            compare(&sent)
+                .unwrap_err()
+                .to_string()
+                .contains("more bytes")
+        );
+    }
+}

@@ -25,6 +25,7 @@ pub fn all(plan: Plan, dir: &Path, loopback: bool) -> Result<Results> {
         .tempdir_in(dir)
         .context("creating a folder")?;
     let machine = Machine::of(folder.path())?;
+    let settings = settings()?;
     let source = Source::write(&folder.path().join("store"), &plan)?;
     let mut skipped = Vec::new();
     let networks = networks(loopback, &mut skipped);
@@ -53,7 +54,7 @@ pub fn all(plan: Plan, dir: &Path, loopback: bool) -> Result<Results> {
     Ok(Results {
         command: command(),
         machine,
-        settings: settings(),
+        settings,
         cores,
         log_bytes: source.written(),
         skipped,
@@ -86,8 +87,11 @@ pub fn skip(skipped: &mut Vec<String>, what: String) {
     skipped.push(what);
 }
 
-/// What decides how TCP behaves here.
-fn settings() -> Vec<(String, String)> {
+/// The name of the setting that says how busy the machine was before.
+pub const LOAD: &str = "load average before";
+
+/// What decides how TCP behaves here, and how busy the machine is.
+fn settings() -> Result<Vec<(String, String)>> {
     let read = |name: &str| {
         let text =
             procfs::read(format!("/proc/sys/net/{name}")).unwrap_or_else(|_| "unknown".into());
@@ -96,9 +100,12 @@ fn settings() -> Vec<(String, String)> {
             text.split_whitespace().collect::<Vec<_>>().join(" "),
         )
     };
-    let mut settings = vec![("congestion control".into(), CONGESTION.into())];
+    let mut settings = vec![
+        (LOAD.into(), procfs::load_average()?),
+        ("congestion control".into(), CONGESTION.into()),
+    ];
     settings.extend(["ipv4/tcp_wmem", "ipv4/tcp_rmem", "core/optmem_max"].map(read));
-    settings
+    Ok(settings)
 }
 
 /// The command that repeats this run.

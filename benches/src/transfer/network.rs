@@ -209,3 +209,30 @@ fn ip(arguments: &[&str]) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn each_network_carries_bytes_between_its_ends() {
+        for kind in Kind::ALL {
+            let network = match Network::up(kind) {
+                Ok(network) => network,
+                Err(error) => {
+                    println!("skipped: {}: {error:#}", kind.name());
+                    assert!(kind != Kind::Loopback, "{error:#}");
+                    continue;
+                }
+            };
+            let (mut sender, mut receiver) = network.connect(Delay::None).unwrap();
+            sender.write_all(b"hello").unwrap();
+            drop(sender);
+            let mut received = String::new();
+            receiver.read_to_string(&mut received).unwrap();
+            assert_eq!(received, "hello");
+        }
+    }
+}

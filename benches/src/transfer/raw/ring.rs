@@ -32,6 +32,7 @@ impl Ring {
         let mut builder = IoUring::builder();
         builder
             .setup_single_issuer()
+            .setup_submit_all()
             .setup_defer_taskrun()
             .setup_cqsize(ANSWERS);
         let ring = builder.build(DEPTH as u32)?;
@@ -59,27 +60,54 @@ impl Ring {
 
     /// Sends `pieces` in order, one request each, as many as fit per system call, and waits until the socket has all.
     pub fn send(&mut self, socket: impl AsFd, pieces: &[&[u8]]) -> io::Result<()> {
-        pieces
-            .chunks(DEPTH)
-            .try_for_each(|chunk| self.send_chain(socket.as_fd().as_raw_fd(), chunk))
+        let socket = socket.as_fd().as_raw_fd();
+        let mut left = pieces.to_vec();
+        while !left.is_empty() {
+            let chain = left.len().min(DEPTH);
+            let sent = self.send_chain(socket, &left[..chain])?;
+            left.drain(..sent.whole);
+            if let Some(first) = left.first_mut() {
+                *first = &first[sent.part..];
+            }
+            match sent.refused {
+                // Too many pages are held until the kernel gives some back.
+                Some(libc::ENOMEM | libc::ENOBUFS) if self.awaited > 0 => {
+                    self.enter(1)?;
+                    self.answers(&mut []);
+                }
+                Some(code) => return Err(io::Error::from_raw_os_error(code)),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
-    /// A chain: each request begins when the one before has sent everything.
-    fn send_chain(&mut self, socket: i32, pieces: &[&[u8]]) -> io::Result<()> {
+    /// A chain: each request begins when the one before has sent everything; the first that does not ends it.
+    fn send_chain(&mut self, socket: i32, pieces: &[&[u8]]) -> io::Result<Sent> {
         for (index, piece) in pieces.iter().enumerate() {
-            let entry = self.entry(socket, piece)?;
             let linked = if index + 1 < pieces.len() {
                 Flags::IO_LINK
             } else {
                 Flags::empty()
             };
-            // SAFETY: the kernel only reads the piece, and `wait` sees the answer to this request before the borrow
+            let entry = self
+                .entry(socket, piece)?
+                .flags(linked)
+                .user_data(index as u64);
+            // SAFETY: the kernel only reads the piece, and all answers to this chain are awaited below before the borrow
             // ends; if the ring itself fails, the worst is wrong bytes on a socket that the caller then closes. Pages
             // that a zero-copy request still sends from are held by the kernel.
-            unsafe { self.ring.submission().push(&entry.flags(linked)) }
-                .map_err(io::Error::other)?;
+            unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
         }
-        self.wait(pieces)
+        let mut results = vec![None; pieces.len()];
+        loop {
+            let open = results.iter().filter(|result| result.is_none()).count();
+            if open == 0 {
+                return Ok(Sent::of(pieces, &results));
+            }
+            self.enter(open)?;
+            self.answers(&mut results);
+        }
     }
 
     fn entry(&self, socket: i32, piece: &[u8]) -> io::Result<Entry> {
@@ -97,31 +125,11 @@ impl Ring {
         })
     }
 
-    /// Submits, and waits for as many answers as there are pieces, whatever they say.
-    fn wait(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        let (mut left, mut sent, mut failed) = (pieces.len(), 0, None);
-        while left > 0 {
-            self.enter(left)?;
-            for answer in self.answers() {
-                match answer {
-                    Answer::Sent(bytes) => (left, sent) = (left - 1, sent + bytes),
-                    Answer::Failed(code) => (left, failed) = (left - 1, failed.or(Some(code))),
-                }
-            }
-        }
-        let asked: usize = pieces.iter().map(|piece| piece.len()).sum();
-        match failed {
-            Some(code) => Err(io::Error::from_raw_os_error(code)),
-            None if sent != asked => Err(io::ErrorKind::WriteZero.into()),
-            None => Ok(()),
-        }
-    }
-
     /// Waits until the kernel has given all pages back.
     pub fn finish(&mut self) -> io::Result<()> {
         while self.awaited > 0 {
             self.enter(1)?;
-            self.answers();
+            self.answers(&mut []);
         }
         Ok(())
     }
@@ -145,8 +153,8 @@ impl Ring {
         }
     }
 
-    fn answers(&mut self) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(DEPTH);
+    /// Takes what came: notices, and the results of requests by their number.
+    fn answers(&mut self, results: &mut [Option<i32>]) {
         for entry in self.ring.completion() {
             if cqueue::notif(entry.flags()) {
                 self.awaited -= 1;
@@ -155,17 +163,45 @@ impl Ring {
                 continue;
             }
             self.awaited += usize::from(cqueue::more(entry.flags()));
-            answers.push(match entry.result() {
-                code if code < 0 => Answer::Failed(-code),
-                bytes => Answer::Sent(bytes as usize),
-            });
+            if let Some(result) = results.get_mut(entry.user_data() as usize) {
+                *result = Some(entry.result());
+            }
         }
-        answers
     }
 }
 
-/// What became of one request.
-enum Answer {
-    Sent(usize),
-    Failed(i32),
+/// How far a chain came.
+struct Sent {
+    /// Pieces that were sent whole.
+    whole: usize,
+    /// Bytes of the next one.
+    part: usize,
+    /// Why nothing of that one was sent.
+    refused: Option<i32>,
+}
+
+impl Sent {
+    fn of(pieces: &[&[u8]], results: &[Option<i32>]) -> Self {
+        let ends =
+            |(piece, result): (&&[u8], &Option<i32>)| *result != i32::try_from(piece.len()).ok();
+        let whole = pieces
+            .iter()
+            .zip(results)
+            .position(ends)
+            .unwrap_or(pieces.len());
+        let left = results[whole..].iter().copied().flatten();
+        let part = left.clone().next().unwrap_or(0).max(0) as usize;
+        // The kernel cancels a chain of which one request is refused, also those before it.
+        let errors = left.filter(|result| *result < 0).map(|result| -result);
+        let refused = errors
+            .clone()
+            .find(|code| *code != libc::ECANCELED)
+            .or_else(|| errors.clone().next());
+        // A request that was cut short cancels the rest as well: that is no refusal.
+        Self {
+            whole,
+            part,
+            refused: refused.filter(|_| part == 0),
+        }
+    }
 }

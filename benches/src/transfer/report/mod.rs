@@ -10,6 +10,7 @@ mod verdict;
 
 use foliomq_benches::figures::{self, significant};
 
+use crate::measure::LOAD;
 use crate::network;
 use crate::predictions::{self, Outcome, Prediction};
 use crate::results::Results;
@@ -18,6 +19,9 @@ use crate::ways::{BATCH_BYTES, BATCH_PIECES};
 use table::Table;
 
 pub use plots::all as figures;
+
+/// A load below this disturbs nobody who needs two cores of a few.
+const QUIET: f64 = 1.0;
 
 const INTRODUCTION: &str = "\
 A consumer asks for messages, and the broker has them in the page cache, in the segments of its log. How should they get \
@@ -90,7 +94,29 @@ fn machine(results: &Results) -> String {
         [] => "Nothing was skipped.\n\n".to_owned(),
         skipped => format!("**Skipped:**\n\n{}\n", list(skipped.iter().cloned())),
     };
-    table.markdown() + &skipped
+    table.markdown() + &disturbed(results) + &skipped
+}
+
+/// A warning where others were at work.
+fn disturbed(results: &Results) -> String {
+    let load = results
+        .settings
+        .iter()
+        .find(|(name, _)| name == LOAD)
+        .map_or("", |(_, value)| value);
+    let latest: f64 = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse().ok())
+        .unwrap_or(0.0);
+    if latest < QUIET {
+        return String::new();
+    }
+    format!(
+        "**The machine was not quiet: {latest} threads wanted its {} cores before this began. Throughput and latency are of \
+         little use where the spread is wide; calls, copies and (roughly) processor time are not touched by it.**\n\n",
+        results.machine.cores
+    )
 }
 
 /// A line for each.
