@@ -157,12 +157,14 @@ impl Ring {
     fn answers(&mut self, results: &mut [Option<i32>]) {
         for entry in self.ring.completion() {
             if cqueue::notif(entry.flags()) {
-                self.awaited -= 1;
+                self.awaited = self.awaited.saturating_sub(1);
                 self.noticed.0 += 1;
                 self.noticed.1 += u64::from(entry.result() as u32 & COPIED != 0);
                 continue;
             }
-            self.awaited += usize::from(cqueue::more(entry.flags()));
+            // A request that is refused announces a notice that may never come.
+            let announced = cqueue::more(entry.flags()) && entry.result() >= 0;
+            self.awaited += usize::from(announced);
             if let Some(result) = results.get_mut(entry.user_data() as usize) {
                 *result = Some(entry.result());
             }

@@ -34,7 +34,7 @@ pub fn all(results: &Results) -> Vec<(String, Figure)> {
             .flat_map(|network| patterns.iter().map(move |p| (network, *p)));
         let panels = panels.filter(|(network, pattern)| network.carries(*pattern));
         panels.fold(
-            Figure::new(title, &subtitle),
+            Figure::new(title, &subtitle).colours(names()),
             |figure, (network, pattern)| figure.panel(curve.panel(results, network, pattern)),
         )
     };
