@@ -66,7 +66,7 @@ impl Plan {
     pub fn quick() -> Self {
         Self {
             name: "quick".into(),
-            sizes: vec![128, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB],
+            sizes: vec![128, KIB, 4 * KIB, 64 * KIB, MIB],
             paced_sizes: vec![128, 4 * KIB],
             rounds: 3,
             run: Duration::from_millis(15),

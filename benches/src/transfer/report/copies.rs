@@ -2,7 +2,6 @@
 
 use foliomq_benches::figures::significant;
 
-use crate::network;
 use crate::predictions;
 use crate::profile::Profile;
 use crate::results::{Place, Results};
@@ -154,7 +153,7 @@ fn functions(results: &Results) -> String {
     } in &results.profiles
     {
         table.row([
-            network_name(place.network),
+            place.network.name(),
             place.way.name(),
             &top(sender),
             &top(consumer),
@@ -166,8 +165,4 @@ fn functions(results: &Results) -> String {
         "The busiest functions",
         &format!("{note}{}", table.markdown()),
     )
-}
-
-fn network_name(network: network::Kind) -> &'static str {
-    network.name()
 }

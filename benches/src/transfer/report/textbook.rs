@@ -159,7 +159,7 @@ fn slower(results: &Results) -> Option<String> {
     Some(format!(
         "**\"Fewer copies are faster.\"** Not by themselves. `sendfile` reaches {} of `read` + `write` for messages of {}, and {} for {}, \
          with half the calls and two copies fewer. It takes a reference for each page, gives it back on the other core, and fills a \
-         packet with 17 pieces of memory at most, however small they are.{}",
+         packet with 17 pieces of memory at most (unless the kernel was built otherwise), however small they are.{}",
         ratio(small, ways::Kind::ReadWrite)?,
         figures::bytes(small as u64),
         ratio(large, ways::Kind::ReadWrite)?,
@@ -188,7 +188,7 @@ fn moved(results: &Results) -> Option<String> {
         Some(significant(profile.consumer.copying * cost))
     };
     Some(format!(
-        " And a copy is no constant: the sender's copy brings the bytes into a cache that the consumer shares. 1 MiB in bulk, \
+        " And a copy is no constant: the likely reason is that the sender's copy brings the bytes into a cache from which the consumer's then takes them. 1 MiB in bulk, \
          loopback, the consumer spends {} s/GB copying after `sendfile` and {} after `write` from the mapping.",
         copying(ways::Kind::Sendfile)?,
         copying(ways::Kind::MappedWrite)?,
@@ -230,8 +230,8 @@ fn notices(results: &Results) -> Option<String> {
     let (copied, linear) = (predictions::copied(cell)?, predictions::linear(cell)?);
     Some(format!(
         "**The notices of `MSG_ZEROCOPY` are no count of copies.** Without scatter-gather (1 MiB in bulk) the kernel says of {:.0} % of the \
-         calls that it copied, while {:.0} % of their packets were copied into one piece. It notes when a packet is made \
-         private as a whole, not when a large one is cut by copying.",
+         calls that it copied, while {:.0} % of their packets were copied into one piece. They are set on one path of the kernel \
+         that copies, and not on all of them.",
         100.0 * copied,
         100.0 * linear,
     ))
