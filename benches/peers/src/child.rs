@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Args;
 use foliomq_benches::payload::Payload;
+use foliomq_benches::procfs;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,8 @@ pub struct Found {
     pub append: f64,
     /// Messages read per second in each pass, in order.
     pub read: Vec<f64>,
+    /// The same per second of processor time of the reading thread.
+    pub read_processor: Vec<f64>,
     /// Messages that the last pass found.
     pub found: u64,
 }
@@ -76,11 +79,13 @@ impl Run {
         } else {
             self.passes.min(1)
         };
-        let (mut read, mut found) = (Vec::new(), 0);
+        let (mut read, mut read_processor, mut found) = (Vec::new(), Vec::new(), 0);
         for _ in 0..passes {
-            let begin = Instant::now();
+            let (begin, processor) = (Instant::now(), procfs::thread_time());
             let touched = peer.read()?;
-            read.push(touched.messages as f64 / begin.elapsed().as_secs_f64());
+            let per = |time: Duration| touched.messages as f64 / time.as_secs_f64();
+            read.push(per(begin.elapsed()));
+            read_processor.push(per(procfs::thread_time() - processor));
             found = touched.messages;
             ensure!(
                 expected.is_none_or(|expected| expected == touched),
@@ -91,6 +96,7 @@ impl Run {
             messages,
             append,
             read,
+            read_processor,
             found,
         })
     }

@@ -41,9 +41,9 @@ impl Driver {
         self.in_turn(names.collect(), |name| Ok(self.append(name, case)?.append))
     }
 
-    /// Messages read per second, by system: the passes of each round. All have appended the same before.
-    pub fn reads(&self, body: usize) -> Result<Vec<(Name, Vec<Vec<f64>>)>> {
-        self.in_turn(Name::ALL.to_vec(), |name| Ok(self.read(name, body)?.read))
+    /// What each round read, by system. All have appended the same before.
+    pub fn reads(&self, body: usize) -> Result<Vec<(Name, Vec<Found>)>> {
+        self.in_turn(Name::ALL.to_vec(), |name| self.read(name, body))
     }
 
     /// Runs all of them, round after round, every other round backwards; the first does not count.

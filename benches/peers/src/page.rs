@@ -61,6 +61,16 @@ impl Results {
             page,
             "The fastest of three passes; the first, in which a mapping is empty, is in `crates.json`. All have appended the same messages before, in batches of 100 (walrus-rust one at a time: it flushes its batches); okaywal has flushed them, since it cannot else.\n"
         )?;
+        self.write_rates(
+            page,
+            "Sequential read, messages per second of processor time of the reader",
+            Work::ReadProcessor,
+            Flush::Never,
+        )?;
+        writeln!(
+            page,
+            "What remains true on a busy machine; background threads and the kernel's own are not in it.\n"
+        )?;
         self.write_calls(page)?;
         self.write_killed(page)?;
         write_notes(page)

@@ -4,6 +4,7 @@ use foliomq_benches::figures::Spread;
 use foliomq_benches::machine::Machine;
 use serde::Serialize;
 
+use crate::child::Found;
 use crate::evidence::{Calls, Killed};
 use crate::peer::{Flush, Name};
 use crate::plan::{Case, Plan, READ_BATCH};
@@ -39,6 +40,8 @@ pub enum Work {
     Append,
     /// All are read in order: the fastest of the passes.
     Read,
+    /// The same per second of processor time of the reader: what remains true on a busy machine.
+    ReadProcessor,
     /// The first of the passes.
     FirstRead,
 }
@@ -52,6 +55,10 @@ pub struct Row {
     pub work: Work,
     /// Of each system that can do it, a sample for each round.
     pub samples: Vec<(Name, Vec<f64>)>,
+}
+
+fn fastest(passes: &[f64]) -> f64 {
+    passes.iter().copied().fold(0.0, f64::max)
 }
 
 /// A number with a target.
@@ -78,26 +85,25 @@ impl Row {
         }
     }
 
-    /// The rows of reads: the fastest pass of each round, and the first.
-    pub fn reads(body: usize, passes: &[(Name, Vec<Vec<f64>>)]) -> [Self; 2] {
-        let row = |work, pick: fn(&Vec<f64>) -> f64| Self {
+    /// The rows of reads: the fastest pass of each round, the same per processor time, and the first pass.
+    pub fn reads(body: usize, found: &[(Name, Vec<Found>)]) -> [Self; 3] {
+        let row = |work, pick: fn(&Found) -> f64| Self {
             case: Case {
                 flush: Flush::Never,
                 body,
                 batch: READ_BATCH,
             },
             work,
-            samples: passes
+            samples: found
                 .iter()
                 .map(|(name, rounds)| (*name, rounds.iter().map(pick).collect()))
                 .collect(),
         };
         [
-            row(Work::Read, |passes| {
-                passes.iter().copied().fold(0.0, f64::max)
-            }),
-            row(Work::FirstRead, |passes| {
-                passes.first().copied().unwrap_or_default()
+            row(Work::Read, |found| fastest(&found.read)),
+            row(Work::ReadProcessor, |found| fastest(&found.read_processor)),
+            row(Work::FirstRead, |found| {
+                found.read.first().copied().unwrap_or_default()
             }),
         ]
     }
@@ -139,6 +145,7 @@ impl Row {
         let work = match self.work {
             Work::Append => "append",
             Work::Read => "sequential read",
+            Work::ReadProcessor => "sequential read, per processor time",
             Work::FirstRead => "sequential read, first pass",
         };
         let how = match batch {

@@ -22,7 +22,7 @@ const WAYS: &str = "\
 
 const CONDITIONS: &str = "\
 *Warm*: a whole pass came before, so pages are cached and mapped. *A writer beside*: one more thread appends 100 MiB/s of \
-bodies of the same size to another queue of the same store. *Cold*: the store is closed, its files are written out and \
+bodies of the same size to another queue of the same store. *Cold*: the store, long since written out, is closed, its files are \
 dropped from the page cache with `posix_fadvise(DONTNEED)` (no root needed; `drop_caches` is not used), it is opened again, and \
 what opening read is dropped too; then one pass at most. *Half the memory*: cold, and then this process enters a memory cgroup \
 whose limit is half of the bytes that the pass goes over, and 8 MiB.";

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use foliomq_benches::bench::{self, TOPIC};
 use foliomq_benches::payload::Payload;
+use foliomq_benches::written::write_out;
 use foliomq_store::{Entry, Flush, Message, Options, Preheat, ReadMode, Store, TopicOptions};
 use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
@@ -51,6 +52,8 @@ impl Stage {
         stage.append(&store)?;
         store.close()?;
         drop(store);
+        // Only clean pages can be dropped later.
+        write_out(stage.folder.path())?;
         stage.reopen()?;
         Ok(stage)
     }
@@ -146,7 +149,7 @@ pub fn queue(order: Order) -> u32 {
     }
 }
 
-/// Writes out and drops the pages of every file below `folder`.
+/// Drops the clean pages of every file below `folder` from the page cache.
 fn forget(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let entry = entry?;
@@ -155,7 +158,6 @@ fn forget(folder: &Path) -> Result<()> {
             continue;
         }
         let file = File::open(entry.path())?;
-        file.sync_data()?;
         fadvise(&file, 0, None, Advice::DontNeed).context("dropping cached pages")?;
     }
     Ok(())
