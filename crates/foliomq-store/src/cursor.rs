@@ -109,6 +109,14 @@ impl Cursor {
         self.entries.clear();
         self.used = 0;
         let queues = &self.shared.queues;
+        if self.ahead == 1
+            && let Some(entry) = queues.entry(self.number, self.offset)
+        {
+            // After a jump: one look at the index.
+            self.entries.push(entry);
+            self.ahead = 2;
+            return;
+        }
         let start = queues.offsets(self.number).start;
         self.offset = self.offset.max(start);
         queues.entries(self.number, self.offset, self.ahead, &mut self.entries);

@@ -3,6 +3,7 @@
 use foliomq_store::{Flush, Message, Options, ReadMode, Store, TopicOptions};
 
 const MESSAGES: u64 = 600;
+const SEGMENT: u64 = 16 << 20;
 
 fn body(number: u64) -> Vec<u8> {
     // Three sizes, the largest so large that the log rolls.
@@ -15,7 +16,7 @@ fn filled(mode: ReadMode) -> (tempfile::TempDir, Store) {
         interval: std::time::Duration::from_secs(1),
     };
     let options = Options::new(dir.path())
-        .segment_size(16 << 20)
+        .segment_size(SEGMENT)
         .flush(flush)
         .read_mode(mode);
     let store = options.open().unwrap();
