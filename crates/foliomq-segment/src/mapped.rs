@@ -131,7 +131,14 @@ impl Writer for Mapped {
     fn lock(&self) -> io::Result<()> {
         self.pages.lock()?;
         self.locked.store(true, Ordering::Release);
+        self.segment.locked.store(true, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.segment.locked.store(false, Ordering::Relaxed);
     }
 }
 

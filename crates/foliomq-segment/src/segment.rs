@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
@@ -14,6 +15,7 @@ use crate::PAGE;
 use crate::disk::{self, Flush};
 use crate::file::allocated;
 use crate::folder::Claim;
+use crate::warmth::Warmth;
 use crate::watermark::Watermark;
 
 /// A segment mapped for reading. It lives, with its mapping, until the last reference into it is gone.
@@ -26,6 +28,11 @@ pub struct Segment {
     claim: Claim,
     /// What is published of the log.
     watermark: Arc<Watermark>,
+    pub(crate) warmth: Warmth,
+    /// Whether its writer has locked it in memory.
+    pub(crate) locked: AtomicBool,
+    /// Views of it that are alive.
+    pub(crate) views: AtomicU64,
 }
 
 impl Segment {
@@ -39,12 +46,16 @@ impl Segment {
         let pages = MmapOptions::new()
             .len(size as usize)
             .map_raw_read_only(&file)?;
+        let warmth = Warmth::new(size, watermark.value());
         Ok(Arc::new(Self {
             pages,
             file,
             path,
             claim,
             watermark,
+            warmth,
+            locked: AtomicBool::new(false),
+            views: AtomicU64::new(0),
         }))
     }
 
@@ -76,20 +87,14 @@ impl Segment {
     /// `len` bytes at `position` by reference, if all of them lie in this segment and are published.
     pub fn bytes(self: &Arc<Self>, position: u64, len: usize) -> Option<Bytes> {
         let range = self.published(position, len)?;
-        Some(Bytes::from_owner(View {
-            segment: self.clone(),
-            range,
-        }))
+        Some(View::bytes(self, range))
     }
 
     /// All that is published of this segment, by reference.
     pub fn published_bytes(self: &Arc<Self>) -> Bytes {
         let end = self.watermark.value().clamp(self.base(), self.end());
         let range = 0..(end - self.base()) as usize;
-        Bytes::from_owner(View {
-            segment: self.clone(),
-            range,
-        })
+        View::bytes(self, range)
     }
 
     /// Fills `buffer` with the bytes at `position` by a read of the file. Only what is published has a meaning.
@@ -134,6 +139,10 @@ impl Segment {
         disk::write_at(&self.file, bytes, offset)
     }
 
+    pub(crate) fn pages(&self) -> &MmapRaw {
+        &self.pages
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -154,6 +163,20 @@ impl Segment {
 struct View {
     segment: Arc<Segment>,
     range: Range<usize>,
+}
+
+impl View {
+    fn bytes(segment: &Arc<Segment>, range: Range<usize>) -> Bytes {
+        segment.views.fetch_add(1, Ordering::Relaxed);
+        let segment = segment.clone();
+        Bytes::from_owner(Self { segment, range })
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.segment.views.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl AsRef<[u8]> for View {
