@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, hide = true, value_name = "FOLDER")]
     victim: Option<PathBuf>,
     /// Only these experiments: append, flush, read, preheat, writeout, restart,
-    /// crossprocess, queues, reopen.
+    /// crossprocess, queues, reopen, coldscan.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the stores go: a folder on the disk to measure. They are removed at the end.

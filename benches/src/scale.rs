@@ -56,6 +56,12 @@ pub struct Scale {
     pub spread: u64,
     /// Bytes of log, most of them holes, of the store that is opened again.
     pub large: u64,
+    /// Memory limit of the cold scan; the history is twice as large.
+    pub cold_limit: u64,
+    /// Bytes of a segment in it.
+    pub cold_segment: u64,
+    /// How long one of its runs lasts.
+    pub cold_time: Duration,
     /// How long to wait, before an experiment, for the machine to become quiet.
     pub patience: Duration,
 }
@@ -99,6 +105,9 @@ impl Scale {
             queues: 1_000_000,
             spread: 2_000_000,
             large: 20 << 30,
+            cold_limit: 512 * MIB,
+            cold_segment: 128 * MIB,
+            cold_time: Duration::from_secs(10),
             patience: Duration::from_secs(20),
         }
     }
@@ -123,6 +132,9 @@ impl Scale {
             watched: 0.8,
             spread: 1_000_000,
             large: 2 << 30,
+            cold_limit: 256 * MIB,
+            cold_segment: 64 * MIB,
+            cold_time: Duration::from_secs(2),
             patience: Duration::from_secs(1),
             ..Self::full()
         }
@@ -150,6 +162,9 @@ impl Scale {
             queues: 2_000,
             spread: 2_000,
             large: 32 * MIB,
+            cold_limit: 64 * MIB,
+            cold_segment: 16 * MIB,
+            cold_time: Duration::from_millis(100),
             patience: Duration::ZERO,
             ..Self::full()
         }

@@ -1,6 +1,7 @@
 //! The experiments, one file each, in the order of the report.
 
 pub mod append;
+pub mod coldscan;
 pub mod crossprocess;
 pub mod flush;
 pub mod preheat;
@@ -71,7 +72,7 @@ fn median(comparisons: &[Comparison], case: &str, ratio_of: &str) -> Option<f64>
 }
 
 /// All of them.
-pub const ALL: [Experiment; 9] = [
+pub const ALL: [Experiment; 10] = [
     append::EXPERIMENT,
     flush::EXPERIMENT,
     read::EXPERIMENT,
@@ -81,6 +82,7 @@ pub const ALL: [Experiment; 9] = [
     crossprocess::EXPERIMENT,
     queues::EXPERIMENT,
     reopen::EXPERIMENT,
+    coldscan::EXPERIMENT,
 ];
 
 impl Experiment {

@@ -28,6 +28,7 @@
 mod append;
 mod bill;
 mod checkpoint;
+mod cold;
 mod error;
 mod flusher;
 mod follow;
@@ -52,8 +53,9 @@ mod view;
 
 pub use bill::PreheatBill;
 pub use checkpoint::Checkpoint;
+pub use cold::{SegmentResidency, residency};
 pub use error::{AppendError, OpenError, ReadError};
-pub use foliomq_segment::{State, Usage, Wait, Watermarks, WriterKind};
+pub use foliomq_segment::{Heat, Residency, State, Usage, Wait, Watermarks, WriterKind};
 pub use follow::{LogReader, ReaderError};
 pub use followed::FollowedRecords;
 pub use header::{Header, Kind};

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::append::UNSET;
 use crate::bill::PreheatBill;
+use crate::cold::SegmentResidency;
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::options::{Options, Preheat};
 use crate::read::Records;
@@ -139,6 +140,28 @@ impl CommitLog {
     pub fn while_locked<T>(&self, change: impl FnOnce(u64) -> T) -> T {
         let head = self.0.shared.head.lock();
         change(head.reserver.position())
+    }
+
+    /// Brings the pages of `len` committed bytes at `position` into memory, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// What the device cannot deliver.
+    pub fn warm(&self, position: u64, len: u32) -> Result<(), ReadError> {
+        let shared = &self.0.shared;
+        let segment = shared.segment_at(position)?;
+        shared.fetch(&segment, position..position + u64::from(len))
+    }
+
+    /// Whether `len` committed bytes at `position` can be read without waiting for the device.
+    pub fn is_warm(&self, position: u64, len: u32) -> Result<bool, ReadError> {
+        self.0.shared.is_warm(position..position + u64::from(len))
+    }
+
+    /// What of each segment is in memory, each looked at in `parts` parts; oldest first, those that are deleted and still
+    /// held by readers included.
+    pub fn residency(&self, parts: usize) -> io::Result<Vec<SegmentResidency>> {
+        self.0.shared.residency(parts)
     }
 
     /// Oldest first; the last one is the active one.

@@ -57,6 +57,10 @@ pub struct Options {
     pub lock_memory: bool,
     /// How records are read.
     pub read_mode: ReadMode,
+    /// A read whose pages are not in memory asks for so many bytes after them too, without waiting.
+    pub read_ahead: u64,
+    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back.
+    pub cold_cache: u64,
     /// How many bytes before the durable position are checked against their checksums when the log is opened.
     pub check_on_open: u64,
 }
@@ -67,7 +71,8 @@ impl Options {
     /// The largest segment, bytes.
     pub const MAX_SEGMENT: u64 = 4 << 30;
 
-    /// 1 GiB segments, sync, mapped stores, a 32 MiB window, mapped reads, the last 64 MiB checked on open.
+    /// 1 GiB segments, sync, mapped stores, a 32 MiB window, mapped reads, 1 MiB read ahead and 64 MiB kept
+    /// of what was cold, the last 64 MiB checked on open.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -77,6 +82,8 @@ impl Options {
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,
+            read_ahead: 1 << 20,
+            cold_cache: 64 << 20,
             check_on_open: 64 << 20,
         }
     }

@@ -16,8 +16,8 @@ impl Shared {
     pub(crate) fn read(&self, position: u64) -> Result<Record, ReadError> {
         let segment = self.segment_at(position)?;
         let found = match self.options.read_mode {
-            ReadMode::Mapped => by_reference(&segment, &segment.published_bytes(), position)?,
-            ReadMode::Buffered => by_copy(&segment, position)?,
+            ReadMode::Mapped => self.by_reference(&segment, position)?,
+            ReadMode::Buffered => by_copy(&segment, position, self.committed().value())?,
         };
         match found {
             Found::Record(record) => Ok(record),
@@ -25,8 +25,28 @@ impl Shared {
         }
     }
 
+    /// The record at `position` as a slice of the segment's pages, which are in memory when it is handed out.
+    fn by_reference(
+        &self,
+        segment: &Arc<Segment>,
+        position: u64,
+    ) -> Result<Found<Record>, ReadError> {
+        let body = position + HEADER as u64;
+        self.fetch(segment, position..body)?;
+        let pages = segment.published_bytes();
+        let offset = (position - segment.base()) as usize;
+        match locate(segment, pages.get(offset..).unwrap_or_default(), position)? {
+            Found::Filler { end } => Ok(Found::Filler { end }),
+            Found::Record(header) => {
+                self.fetch(segment, body..position + u64::from(header.size))?;
+                let bytes = pages.slice(offset..offset + header.size as usize);
+                record(header, bytes).map(Found::Record)
+            }
+        }
+    }
+
     /// The segment that holds a committed `position`.
-    fn segment_at(&self, position: u64) -> Result<Arc<Segment>, ReadError> {
+    pub(crate) fn segment_at(&self, position: u64) -> Result<Arc<Segment>, ReadError> {
         if position >= self.committed().value() {
             return Err(ReadError::NotCommitted { position });
         }
@@ -45,21 +65,6 @@ enum Found<R> {
     Filler { end: u64 },
 }
 
-/// The record at `position` as a slice of `pages`, which are the published bytes of `segment`.
-fn by_reference(
-    segment: &Segment,
-    pages: &Bytes,
-    position: u64,
-) -> Result<Found<Record>, ReadError> {
-    let offset = (position - segment.base()) as usize;
-    match locate(segment, pages.get(offset..).unwrap_or_default(), position)? {
-        Found::Filler { end } => Ok(Found::Filler { end }),
-        Found::Record(header) => {
-            record(header, pages.slice(offset..offset + header.size as usize)).map(Found::Record)
-        }
-    }
-}
-
 /// The header of the record at `position`, of which `bytes` holds the whole.
 fn locate(segment: &Segment, bytes: &[u8], position: u64) -> Result<Found<Header>, ReadError> {
     let Some(first) = bytes.first_chunk::<HEADER>() else {
@@ -73,25 +78,33 @@ fn locate(segment: &Segment, bytes: &[u8], position: u64) -> Result<Found<Header
     }
 }
 
-/// The record at `position`, read from the file.
-fn by_copy(segment: &Segment, position: u64) -> Result<Found<Record>, ReadError> {
-    let read = |buffer: &mut [u8]| {
-        segment
-            .read_at(position, buffer)
-            .map_err(|source| ReadError::Io { position, source })
-    };
-    if segment.end() - position < HEADER as u64 {
+/// The record at `position`, read from the file: by one read if the guess of its size is large enough.
+fn by_copy(segment: &Segment, position: u64, committed: u64) -> Result<Found<Record>, ReadError> {
+    let room = committed.min(segment.end()) - position;
+    let mut bytes = vec![0; room.min(GUESS) as usize];
+    read_at(segment, position, &mut bytes)?;
+    let Some(first) = bytes.first_chunk::<HEADER>() else {
         return invalid(position, "no whole header");
-    }
-    let mut first = [0; HEADER];
-    read(&mut first)?;
-    let header = parse(&first, segment, position)?;
+    };
+    let header = parse(first, segment, position)?;
     if header.kind == Kind::Filler {
         return Ok(filler(&header, segment));
     }
-    let mut bytes = vec![0; header.size as usize];
-    read(&mut bytes)?;
+    let (held, size) = (bytes.len(), header.size as usize);
+    if size as u64 > room {
+        return invalid(position, "no whole record");
+    }
+    bytes.resize(size, 0);
+    if held < size {
+        read_at(segment, position + held as u64, &mut bytes[held..])?;
+    }
     record(header, bytes.into()).map(Found::Record)
+}
+
+fn read_at(segment: &Segment, position: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+    segment
+        .read_at(position, buffer)
+        .map_err(|source| ReadError::Io { position, source })
 }
 
 fn filler<R>(header: &Header, segment: &Segment) -> Found<R> {
@@ -128,6 +141,8 @@ pub struct Records {
     committed: u64,
     /// Checksums are compared below this position.
     check_below: u64,
+    /// The pages of positions up to here were found in memory, or brought there, during this scan.
+    warm_below: u64,
     window: Option<Window>,
 }
 
@@ -140,6 +155,8 @@ struct Window {
     bytes: Bytes,
 }
 
+/// Bytes read at once where a record is not mapped and its size not known: one read for most.
+const GUESS: u64 = 4 << 10;
 /// Bytes read at once where records are not mapped.
 const CHUNK: u64 = 64 << 10;
 
@@ -150,6 +167,7 @@ impl Records {
             position,
             committed: 0,
             check_below: u64::MAX,
+            warm_below: 0,
             window: None,
         }
     }
@@ -188,13 +206,27 @@ impl Records {
             match self.find()? {
                 Found::Filler { end } => self.position = end,
                 Found::Record(header) => {
+                    self.warm(header.position + u64::from(header.size))?;
                     self.check(&header)?;
                     self.position += u64::from(header.size);
                     return Ok(Some(header));
                 }
             }
         }
+        // Nobody knows for how long the scan rests here.
+        self.warm_below = 0;
         Ok(None)
+    }
+
+    /// Brings the pages of what comes next, up to `end`, into memory.
+    fn warm(&mut self, end: u64) -> Result<(), ReadError> {
+        let start = self.position.max(self.warm_below);
+        let mapped = self.log.options.read_mode == ReadMode::Mapped;
+        if let Some(window) = self.window.as_ref().filter(|_| mapped && start < end) {
+            self.log.fetch(&window.segment, start..end)?;
+            self.warm_below = window.segment.block_end(end - 1);
+        }
+        Ok(())
     }
 
     fn check(&self, header: &Header) -> Result<(), ReadError> {
@@ -219,7 +251,11 @@ impl Records {
                 bytes: Bytes::new(),
             },
         };
-        let window = self.window.insert(window);
+        self.window = Some(window);
+        self.warm(position + HEADER as u64)?;
+        let Some(window) = &mut self.window else {
+            return invalid(position, "no window");
+        };
         match locate(&window.segment, window.from(position), position) {
             Ok(found) => Ok(found),
             // What was held may end before this record.

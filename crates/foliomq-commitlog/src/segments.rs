@@ -98,6 +98,12 @@ impl Segments {
             .collect()
     }
 
+    /// Those that retention has removed while readers still hold them.
+    pub(crate) fn deleted(&self) -> Vec<Arc<Segment>> {
+        let inner = self.0.read();
+        inner.deleted.iter().filter_map(Weak::upgrade).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Entry> {
         self.0.read().entries.clone()
     }

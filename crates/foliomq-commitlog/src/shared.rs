@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::append::Head;
 use crate::bill::Bill;
+use crate::cold::Fetched;
 use crate::error::AppendError;
 use crate::flusher::{Marks, Requests};
 use crate::options::{Flush, Options};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     /// Where other processes see how far the log is.
     pub(crate) control: Control,
     pub(crate) segments: Segments,
+    pub(crate) fetched: Fetched,
     pub(crate) preparation: Preparation,
     pub(crate) speed: Speed,
     pub(crate) bill: Bill,
@@ -69,6 +71,7 @@ impl Shared {
             start: control.watermark(Mark::Start),
             control,
             segments,
+            fetched: Fetched::default(),
             preparation,
             speed: Speed::default(),
             bill,

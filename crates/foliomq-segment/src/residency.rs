@@ -150,7 +150,7 @@ mod tests {
         let folder = Folder::lock(dir).unwrap();
         let file = SegmentFile::create(&folder, 0, SIZE).unwrap();
         file.write_at(0, &vec![7; SIZE as usize]).unwrap();
-        file.sync().unwrap();
+        file.sync(crate::disk::Flush::TailSealed).unwrap();
         let (publication, _) = Publication::new(SIZE);
         let segment = file.map(&publication).unwrap();
         fadvise(segment.file(), 0, None, Advice::DontNeed).unwrap();

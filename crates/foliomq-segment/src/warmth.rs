@@ -87,6 +87,12 @@ impl ColdBlock {
 }
 
 impl Segment {
+    /// The position after the block that holds `position`.
+    pub fn block_end(&self, position: u64) -> u64 {
+        let offset = position.clamp(self.base(), self.end()) - self.base();
+        (self.base() + (offset / BLOCK + 1) * BLOCK).min(self.end())
+    }
+
     /// Whether a read of published `positions` would find its pages in memory. Does not wait, and fetches nothing.
     pub fn is_warm(&self, positions: Range<u64>) -> io::Result<bool> {
         for block in self.blocks_to_look_at(&positions) {
@@ -251,7 +257,7 @@ mod tests {
         let file = SegmentFile::create(&folder, 0, SIZE).unwrap();
         let bytes: Vec<u8> = (0..SIZE).map(|at| (at / PAGE) as u8).collect();
         file.write_at(0, &bytes).unwrap();
-        file.sync().unwrap();
+        file.sync(crate::disk::Flush::TailSealed).unwrap();
         let (publication, _) = Publication::new(SIZE);
         let segment = file.map(&publication).unwrap();
         fadvise(segment.file(), 0, None, FileAdvice::DontNeed).unwrap();

@@ -61,6 +61,7 @@ mod progress;
 mod read;
 mod reader;
 mod registry;
+mod residency;
 mod shared;
 mod store;
 mod stored;
@@ -75,14 +76,16 @@ pub use appender::Appender;
 pub use cursor::{Cursor, MessageRef};
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
-    AppendError, Appended, Cut, Flush, Preheat, PreheatBill, ReadError, ReadMode, ReaderError,
-    Recovery, SegmentInfo, State, Usage, Wait, Watermarks as LogWatermarks, WriterKind,
+    AppendError, Appended, Cut, Flush, Heat, Preheat, PreheatBill, ReadError, ReadMode,
+    ReaderError, Recovery, Residency, SegmentInfo, SegmentResidency, State, Usage, Wait,
+    Watermarks as LogWatermarks, WriterKind,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use message::Message;
 pub use offline::{Finding, LogReport, Part, Report, TopicReport, inspect, verify};
 pub use options::{Disk, Options, Retention};
 pub use reader::{Messages, Reader, ReaderOptions};
+pub use residency::{HEAT_PARTS, residency};
 pub use store::{Delivered, Store, Watermarks};
 pub use stored::StoredMessage;
 pub use tail::Tail;

@@ -173,6 +173,8 @@ fn log_options(options: &Options) -> foliomq_commitlog::Options {
         preheat: options.preheat,
         lock_memory: options.lock_memory,
         read_mode: options.read_mode,
+        read_ahead: options.read_ahead,
+        cold_cache: options.cold_cache,
         check_on_open: options.check_on_open,
         ..foliomq_commitlog::Options::new(options.dir.join(COMMIT_LOG))
     }

@@ -56,6 +56,10 @@ pub struct Options {
     pub lock_memory: bool,
     /// How messages are read. Default [`ReadMode::Mapped`].
     pub read_mode: ReadMode,
+    /// A read whose pages are not in memory asks for so many bytes after them too, without waiting. Default 1 MiB.
+    pub read_ahead: u64,
+    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back. Default 64 MiB.
+    pub cold_cache: u64,
     /// When records may be dropped.
     pub retention: Retention,
     /// Queues of a topic that is created without saying how many. Default 8.
@@ -90,6 +94,8 @@ impl Options {
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,
+            read_ahead: 1 << 20,
+            cold_cache: 64 << 20,
             retention: Retention::default(),
             default_queues: 8,
             max_body: 4 << 20,

@@ -45,6 +45,14 @@ pub fn in_store(dir: &Path) -> bool {
     dir.join(COMMIT_LOG).is_dir()
 }
 
+/// The folder of the messages' log: `dir` is a store's, or the log's own.
+pub fn message_log(dir: &Path) -> PathBuf {
+    match in_store(dir) {
+        true => dir.join(COMMIT_LOG),
+        false => dir.to_owned(),
+    }
+}
+
 fn collect(
     dir: &Path,
     depth: usize,

@@ -7,6 +7,7 @@ use clap::Args;
 use foliomq_store::Report;
 use serde_json::json;
 
+use super::heat;
 use crate::arguments::Format;
 use crate::logs::{self, Log};
 use crate::output::Output;
@@ -17,12 +18,21 @@ pub struct Inspect {
     /// Folder of the store; a broker may run on it meanwhile
     dir: PathBuf,
 
+    /// Draw what of the messages is in memory, segment by segment
+    #[arg(long)]
+    residency: bool,
+
     #[command(flatten)]
     format: Format,
 }
 
 impl Inspect {
     pub fn run(self) -> anyhow::Result<()> {
+        if self.residency {
+            let mut out = Output::new(self.format.json);
+            heat::show(&self.dir, &mut out)?;
+            return Ok(out.flush()?);
+        }
         let logs = logs::survey(&self.dir, foliomq_commitlog::inspect)?;
         let store = logs::in_store(&self.dir).then(|| foliomq_store::inspect(&self.dir));
         let store = store.transpose()?;

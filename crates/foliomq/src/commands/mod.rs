@@ -12,6 +12,7 @@ mod tail_folder;
 pub mod topic;
 pub mod verify;
 
+mod heat;
 mod lines;
 
 use std::future::Future;

@@ -1,0 +1,274 @@
+//! The head's tail latency beside a scan of history that does not fit the memory.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use foliomq_store::{Message, Options, Store};
+use hdrhistogram::Histogram;
+use rustix::fs::{Advice, fadvise};
+
+use super::{Experiment, Outcome, median, ratio};
+use crate::bench::{self, Bench, TOPIC};
+use crate::figures::{Comparison, Unit, bytes};
+use crate::goal::Goal;
+use crate::payload::{Payload, touch};
+use crate::section::Table;
+
+const BODY: usize = 1 << 10;
+/// Appends per second of the live producer.
+const RATE: u64 = 20_000;
+/// Messages appended at once while the store is filled.
+const BATCH: u64 = 256;
+/// Messages that the scan reads at once.
+const SCAN_BATCH: usize = 32;
+/// Queue of the history, and queue of the live messages.
+const OLD: u32 = 0;
+const LIVE: u32 = 1;
+/// Latencies are kept to three digits, up to a minute.
+const LONGEST: u64 = 60_000_000_000;
+/// Ratios that are no surprise.
+const PREDICTED: (f64, f64) = (0.5, 2.0);
+const APPEND: &str = "append p99.9";
+const DELIVER: &str = "append to read p99.9";
+const RATIO: &str = "with a cold scan / without";
+
+/// See the module.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "coldscan",
+    title: "A cold scan beside the head",
+    question: "A consumer reads history of twice the memory limit while a producer and a consumer are at the head. How \
+               much longer do their slowest operations take?",
+    prediction: "p99.9 at most twice what it is without the scan.",
+    measure,
+};
+
+/// Latencies of one run at the head, and what the scan read.
+struct Run {
+    append: Histogram<u64>,
+    deliver: Histogram<u64>,
+    scanned: u64,
+}
+
+/// A limit on the memory of this process, page cache included; lifted when dropped.
+struct Limit {
+    group: PathBuf,
+    before: PathBuf,
+}
+
+fn measure(bench: &Bench) -> Result<Outcome> {
+    let place = bench.place()?;
+    let options = bench
+        .options(place.path())
+        .segment_size(bench.scale.cold_segment);
+    fill(&options, 2 * bench.scale.cold_limit)?;
+    let limit = Limit::set(bench.scale.cold_limit);
+    let limited = match &limit {
+        Ok(_) => format!(
+            "The memory of the process is limited to {}.",
+            bytes(bench.scale.cold_limit)
+        ),
+        Err(error) => format!("Memory is NOT limited (skipped: {error:#})."),
+    };
+    let runs = bench.alternate(2, |variant| {
+        run(&options, bench.scale.cold_time, variant == 1)
+    })?;
+    drop(limit);
+    let side = |variant: usize, of: fn(&Run) -> &Histogram<u64>| -> Vec<f64> {
+        runs[variant]
+            .iter()
+            .map(|run| of(run).value_at_quantile(0.999) as f64)
+            .collect()
+    };
+    let compare = |case: &str, of: fn(&Run) -> &Histogram<u64>| {
+        let sides = (side(1, of), side(0, of));
+        Comparison::new(case.to_owned(), RATIO, Unit::Nanoseconds, sides, PREDICTED)
+    };
+    let comparisons = vec![
+        compare(APPEND, |run| &run.append),
+        compare(DELIVER, |run| &run.deliver),
+    ];
+    let scanned: u64 = runs[1].iter().map(|run| run.scanned).sum();
+    Ok(outcome(bench, comparisons, &limited, scanned))
+}
+
+/// A closed store of at least `least` bytes in one queue.
+fn fill(options: &Options, least: u64) -> Result<()> {
+    let store = bench::open(options.clone(), 2)?;
+    let payload = Payload::new(BODY);
+    for first in (0..least / BODY as u64).step_by(BATCH as usize) {
+        let messages: Vec<_> = (first..first + BATCH)
+            .map(|index| Message::new(payload.body(index)))
+            .collect();
+        store.submit(TOPIC, Some(OLD), &messages)?;
+    }
+    bench::wait_dispatched(&store)?;
+    store.close().context("closing the store")
+}
+
+fn run(options: &Options, time: Duration, scan: bool) -> Result<Run> {
+    let store = options.clone().open().context("opening the filled store")?;
+    store.flush()?;
+    drop_cached(&store)?;
+    let done = AtomicBool::new(false);
+    let begin = Instant::now();
+    let result = thread::scope(|scope| {
+        let consumer = scope.spawn(|| consume(&store, begin, &done));
+        let scanner = scope.spawn(|| {
+            if scan {
+                read_history(&store, &done)
+            } else {
+                Ok(0)
+            }
+        });
+        let append = produce(&store, begin, time);
+        done.store(true, Ordering::Release);
+        let panicked = |_| anyhow!("a reader panicked");
+        let deliver = consumer.join().map_err(panicked)?;
+        let scanned = scanner.join().map_err(panicked)?;
+        Ok::<_, anyhow::Error>(Run {
+            append: append?,
+            deliver: deliver?,
+            scanned: scanned?,
+        })
+    });
+    store.close().context("closing the store")?;
+    result
+}
+
+/// Takes what is clean of every segment out of memory.
+fn drop_cached(store: &Store) -> Result<()> {
+    for segment in store.segments() {
+        let file = File::open(&segment.path)?;
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
+/// Appends at fixed times; a latency counts from the time at which the append was due, which its body begins with.
+fn produce(store: &Store, begin: Instant, time: Duration) -> Result<Histogram<u64>> {
+    let mut latencies = histogram()?;
+    let payload = Payload::new(BODY);
+    let mut body = payload.body(0).to_vec();
+    for index in 0.. {
+        let due = Duration::from_nanos(index * 1_000_000_000 / RATE);
+        if due >= time {
+            break;
+        }
+        while begin.elapsed() < due {
+            std::hint::spin_loop();
+        }
+        body[..8].copy_from_slice(&(due.as_nanos() as u64).to_le_bytes());
+        store.submit(TOPIC, Some(LIVE), &[Message::new(&body)])?;
+        latencies.saturating_record((begin.elapsed() - due).as_nanos() as u64);
+    }
+    Ok(latencies)
+}
+
+fn consume(store: &Store, begin: Instant, done: &AtomicBool) -> Result<Histogram<u64>> {
+    let mut latencies = histogram()?;
+    let mut tail = store.tail(TOPIC, LIVE, store.offsets(TOPIC, LIVE)?.end)?;
+    while !done.load(Ordering::Acquire) {
+        let Some(message) = tail.next_timeout(Duration::from_millis(100))? else {
+            continue;
+        };
+        let due = message
+            .body()
+            .first_chunk()
+            .map_or(0, |word| u64::from_le_bytes(*word));
+        touch(message.body());
+        let late = (begin.elapsed().as_nanos() as u64).saturating_sub(due);
+        latencies.saturating_record(late);
+    }
+    Ok(latencies)
+}
+
+/// Reads the history over and over; the bytes read.
+fn read_history(store: &Store, done: &AtomicBool) -> Result<u64> {
+    let offsets = store.offsets(TOPIC, OLD)?;
+    let (read, mut next) = (AtomicU64::new(0), offsets.start);
+    while !done.load(Ordering::Acquire) {
+        let messages = store.read_many(TOPIC, OLD, next, SCAN_BATCH)?;
+        next = messages
+            .last()
+            .map_or(offsets.start, |last| last.queue_offset() + 1);
+        for message in &messages {
+            touch(message.body());
+            read.fetch_add(message.body().len() as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(read.into_inner())
+}
+
+fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LONGEST, 3).context("making a histogram")
+}
+
+impl Limit {
+    fn set(limit: u64) -> Result<Self> {
+        let root = PathBuf::from("/sys/fs/cgroup/memory");
+        let group = root.join(format!("foliomq-bench-{}", std::process::id()));
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let path = own.lines().find_map(|line| line.split_once(":memory:"));
+        let (_, path) = path.context("there is no memory controller of cgroup version 1")?;
+        let before = root.join(path.trim_start_matches('/'));
+        fs::create_dir(&group).with_context(|| format!("creating {}", group.display()))?;
+        let made = Self { group, before };
+        fs::write(made.group.join("memory.limit_in_bytes"), limit.to_string())?;
+        fs::write(
+            made.group.join("cgroup.procs"),
+            std::process::id().to_string(),
+        )?;
+        Ok(made)
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let id = std::process::id().to_string();
+        let back = fs::write(self.before.join("cgroup.procs"), id);
+        // What the group was charged for moves to its parent.
+        if let Err(error) = back.and_then(|()| fs::remove_dir(&self.group)) {
+            eprintln!("{} is left: {error}", self.group.display());
+        }
+    }
+}
+
+fn outcome(bench: &Bench, comparisons: Vec<Comparison>, limited: &str, scanned: u64) -> Outcome {
+    let finding = format!(
+        "Beside a cold scan the p99.9 of an append is {}, and from append to read {}.",
+        ratio(&comparisons, APPEND, RATIO),
+        ratio(&comparisons, DELIVER, RATIO),
+    );
+    let method = format!(
+        "A store of {} in segments of {}, its pages dropped from memory before each run. {limited} {RATE} appends of {} per \
+         second for {:?}, at fixed times, and a consumer at the head; in every other run another reads the history through \
+         its consume queue, over and over ({} in all). A latency counts from the time at which the append was due.",
+        bytes(2 * bench.scale.cold_limit),
+        bytes(bench.scale.cold_segment),
+        bytes(BODY as u64),
+        bench.scale.cold_time,
+        bytes(scanned),
+    );
+    let tables = vec![Table::versus(
+        "Slowest of a thousand:",
+        "with a cold scan",
+        "without",
+        &comparisons,
+    )];
+    let goal = |case: &str, what: &str| {
+        let what = format!("p99.9 of {what} beside a cold scan / without");
+        Goal::at_most(10, what, median(&comparisons, case, RATIO), "x", 2.0)
+    };
+    let goals = vec![goal(APPEND, "an append"), goal(DELIVER, "append to read")];
+    Outcome {
+        method,
+        tables,
+        comparisons,
+        goals,
+        finding,
+    }
+}
