@@ -11,7 +11,8 @@ use crate::directory::Directory;
 use crate::error::IndexError;
 use crate::extent::{Allocation, Extent, Place};
 
-/// Bytes of a record: kind 1, class 1, zero 2, queue 4, first offset 8, file 4, slot 4, zero 4, CRC-32C of the rest 4.
+/// Bytes of a record: kind 1, class 1, zero 2, queue 4, first offset 8, file 4, slot 4, number of the record that its append
+/// began with 4, CRC-32C of the rest 4.
 const RECORD: usize = 32;
 /// A file of fewer records is never rewritten.
 const COMPACT_FROM: usize = 1024;
@@ -40,7 +41,7 @@ pub(crate) struct ExtentLog {
 }
 
 impl ExtentLog {
-    /// Opens or creates the file and reads it. A torn end is cut off; a bad record before a good one is damage.
+    /// Opens or creates the file and reads it. A torn append is cut off; a bad record before a later append is damage.
     pub(crate) fn open(path: &Path) -> Result<(Self, Directory), IndexError> {
         let error = || IndexError::io("opening", path);
         let file = disk::create(path).map_err(error())?;
@@ -66,7 +67,8 @@ impl ExtentLog {
         if changes.is_empty() {
             return Ok(());
         }
-        let bytes = encode(changes);
+        let first = self.len as usize / RECORD;
+        let bytes = encode(changes, |_| first);
         disk::write_at(&self.file, &bytes, self.len)
             .map_err(IndexError::io("writing", &self.path))?;
         disk::flush(Flush::Extents, &self.file).map_err(IndexError::not_flushed(&self.path))?;
@@ -89,7 +91,8 @@ impl ExtentLog {
         let changes = directory.changes();
         // Not known to be worth it: a file that only grew.
         if (changes.len() * RECORD) as u64 <= self.len / 2 {
-            let bytes = encode(&changes);
+            // Nothing in it can be torn: each record stands for itself.
+            let bytes = encode(&changes, |number| number);
             self.file =
                 replace(&self.path, &bytes).map_err(IndexError::io("rewriting", &self.path))?;
             self.len = bytes.len() as u64;
@@ -105,10 +108,9 @@ fn read(path: &Path) -> Result<(usize, Directory), IndexError> {
     let records = bytes.as_chunks::<RECORD>().0;
     let changes: Vec<Change> = records.iter().map_while(Change::decode).collect();
     let good = changes.len();
-    if records[good..]
-        .iter()
-        .any(|record| Change::decode(record).is_some())
-    {
+    // Of the last append the device may have any sectors, whichever come first.
+    let mut after = records[good..].iter();
+    if after.any(|record| Change::decode(record).is_some() && began(record) > good) {
         let what = format!("record {good} is bad, and good ones follow");
         return Err(IndexError::damaged(path, what));
     }
@@ -128,8 +130,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn encode(changes: &[Change]) -> Vec<u8> {
-    changes.iter().flat_map(|change| change.encode()).collect()
+/// The records of `changes`; `began` says for each, by its index, which record its append began with.
+fn encode(changes: &[Change], began: impl Fn(usize) -> usize) -> Vec<u8> {
+    let record = |(index, change): (usize, &Change)| change.encode(began(index) as u32);
+    changes.iter().enumerate().flat_map(record).collect()
+}
+
+/// The number of the record that a record's append began with.
+fn began(record: &[u8; RECORD]) -> usize {
+    u32::from_le_bytes(std::array::from_fn(|i| record[24 + i])) as usize
 }
 
 impl Change {
@@ -141,7 +150,7 @@ impl Change {
         }
     }
 
-    fn encode(&self) -> [u8; RECORD] {
+    fn encode(&self, began: u32) -> [u8; RECORD] {
         let (kind, queue, first) = match *self {
             Self::Allocated(allocation) => (1, allocation.queue, allocation.extent.first),
             Self::Freed(_) => (2, 0, 0),
@@ -153,6 +162,7 @@ impl Change {
         bytes[8..16].copy_from_slice(&first.to_le_bytes());
         bytes[16..20].copy_from_slice(&place.file().to_le_bytes());
         bytes[20..24].copy_from_slice(&place.slot().to_le_bytes());
+        bytes[24..28].copy_from_slice(&began.to_le_bytes());
         let crc = crc_fast::crc32_iscsi(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -210,13 +220,28 @@ mod tests {
     fn a_bad_record_in_the_middle_is_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("extents");
-        let changes = [allocated(1), allocated(2)];
-        ExtentLog::open(&path).unwrap().0.append(&changes).unwrap();
+        let mut log = ExtentLog::open(&path).unwrap().0;
+        log.append(&[allocated(1)]).unwrap();
+        log.append(&[allocated(2)]).unwrap();
         let mut bytes = fs::read(&path).unwrap();
         bytes[9] ^= 1;
         fs::write(&path, bytes).unwrap();
         let opened = ExtentLog::open(&path);
         assert!(matches!(opened, Err(IndexError::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_append_of_which_the_device_has_the_end_only_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("extents");
+        let mut log = ExtentLog::open(&path).unwrap().0;
+        log.append(&[allocated(1)]).unwrap();
+        log.append(&[allocated(2), allocated(3)]).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[RECORD..2 * RECORD].fill(0);
+        fs::write(&path, bytes).unwrap();
+        let directory = ExtentLog::open(&path).unwrap().1;
+        assert_eq!(directory.changes(), [allocated(1)]);
     }
 
     #[test]
