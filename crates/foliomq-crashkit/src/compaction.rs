@@ -64,8 +64,6 @@ fn after_compaction(
     queues.flush().map_err(text)?;
     device.promise(2);
     let mut cuts = device.take_cuts();
-    // An append that is torn in many sectors is taken for damage, and the indexes are made anew.
-    cuts.retain(|cut| cut.before != Flush::Extents.name());
     cuts.push(device.cut().map_err(text)?);
     device.unplug();
     for cut in &cuts {

@@ -1,12 +1,13 @@
 //! The page that says what was promised, and what was found.
 
 use std::fmt::Write as _;
+use std::thread;
 
 use foliomq_segment::disk::Flush;
 use rustix::io::Errno;
 
 use crate::campaign::{cut_power, leave_out};
-use crate::errors::{Failures, fail};
+use crate::errors::fail;
 use crate::fault::Kind;
 use crate::flips::{Flips, flip};
 use crate::mode::{MODES, Mode};
@@ -83,69 +84,92 @@ fn promised(mode: &Mode, fault: &str) -> &'static str {
 ///
 /// The first promise that was broken.
 pub fn page(effort: Effort, seed: u64) -> Result<String, String> {
+    let (modes, flips, flushes) = thread::scope(|scope| {
+        let modes = scope.spawn(|| modes_table(effort, seed));
+        let flips = scope.spawn(|| flips_table(effort, seed));
+        let flushes = scope.spawn(|| flushes_table(effort, seed));
+        (modes.join(), flips.join(), flushes.join())
+    });
     let mut page = INTRODUCTION.to_owned();
-    let mut line = |text: String| {
-        page.push_str(&text);
-        page.push('\n');
-    };
-    line("## What was promised, and what was found\n".to_owned());
-    line("| mode | fault | promised | tried | lost |".to_owned());
-    line("|---|---|---|--:|--:|".to_owned());
+    for table in [modes, flips, flushes] {
+        let table = table.map_err(|_| "a thread has panicked")??;
+        page.push_str(&table);
+    }
+    Ok(page)
+}
+
+fn modes_table(effort: Effort, seed: u64) -> Result<String, String> {
+    let mut table = "## What was promised, and what was found\n\n".to_owned();
+    table.push_str("| mode | fault | promised | tried | lost |\n|---|---|---|--:|--:|\n");
     for mode in MODES {
         let found = tried(*mode, effort, seed)?;
-        let lines = lines();
-        let of_mode = lines.iter().filter(|line| line.mode == mode.name);
-        for (entry, found) in of_mode.zip(found) {
+        let lines = lines().into_iter().filter(|line| line.mode == mode.name);
+        for (line, found) in lines.zip(found) {
             let Line {
                 mode,
                 fault,
                 promised,
-            } = entry;
-            line(format!("| {mode} | {fault} | {promised} | {found} | 0 |"));
+            } = line;
+            let _ = writeln!(table, "| {mode} | {fault} | {promised} | {found} | 0 |");
         }
     }
-    line("\n## A flipped bit\n".to_owned());
-    line("| file | flips | refused | made good | in unused bytes | found by `verify` only | served |".to_owned());
-    line("|---|--:|--:|--:|--:|--:|--:|".to_owned());
-    for (kind, flips) in flip(effort.flips.0, effort.flips.1, seed)? {
-        line(flips_line(kind, flips));
-    }
-    line("\n## A flush left out\n".to_owned());
-    line("| flush | missed after images | how |".to_owned());
-    line("|---|--:|---|".to_owned());
-    for &flush in Flush::ALL {
-        let (images, how) = leave_out(flush, effort.patience, seed).map_err(|calls| {
-            format!("{flush:?} is called ({calls} times), and nobody misses it")
-        })?;
-        line(format!("| {} | {images} | {} |", flush.name(), brief(&how)));
-    }
-    Ok(page)
+    Ok(table)
 }
 
 /// How many images of each fault there were, in their order.
 fn tried(mode: Mode, effort: Effort, seed: u64) -> Result<[u64; 6], String> {
     let cuts = cut_power(mode, effort.images, seed)?;
-    let failures = |kinds: &[Kind], errors: &[Errno]| {
-        let mut all = Failures::default();
-        for &kind in kinds {
-            for &error in errors {
-                all.images += fail(mode, kind, error, effort.rounds, seed)?.images;
-            }
-        }
-        Ok::<_, String>(all.images)
-    };
-    let others: Vec<Kind> = Kind::ALL
-        .into_iter()
-        .filter(|kind| *kind != Kind::FlushRecords)
-        .collect();
+    let others = Kind::ALL.into_iter();
+    let others = others.filter(|kind| *kind != Kind::FlushRecords);
+    let others: Vec<_> = others.map(|kind| (kind, Errno::IO)).collect();
+    let failures = |what: &[(Kind, Errno)]| failures(mode, what, effort.rounds, seed);
     Ok([
         cuts.power,
         cuts.again,
         cuts.kill,
-        failures(&[Kind::FlushRecords], &[Errno::IO, Errno::NOSPC])?,
-        failures(&[Kind::Allocate], &[Errno::NOSPC])?,
-        failures(&others, &[Errno::IO])?,
+        failures(&[
+            (Kind::FlushRecords, Errno::IO),
+            (Kind::FlushRecords, Errno::NOSPC),
+        ])?,
+        failures(&[(Kind::Allocate, Errno::NOSPC)])?,
+        failures(&others)?,
     ])
+}
+
+/// Images after failures of each kind.
+fn failures(mode: Mode, what: &[(Kind, Errno)], rounds: u64, seed: u64) -> Result<u64, String> {
+    thread::scope(|scope| {
+        let each = |&(kind, error)| scope.spawn(move || fail(mode, kind, error, rounds, seed));
+        let threads: Vec<_> = what.iter().map(each).collect();
+        let mut images = 0;
+        for thread in threads {
+            images += thread.join().map_err(|_| "a thread has panicked")??.images;
+        }
+        Ok(images)
+    })
+}
+
+fn flips_table(effort: Effort, seed: u64) -> Result<String, String> {
+    let mut table = "\n## A flipped bit\n\n".to_owned();
+    table.push_str("| file | flips | refused | made good | in unused bytes | found by `verify` only | served |\n");
+    table.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
+    for (kind, flips) in flip(effort.flips.0, effort.flips.1, seed)? {
+        table.push_str(&flips_line(kind, flips));
+    }
+    Ok(table)
+}
+
+fn flushes_table(effort: Effort, seed: u64) -> Result<String, String> {
+    let mut table = "\n## A flush left out\n\n".to_owned();
+    table.push_str("| flush | missed after images | how |\n|---|--:|---|\n");
+    for &flush in Flush::ALL {
+        let missed = leave_out(flush, effort.patience, seed);
+        let (images, how) = missed.map_err(|calls| {
+            format!("{flush:?} is called ({calls} times), and nobody misses it")
+        })?;
+        let _ = writeln!(table, "| {} | {images} | {} |", flush.name(), brief(&how));
+    }
+    Ok(table)
 }
 
 fn flips_line(kind: &str, flips: Flips) -> String {
@@ -157,7 +181,7 @@ fn flips_line(kind: &str, flips: Flips) -> String {
         verified,
         served,
     } = flips;
-    format!("| {kind} | {flips} | {refused} | {repaired} | {unused} | {verified} | {served} |")
+    format!("| {kind} | {flips} | {refused} | {repaired} | {unused} | {verified} | {served} |\n")
 }
 
 /// The first words, without paths.
