@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use event_listener::{EventListener, Listener};
+use foliomq_segment::background;
 use foliomq_segment::disk::Flush;
 use foliomq_segment::{State, Usage, Watermarks};
 use parking_lot::Mutex;
@@ -222,13 +223,19 @@ impl Threads {
 
     fn start_all(shared: &Arc<Shared>) -> io::Result<Self> {
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        // Failing costs an appender a moment now and then, if processors are short.
+        let behind = || drop(background::yield_to_others());
         let log = shared.clone();
-        let mut preparers =
-            vec![named("folio-preparer").spawn(move || log.prepare_until_stopped())?];
+        let mut preparers = vec![named("folio-preparer").spawn(move || {
+            behind();
+            log.prepare_until_stopped();
+        })?];
         if let Preheat::Window { bytes } = shared.options.preheat {
             let log = shared.clone();
-            preparers
-                .push(named("folio-preheater").spawn(move || log.preheat_until_stopped(bytes))?);
+            preparers.push(named("folio-preheater").spawn(move || {
+                behind();
+                log.preheat_until_stopped(bytes);
+            })?);
         }
         let log = shared.clone();
         let flusher = named("folio-flusher").spawn(move || log.flush_until_stopped())?;

@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod background;
 mod control;
 pub mod disk;
 mod file;
