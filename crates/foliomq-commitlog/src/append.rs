@@ -119,7 +119,7 @@ impl Shared {
 
     /// Bounds what a staged writer holds.
     fn keep_up(&self) -> Result<(), AppendError> {
-        let staged = self.options.writer == WriterKind::Staged;
+        let staged = self.options.writer() == WriterKind::Staged;
         if staged && self.publication.complete().value() - self.publication.position() > MOST_STAGED
         {
             self.write_out()?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use event_listener::{Event, Listener};
+use parking_lot::MutexGuard;
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::error::AppendError;
@@ -58,10 +59,40 @@ enum Step {
 }
 
 impl Shared {
-    /// Blocks until everything below `end` is durable.
+    /// Blocks until everything below `end` is durable. The first of those who wait flushes for all of them: nobody is
+    /// woken to do it.
     pub(crate) fn wait_durable(&self, end: u64) -> Result<(), AppendError> {
-        while let Some(listener) = self.durable_or_listener(end)? {
-            listener.wait();
+        self.wait_complete(end)?;
+        while self.durable.value() < end {
+            self.poisoned()?;
+            if self.requests.stopped() {
+                return Err(AppendError::Closed);
+            }
+            match self.flushing.try_lock() {
+                Some(leads) => self.flush_appended(leads),
+                None => self
+                    .durable
+                    .sleep_if(|| self.durable.value() < end && self.flushing.is_locked()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Blocks until every append before `end` is whole.
+    fn wait_complete(&self, end: u64) -> Result<(), AppendError> {
+        let complete = self.publication.complete();
+        while complete.value() < end {
+            let listener = complete.listen();
+            self.poisoned()?;
+            if self.publication.poisoned() {
+                return Err(half_way());
+            }
+            if self.requests.stopped() {
+                return Err(AppendError::Closed);
+            }
+            if complete.value() < end {
+                listener.wait();
+            }
         }
         Ok(())
     }
@@ -84,8 +115,7 @@ impl Shared {
         }
         let listener = appended.listen();
         if self.publication.poisoned() {
-            let reason = "an append was given up half-way".to_owned();
-            return Err(AppendError::Poisoned { reason });
+            return Err(half_way());
         }
         Ok((appended.value() < end).then_some(listener))
     }
@@ -126,7 +156,7 @@ impl Shared {
                     flushed = Instant::now();
                     match step {
                         Step::FlushDue => self.flush_behind_head(&mut seen),
-                        _ => self.flush_appended(),
+                        _ => self.flush_appended(self.flushing.lock()),
                     }
                     self.checkpoint_if_due();
                 }
@@ -182,10 +212,10 @@ impl Shared {
     }
 
     /// Makes everything appended so far durable. A failure poisons the log.
-    pub(crate) fn flush_appended(&self) {
+    fn flush_appended(&self, leads: MutexGuard<'_, ()>) {
         if self.write_out().is_ok() {
             let appended = self.publication.position();
-            self.flush(appended, appended);
+            self.flush(leads, appended, appended);
         }
     }
 
@@ -195,6 +225,7 @@ impl Shared {
     /// A stretch may begin within a record, but the log is durable up to the end of one: here, up to what was `seen` the
     /// last time.
     fn flush_behind_head(&self, seen: &mut u64) {
+        let leads = self.flushing.lock();
         if self.write_out().is_err() {
             return;
         }
@@ -203,21 +234,30 @@ impl Shared {
         // Segments begin at multiples of this, or are smaller than it.
         let stretch = appended / HEAD_STRETCH * HEAD_STRETCH;
         if before < stretch {
-            self.flush(stretch, before);
+            self.flush(leads, stretch, before);
         } else {
-            self.flush(appended, appended);
+            self.flush(leads, appended, appended);
         }
     }
 
     /// Flushes everything below `end`, after which the log is durable up to `record_end`, which is not above it.
-    fn flush(&self, end: u64, record_end: u64) {
+    fn flush(&self, leads: MutexGuard<'_, ()>, end: u64, record_end: u64) {
         let durable = self.durable.value();
-        if durable >= end {
+        // After a failure the kernel may call lost pages clean: another flush would prove nothing.
+        if self.poisoned().is_err() {
             return;
         }
-        match self.flush_range(durable, end) {
-            Ok(()) => self.durable.advance(record_end.max(durable)),
-            Err(error) => self.poison(format!("flushing positions {durable} to {end}: {error}")),
+        if durable < end
+            && let Err(error) = self.flush_range(durable, end)
+        {
+            return self.poison(format!("flushing positions {durable} to {end}: {error}"));
+        }
+        // Before anyone is woken: one of them leads the next flush.
+        drop(leads);
+        self.durable.advance(record_end.max(durable));
+        self.durable.wake();
+        if self.checkpoint_is_due() {
+            self.requests.event.notify(usize::MAX);
         }
     }
 
@@ -241,9 +281,20 @@ impl Shared {
 
     fn checkpoint_if_due(&self) {
         let mut marks = self.marks.lock();
-        if self.durable.value() > marks.durable && marks.written.elapsed() >= CHECKPOINT_INTERVAL {
+        if self.is_behind(&marks) {
             self.checkpoint(&mut marks, false);
         }
+    }
+
+    /// Whether the flusher should be woken for the checkpoint; not while it is writing one.
+    fn checkpoint_is_due(&self) -> bool {
+        self.marks
+            .try_lock()
+            .is_some_and(|marks| self.is_behind(&marks))
+    }
+
+    fn is_behind(&self, marks: &Marks) -> bool {
+        self.durable.value() > marks.durable && marks.written.elapsed() >= CHECKPOINT_INTERVAL
     }
 
     /// Sees to it that the checkpoint is not below `position`, which is durable: what it points at must stay.
@@ -274,6 +325,11 @@ impl Shared {
         marks.durable = checkpoint.durable;
         marks.written = Instant::now();
     }
+}
+
+fn half_way() -> AppendError {
+    let reason = "an append was given up half-way".to_owned();
+    AppendError::Poisoned { reason }
 }
 
 /// The checkpoint file and what was last written to it.

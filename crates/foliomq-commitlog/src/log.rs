@@ -78,7 +78,11 @@ impl CommitLog {
     /// Blocks until `end` is committed: on the device in sync mode; in async mode once every append before it is whole,
     /// since a crash would cut the log at the first that is not.
     pub fn wait_committed(&self, end: u64) -> Result<(), AppendError> {
-        while let Some(listener) = self.0.shared.committed_or_listener(end)? {
+        let shared = &self.0.shared;
+        if shared.options.flush == crate::options::Flush::Sync {
+            return shared.wait_durable(end);
+        }
+        while let Some(listener) = shared.committed_or_listener(end)? {
             listener.wait();
         }
         Ok(())
@@ -262,7 +266,7 @@ impl Owner {
             .for_each(|thread| drop(thread.join()));
         self.shared.control.set_state(State::Closed);
         self.shared.durable.wake();
-        self.shared.publication.watermark().wake();
+        self.shared.publication.wake();
         flushed?;
         self.shared.preparation.discard(&self.shared.folder);
         match flusher {

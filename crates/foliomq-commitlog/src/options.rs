@@ -49,8 +49,9 @@ pub struct Options {
     pub segment_size: u64,
     /// When an append is committed.
     pub flush: Flush,
-    /// How appended bytes get into a segment's file.
-    pub writer: WriterKind,
+    /// How appended bytes get into a segment's file; `None`: as is best for the flush mode, staged for sync, mapped for
+    /// async (`docs/decisions/0006`).
+    pub writer: Option<WriterKind>,
     /// Which pages are prepared ahead.
     pub preheat: Preheat,
     /// Whether to lock the active segment in memory. That this fails is only a warning.
@@ -71,14 +72,22 @@ impl Options {
     /// The largest segment, bytes.
     pub const MAX_SEGMENT: u64 = 4 << 30;
 
-    /// 1 GiB segments, sync, mapped stores, a 32 MiB window, mapped reads, 1 MiB read ahead and 64 MiB kept
+    /// The writer that is asked for, or the one for the flush mode.
+    pub(crate) fn writer(&self) -> WriterKind {
+        self.writer.unwrap_or(match self.flush {
+            Flush::Sync => WriterKind::Staged,
+            Flush::Async { .. } => WriterKind::Mapped,
+        })
+    }
+
+    /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead and 64 MiB kept
     /// of what was cold, the last 64 MiB checked on open.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             segment_size: 1 << 30,
             flush: Flush::Sync,
-            writer: WriterKind::Mapped,
+            writer: None,
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,

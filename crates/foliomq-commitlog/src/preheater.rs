@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use event_listener::Listener;
 use foliomq_segment::{Folios, Segment, Writer};
 
+use crate::options::Flush;
 use crate::shared::Shared;
 
 /// From so many bytes a second on pages are made ready by large folios. A flush writes the head's folio as a whole: at
@@ -34,10 +35,11 @@ impl Speed {
         }
     }
 
-    /// The head has moved by `bytes` within `time`.
-    fn moved(&self, bytes: u64, time: Duration) {
+    /// The head has moved by `bytes` within `time`. Where every append is flushed no speed makes up for large folios.
+    fn moved(&self, bytes: u64, time: Duration, flush: Flush) {
         let fast = bytes as f64 >= FAST as f64 * time.as_secs_f64();
-        self.fast.store(fast, Ordering::Relaxed);
+        self.fast
+            .store(fast && flush != Flush::Sync, Ordering::Relaxed);
     }
 }
 
@@ -77,7 +79,8 @@ impl Shared {
         let position = self.publication.complete().value();
         let moved = position - progress.seen.0;
         if moved > 0 {
-            self.speed.moved(moved, progress.seen.1.elapsed());
+            self.speed
+                .moved(moved, progress.seen.1.elapsed(), self.options.flush);
             self.bill.passed(progress.seen.0, position, progress.done);
         }
         progress.seen = (position, Instant::now());

@@ -252,7 +252,7 @@ impl Shared {
     fn make_segment(&self, base: u64) -> io::Result<Arc<dyn Writer>> {
         let file = SegmentFile::create(&self.folder, base, self.options.segment_size)?;
         let segment = file.map(&self.publication)?;
-        let writer = self.options.writer.open(&segment)?;
+        let writer = self.options.writer().open(&segment)?;
         self.warm(&*writer, base);
         Ok(writer)
     }

@@ -125,7 +125,7 @@ impl Tail {
         let start = self.files.first().map_or(position, SegmentFile::base);
         let control = control(&self.folder, options, generation, start..position)?;
         let appended = control.watermark(Mark::Appended);
-        let (publication, mut reserver) = Publication::over(appended, options.writer);
+        let (publication, mut reserver) = Publication::over(appended, options.writer());
         let mut entries = Vec::with_capacity(self.files.len());
         for file in self.files {
             entries.push(Entry {
@@ -145,7 +145,7 @@ impl Tail {
                 what: "no segment to append to".to_owned(),
             });
         };
-        let writer = options.writer.open(&last.segment).map_err(&mapping)?;
+        let writer = options.writer().open(&last.segment).map_err(&mapping)?;
         reserver
             .go_on(writer)
             .map_err(|refused| OpenError::Invalid {

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) speed: Speed,
     pub(crate) bill: Bill,
     pub(crate) requests: Requests,
+    /// Held by whoever flushes: the flusher, or one of those who wait.
+    pub(crate) flushing: Mutex<()>,
     /// Held while the checkpoint is written.
     pub(crate) marks: Mutex<Marks>,
     /// Why nothing more is acknowledged, once a flush has failed.
@@ -76,6 +78,7 @@ impl Shared {
             speed: Speed::default(),
             bill,
             requests,
+            flushing: Mutex::new(()),
             marks: Mutex::new(marks),
             poison,
         }
@@ -114,7 +117,7 @@ impl Shared {
         let _ = self.poison.set(reason);
         self.control.set_state(State::Poisoned);
         self.durable.wake();
-        self.publication.watermark().wake();
+        self.publication.wake();
         self.preparation.wake_waiters();
     }
 }

@@ -151,7 +151,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let writer = if staged { WriterKind::Staged } else { WriterKind::Mapped };
-        let options = Options { writer, ..options(dir.path()) };
+        let options = Options { writer: Some(writer), ..options(dir.path()) };
         let (log, next) = (CommitLog::open(options).unwrap().0, AtomicU64::new(0));
         let reader = follow(dir.path());
         let mut records = reader.records(0);

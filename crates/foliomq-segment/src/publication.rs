@@ -92,6 +92,12 @@ impl Publication {
         &self.complete
     }
 
+    /// Wakes all who wait for either position, so that they look at what else has changed.
+    pub fn wake(&self) {
+        self.complete.wake();
+        self.readable.wake();
+    }
+
     /// Whether a slot was dropped unpublished.
     pub fn poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
@@ -182,8 +188,7 @@ impl Publication {
 
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
-        self.complete.wake();
-        self.readable.wake();
+        self.wake();
     }
 }
 

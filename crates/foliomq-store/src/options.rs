@@ -48,8 +48,9 @@ pub struct Options {
     pub segment_size: u64,
     /// When an append is committed. Default [`Flush::Sync`].
     pub flush: Flush,
-    /// How appended bytes get into a segment's file. Default [`WriterKind::Mapped`].
-    pub writer: WriterKind,
+    /// How appended bytes get into a segment's file. Default `None`: as is best for the flush mode, staged for sync,
+    /// mapped for async.
+    pub writer: Option<WriterKind>,
     /// Which pages are made ready ahead of the append head. Default: a window of 32 MiB.
     pub preheat: Preheat,
     /// Whether to lock the active segment in memory. Default: no.
@@ -90,7 +91,7 @@ impl Options {
             dir: dir.into(),
             segment_size: 1 << 30,
             flush: Flush::Sync,
-            writer: WriterKind::Mapped,
+            writer: None,
             preheat: Preheat::Window { bytes: 32 << 20 },
             lock_memory: false,
             read_mode: ReadMode::Mapped,
@@ -118,7 +119,7 @@ impl Options {
 
     /// Sets how appended bytes get into a segment's file.
     pub fn writer(mut self, kind: WriterKind) -> Self {
-        self.writer = kind;
+        self.writer = Some(kind);
         self
     }
 
