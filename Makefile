@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test unit clients conformance check fix bench bench-transfer demo clean
+.PHONY: help run test unit clients conformance check fix bench-transfer demo clean
 
 BIN := target/release/foliomq
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
@@ -59,8 +59,13 @@ crash: ## cut the power and fail the device under a store, on a real kernel (as 
 	$(RIG) power --images 20 --fault acknowledged-early --fault lying-device $(SEED) --json target/crash-planted.json
 	$(RIG) flush-error --rounds 3 $(SEED) --json target/crash-flush-error.json
 
-bench: ## measure on this machine, and write docs/benchmarks.md
-	cargo run --locked --release -q -p foliomq-benches -- --report docs/benchmarks.md
+.PHONY: bench-store
+bench-store: ## all that the store is held to, as a table; writes docs/benchmarks/store.* (under 30 minutes; QUICK=1: under 3)
+	cargo build --locked --release -q -p foliomq-benches
+	cargo run --locked --release -q --manifest-path benches/peers/Cargo.toml --target-dir target -- \
+		measure --out target/bench-crates --quick
+	target/release/foliomq-benches $(if $(QUICK),--quick --rounds 1,--rounds 3) --crates target/bench-crates/crates.json \
+		--report docs/benchmarks/store.md --json docs/benchmarks/store.json
 
 .PHONY: bench-read bench-crates
 bench-read: ## mapped reads against pread, BufReader and chunks; writes docs/benchmarks/read.* (QUICK=1: under 2 minutes)

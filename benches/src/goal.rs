@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::section::Table;
 
 /// One of the figures that the store is held to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Goal {
     /// Number of the point that it belongs to.
     pub point: u8,
@@ -16,13 +16,13 @@ pub struct Goal {
     /// What was measured; `None` where it could not be.
     pub measured: Option<f64>,
     /// What follows the figure: `x`, `us`, `bytes`.
-    pub unit: &'static str,
+    pub unit: String,
     /// What it is to be.
     pub target: Target,
 }
 
 /// A bound.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// No less.
@@ -65,7 +65,7 @@ impl Goal {
             point,
             what: what.into(),
             measured: measured.into(),
-            unit,
+            unit: unit.to_owned(),
             target,
         }
     }
@@ -106,6 +106,40 @@ impl fmt::Display for Target {
             Self::AtMost(bound) => write!(f, "≤ {}", shown(*bound)),
         }
     }
+}
+
+/// A figure that another program has compared with a target, as it stands in that program's JSON file.
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    what: String,
+    against: serde_json::Value,
+    ratio: Ratio,
+    target: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ratio {
+    median: f64,
+}
+
+/// The goals of the comparison with other crates, from the JSON file that it wrote.
+pub fn of_crates(json: &str) -> serde_json::Result<Vec<Goal>> {
+    #[derive(Deserialize)]
+    struct File {
+        verdicts: Vec<Verdict>,
+    }
+    let goal = |verdict: Verdict| {
+        let target = verdict.target?;
+        let against = verdict
+            .against
+            .as_str()
+            .unwrap_or("the fastest other")
+            .to_owned();
+        let what = format!("{} / {against}", verdict.what);
+        Some(Goal::at_least(6, what, verdict.ratio.median, "x", target))
+    };
+    let file: File = serde_json::from_str(json)?;
+    Ok(file.verdicts.into_iter().filter_map(goal).collect())
 }
 
 /// The table that a run ends with.

@@ -10,6 +10,7 @@ use clap::Parser;
 use foliomq_benches::bench::Bench;
 use foliomq_benches::child;
 use foliomq_benches::experiments::{self, Experiment};
+use foliomq_benches::goal::{self, Goal};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::report::Report;
 use foliomq_benches::scale::Scale;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Appends to the store in this folder until it is killed.
     #[arg(long, hide = true, value_name = "FOLDER")]
     victim: Option<PathBuf>,
+    /// Takes the goals of the comparison with other crates from this file.
+    #[arg(long, value_name = "FILE")]
+    crates: Option<PathBuf>,
     /// Only these experiments: append, flush, read, preheat, writeout, restart,
     /// crossprocess, queues, reopen, coldscan.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -59,6 +63,15 @@ impl Arguments {
         scale.rounds = self.rounds.map_or(scale.rounds, usize::from);
         scale.patience = self.patience.map_or(scale.patience, Duration::from_secs);
         scale
+    }
+
+    fn goals_of_crates(&self) -> Result<Vec<Goal>> {
+        let Some(file) = &self.crates else {
+            return Ok(Vec::new());
+        };
+        let json =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        goal::of_crates(&json).with_context(|| format!("in {}", file.display()))
     }
 
     fn experiments(&self) -> Result<Vec<Experiment>> {
@@ -89,7 +102,10 @@ fn main() -> Result<()> {
     }
     let report = measure(&arguments)?;
     match &arguments.report {
-        Some(file) => write(file, &report.markdown())?,
+        Some(file) => {
+            write(file, &report.markdown())?;
+            print!("{}", report.held_to());
+        }
         None => print!("{}", report.markdown()),
     }
     if let Some(file) = &arguments.json {
@@ -117,6 +133,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         machine,
         scale: bench.scale.clone(),
         sections,
+        goals: arguments.goals_of_crates()?,
         took,
     })
 }

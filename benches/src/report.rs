@@ -20,6 +20,8 @@ pub struct Report {
     pub scale: Scale,
     /// One for each experiment.
     pub sections: Vec<Section>,
+    /// Goals that other programs have measured in the same run of everything.
+    pub goals: Vec<Goal>,
     /// Seconds that all of it took.
     pub took: f64,
 }
@@ -32,6 +34,14 @@ belong to this machine and this hour; the ratios are what carries over. What was
 first run (an exception says so), and a median outside of it is listed as a surprise.";
 
 impl Report {
+    /// The table of goals alone.
+    pub fn held_to(&self) -> String {
+        let mut page = String::new();
+        // Writing to a string does not fail.
+        let _ = write_table(&mut page, &goal::table(&self.goals()));
+        page
+    }
+
     /// The page.
     pub fn markdown(&self) -> String {
         let mut page = String::new();
@@ -61,8 +71,8 @@ impl Report {
 
     /// Of all sections.
     fn goals(&self) -> Vec<Goal> {
-        let goals = self.sections.iter().flat_map(|section| &section.goals);
-        goals.cloned().collect()
+        let sections = self.sections.iter().flat_map(|section| &section.goals);
+        sections.chain(&self.goals).cloned().collect()
     }
 
     fn write_machine(&self, page: &mut String) -> std::fmt::Result {

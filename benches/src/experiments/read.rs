@@ -7,15 +7,14 @@ use anyhow::{Context, Result, ensure};
 use foliomq_store::{Message, ReadMode, Store};
 use tempfile::TempDir;
 
-use super::{Experiment, Outcome};
+use super::{Experiment, Outcome, median};
 use crate::bench::{self, Bench, TOPIC};
 use crate::figures::{Comparison, Unit, bytes, reach};
+use crate::goal::Goal;
 use crate::payload::{Payload, Random, touch};
 use crate::scale::Load;
 use crate::section::Table;
 
-/// Messages asked for in one `read_many`.
-const BATCH: usize = 64;
 /// Messages appended at once while the store is filled.
 const FILL_BATCH: u64 = 32;
 
@@ -45,10 +44,10 @@ const PASSES: [Pass; 4] = [Pass::First, Pass::Sequential, Pass::Tail, Pass::Rand
 impl Pass {
     fn name(self) -> &'static str {
         match self {
-            Self::First => "first pass after open, read_many",
-            Self::Sequential => "sequential, read_many",
+            Self::First => "first pass after open, cursor",
+            Self::Sequential => "sequential, cursor",
             Self::Tail => "sequential, tail",
-            Self::Random => "random, read",
+            Self::Random => "random, cursor",
         }
     }
 
@@ -81,20 +80,16 @@ impl Pass {
     }
 }
 
+/// By a cursor, which goes over the mapped pages and, in the buffered store, reads each message by a `pread`.
 fn batches(store: &Store, load: Load) -> Result<(u64, u64)> {
-    let (mut offset, mut sum) = (0, 0);
-    while offset < load.messages {
-        let messages = store.read_many(TOPIC, 0, offset, BATCH)?;
-        if messages.is_empty() {
-            break;
-        }
-        offset += messages.len() as u64;
-        sum += messages
-            .iter()
-            .map(|message| touch(message.body()))
-            .sum::<u64>();
+    let mut cursor = store.cursor(TOPIC, 0, 0)?;
+    let (mut read, mut sum) = (0, 0);
+    while let Some(message) = cursor.next()? {
+        read += 1;
+        sum += touch(message.body());
     }
-    Ok((offset, sum))
+    ensure!(read == load.messages, "{read} messages came back");
+    Ok((read, sum))
 }
 
 fn tail(store: &Store, load: Load) -> Result<(u64, u64)> {
@@ -111,9 +106,11 @@ fn tail(store: &Store, load: Load) -> Result<(u64, u64)> {
 
 fn random(store: &Store, load: Load) -> Result<(u64, u64)> {
     let mut random = Random::new(0xB00C);
+    let mut cursor = store.cursor(TOPIC, 0, 0)?;
     let (mut read, mut sum) = (0, 0);
     for _ in 0..load.messages {
-        if let Some(message) = store.read(TOPIC, 0, random.below(load.messages))? {
+        cursor.seek(random.below(load.messages));
+        if let Some(message) = cursor.next()? {
             read += 1;
             sum += touch(message.body());
         }
@@ -220,10 +217,25 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
     Outcome {
         method: method(bench),
         tables,
+        goals: goals(bench, &comparisons),
         comparisons,
-        goals: Vec::new(),
         finding,
     }
+}
+
+fn goals(bench: &Bench, comparisons: &[Comparison]) -> Vec<Goal> {
+    let [small, middle, _] = bench.scale.read.map(|load| load.body);
+    let goal = |body: usize, pass: Pass, least: f64| {
+        let case = format!("{}, {}", bytes(body as u64), pass.name());
+        let measured = median(comparisons, &case, "mapped / buffered");
+        let what = format!("read by reference / pread per message, {case}");
+        Goal::at_least(5, what, measured, "x", least)
+    };
+    vec![
+        goal(middle, Pass::Sequential, 3.0),
+        goal(middle, Pass::Random, 2.5),
+        goal(small, Pass::Random, 8.0),
+    ]
 }
 
 fn method(bench: &Bench) -> String {
@@ -236,10 +248,10 @@ fn method(bench: &Bench) -> String {
     format!(
         "{} messages in one queue; the same files are opened in turn in one mode and in the other. Each opening makes \
          one pass that is listed apart (a mapping is empty at first, and opening drops the log's last segment from the \
-         page cache, so that it comes from the disk) and then the warm ones: in sequence by `read_many` of {BATCH}, in \
-         sequence by a tail, and as many reads at random offsets. One thread. Of every body one byte in 64 is summed, \
-         so each cache line is fetched, and the sum goes to `black_box`. A buffered read is two `pread`s: of the header, \
-         which has the size, and of the whole record.",
+         page cache, so that it comes from the disk) and then the warm ones: in sequence by a cursor, in sequence by \
+         a tail, and as many reads at random offsets. One thread. Of every body one byte in 64 is summed, \
+         so each cache line is fetched, and the sum goes to `black_box`. A buffered read is one `pread` of 4 KiB, and \
+         another for a longer record.",
         counts.join(", "),
     )
 }
