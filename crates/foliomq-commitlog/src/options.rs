@@ -50,7 +50,7 @@ pub struct Options {
     /// When an append is committed.
     pub flush: Flush,
     /// How appended bytes get into a segment's file; `None`: as is best for the flush mode, staged for sync, mapped for
-    /// async (`docs/decisions/0006`).
+    /// async (`docs/decisions/0006-the-writer-follows-the-flush-mode.md`).
     pub writer: Option<WriterKind>,
     /// Which pages are prepared ahead.
     pub preheat: Preheat,
