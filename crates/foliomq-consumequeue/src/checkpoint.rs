@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::IndexError;
 
-const MAGIC: u32 = u32::from_le_bytes(*b"FMQP");
+const MAGIC: u32 = u32::from_le_bytes(*b"FMQ2");
 /// Bytes of a slot: magic 4, CRC-32C of what follows 4, sequence 8, position 8, all little-endian.
 const SLOT: usize = 24;
 /// The slots stand a device block apart, so that one torn write cannot take both.

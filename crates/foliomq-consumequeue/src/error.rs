@@ -26,6 +26,17 @@ pub enum IndexError {
         /// What is wrong with it.
         what: String,
     },
+    /// An entry is not as it was put. The indexes are to be rebuilt from the log.
+    #[error(
+        "the index entry of offset {offset} in queue {queue} is damaged: close the store and remove consumequeue, keys and \
+         index-checkpoint in its folder, and the next start makes the indexes anew from the log"
+    )]
+    DamagedEntry {
+        /// The queue.
+        queue: QueueNumber,
+        /// The offset.
+        offset: u64,
+    },
     /// What was written is not on the device, and may look as if it were: nothing is flushed before a restart.
     #[error("{what}: {source}")]
     NotFlushed {

@@ -2,7 +2,7 @@
 
 use foliomq_segment::words::Words;
 
-use crate::entry::{Entry, QueueNumber, WORDS};
+use crate::entry::{Bad, Entry, MARK, QueueNumber, WORDS};
 
 /// Where an extent lies in the pool: file number 32 bits, first entry 24 bits, size class 8 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,10 +75,19 @@ impl Extent {
             .saturating_add(u64::from(capacity(self.place.class())))
     }
 
-    /// What stands at `offset` in `words`, its file.
-    pub(crate) fn entry(&self, words: &Words, offset: u64) -> Option<Entry> {
-        let at = self.word(offset)?;
-        Entry::from_words(std::array::from_fn(|word| words.load(at + word)))
+    /// What stands at `offset` of its `queue` in `words`, its file.
+    #[inline]
+    pub(crate) fn entry(
+        &self,
+        queue: QueueNumber,
+        words: &Words,
+        offset: u64,
+    ) -> Result<Option<Entry>, Bad> {
+        let Some(at) = self.word(offset) else {
+            return Ok(None);
+        };
+        let stored = std::array::from_fn(|word| words.load(at + word));
+        Entry::from_words(stored, queue, offset)
     }
 
     /// Zeroes what stands from `offset` on, and says whether there was anything. What is zero already stays untouched, so
@@ -86,10 +95,12 @@ impl Extent {
     pub(crate) fn clear_from(&self, words: &Words, offset: u64) -> bool {
         let start = self.word(offset).unwrap_or(usize::MAX);
         let mut found = false;
-        for word in start..self.place.end() as usize * WORDS {
-            if words.load(word) != 0 {
-                words.store(word, 0);
-                found = true;
+        for entry in (start..self.place.end() as usize * WORDS).step_by(WORDS) {
+            for word in [MARK, 0, 2, 3] {
+                if words.load(entry + word) != 0 {
+                    words.store(entry + word, 0);
+                    found = true;
+                }
             }
         }
         found

@@ -1,12 +1,14 @@
 //! The state of queues that stand together: what a put changes in atomic cells, what it seldom changes behind a lock.
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_segment::words::Words;
 
-use crate::entry::Entry;
+use crate::entry::{Bad, Entry, QueueNumber};
+use crate::error::IndexError;
 use crate::extent::{Extent, Extents};
 use crate::files::Files;
 
@@ -129,9 +131,16 @@ impl Page {
     }
 
     /// One queue as it is now. Entries below `log_start` count as gone.
-    pub(crate) fn view<'a>(&'a self, index: usize, files: &'a Files, log_start: u64) -> View<'a> {
+    pub(crate) fn view<'a>(
+        &'a self,
+        queue: QueueNumber,
+        files: &'a Files,
+        log_start: u64,
+    ) -> View<'a> {
+        let index = queue as usize % QUEUES;
         let cell = &self.cells[index];
         View {
+            queue,
             extents: self.extents[index].as_slice(),
             files,
             log_start,
@@ -143,6 +152,7 @@ impl Page {
 /// A queue at one moment.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
+    queue: QueueNumber,
     extents: &'a [Extent],
     files: &'a Files,
     log_start: u64,
@@ -150,7 +160,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// What it holds now.
+    /// What it holds now. A damaged entry counts as held: it is for a read to say so.
     pub(crate) fn offsets(&self) -> Range<u64> {
         self.held_from(self.offsets.start)..self.offsets.end
     }
@@ -158,66 +168,86 @@ impl View<'_> {
     /// `from`, or the first later offset that the log still holds.
     fn held_from(&self, from: u64) -> u64 {
         let from = from.max(self.offsets.start).min(self.offsets.end);
-        let gone = self
-            .any(from)
-            .is_some_and(|entry| entry.position < self.log_start);
-        if !gone {
+        if from == self.offsets.end || !self.is_gone(from) {
             return from;
         }
-        self.first(from, |entry| entry.position >= self.log_start)
+        partition(from..self.offsets.end, |offset| !self.is_gone(offset))
+    }
+
+    fn is_gone(&self, offset: u64) -> bool {
+        let entry = self.any(offset);
+        entry.is_ok_and(|entry| entry.position < self.log_start)
     }
 
     /// The entry of `offset`, if the log still holds it.
-    pub(crate) fn entry(&self, offset: u64) -> Option<Entry> {
-        self.any(offset)
-            .filter(|entry| entry.position >= self.log_start)
-    }
-
-    /// The entry of `offset`, whether or not the log still holds it.
-    pub(crate) fn any(&self, offset: u64) -> Option<Entry> {
+    pub(crate) fn entry(&self, offset: u64) -> Result<Option<Entry>, IndexError> {
         if !self.offsets.contains(&offset) {
-            return None;
+            return Ok(None);
         }
-        let extent = self.extents.get(self.extent_at(offset)?)?;
-        extent.entry(self.words(extent)?, offset)
+        let entry = self.any(offset).map_err(|_| self.damaged(offset))?;
+        Ok(Some(entry).filter(|entry| entry.position >= self.log_start))
     }
 
-    /// Entries from `from`, or the start, on; at most `most`.
-    pub(crate) fn entries(&self, from: u64, most: usize, out: &mut Vec<Entry>) -> usize {
+    /// The entry of `offset`, whether or not the log still holds it. One that is not there is bad, too.
+    fn any(&self, offset: u64) -> Result<Entry, Bad> {
+        let extent = self
+            .extent_at(offset)
+            .and_then(|at| self.extents.get(at))
+            .ok_or(Bad)?;
+        let words = self.words(extent).ok_or(Bad)?;
+        extent.entry(self.queue, words, offset)?.ok_or(Bad)
+    }
+
+    fn damaged(&self, offset: u64) -> IndexError {
+        let queue = self.queue;
+        IndexError::DamagedEntry { queue, offset }
+    }
+
+    /// Entries from `from`, or the start, on; at most `most`. Those before a damaged one come first: it is an error
+    /// only where there are none.
+    pub(crate) fn entries(
+        &self,
+        from: u64,
+        most: usize,
+        out: &mut Vec<Entry>,
+    ) -> Result<usize, IndexError> {
         let mut at = self.held_from(from);
         let to = self.offsets.end.min(at.saturating_add(most as u64));
         let before = out.len();
         for extent in &self.extents[self.extent_at(at).unwrap_or(0)..] {
             let end = to.min(extent.limit());
-            if at >= end {
-                break;
-            }
-            let Some(words) = self.words(extent) else {
+            let Some(words) = self.words(extent).filter(|_| at < end) else {
                 break;
             };
-            out.extend((at..end).map_while(|offset| extent.entry(words, offset)));
-            at = end;
+            out.extend((at..end).map_while(|offset| {
+                let entry = extent.entry(self.queue, words, offset).ok().flatten();
+                at += u64::from(entry.is_some());
+                entry
+            }));
+            if at < end {
+                break;
+            }
         }
-        out.len() - before
+        match out.len() - before {
+            0 if at < to => Err(self.damaged(at)),
+            found => Ok(found),
+        }
     }
 
-    /// The first offset from `from` on whose entry passes, the end if none does. Entries that pass follow those that do
-    /// not.
-    pub(crate) fn first(&self, from: u64, passes: impl Fn(Entry) -> bool) -> u64 {
-        partition(from..self.offsets.end, |offset| {
-            self.any(offset).is_none_or(&passes)
+    /// The first offset that the log holds whose store time is at or after `time`, the end if none is.
+    pub(crate) fn offset_at(&self, time: u64) -> Result<u64, IndexError> {
+        try_partition(self.offsets(), |offset| {
+            let entry = self.any(offset).map_err(|_| self.damaged(offset))?;
+            Ok(entry.store_time >= time)
         })
     }
 
     /// How many extents at the front hold nothing at or above `log_start`. The last one always stays: it says where the
-    /// queue ends.
+    /// queue ends. One with a damaged end stays, too, until the indexes are made anew.
     pub(crate) fn expired(&self) -> usize {
         let starts = self.extents.iter().skip(1).map(|extent| extent.first);
         starts
-            .take_while(|&first| {
-                let last = self.any(first.saturating_sub(1));
-                last.is_none_or(|entry| entry.position < self.log_start)
-            })
+            .take_while(|&first| self.is_gone(first.saturating_sub(1)))
             .count()
     }
 
@@ -240,17 +270,26 @@ impl View<'_> {
 }
 
 /// The first of `range` that passes, or its end. Those that pass follow those that do not.
-pub(crate) fn partition(range: Range<u64>, passes: impl Fn(u64) -> bool) -> u64 {
+fn partition(range: Range<u64>, passes: impl Fn(u64) -> bool) -> u64 {
+    let Ok(first) = try_partition(range, |at| Ok::<_, Infallible>(passes(at)));
+    first
+}
+
+/// The same, where a look can fail.
+pub(crate) fn try_partition<E>(
+    range: Range<u64>,
+    passes: impl Fn(u64) -> Result<bool, E>,
+) -> Result<u64, E> {
     let (mut low, mut high) = (range.start, range.end);
     while low < high {
         let middle = low + (high - low) / 2;
-        if passes(middle) {
+        if passes(middle)? {
             high = middle
         } else {
             low = middle + 1
         }
     }
-    low
+    Ok(low)
 }
 
 #[cfg(test)]

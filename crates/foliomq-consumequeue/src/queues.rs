@@ -105,20 +105,30 @@ impl ConsumeQueues {
     }
 
     /// The entry of one offset.
-    pub fn entry(&self, queue: QueueNumber, offset: u64) -> Option<Entry> {
-        self.view(queue, |view| view.entry(offset)).flatten()
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::DamagedEntry`] if it is not as it was put.
+    pub fn entry(&self, queue: QueueNumber, offset: u64) -> Result<Option<Entry>, IndexError> {
+        self.view(queue, |view| view.entry(offset))
+            .unwrap_or(Ok(None))
     }
 
     /// Entries from `from` (or the queue's start, if that is later) on, at most `most`, appended to `out`; returns how many.
+    /// Those before a damaged one are handed out.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::DamagedEntry`] if the first is not as it was put.
     pub fn entries(
         &self,
         queue: QueueNumber,
         from: u64,
         most: usize,
         out: &mut Vec<Entry>,
-    ) -> usize {
+    ) -> Result<usize, IndexError> {
         self.view(queue, |view| view.entries(from, most, out))
-            .unwrap_or_default()
+            .unwrap_or(Ok(0))
     }
 
     /// The offsets that the queue holds now: `start..end`; equal where it is empty. The end stays where it was when
@@ -128,12 +138,13 @@ impl ConsumeQueues {
     }
 
     /// The first offset whose store time is at or after `time` (Unix ms); the end if there is none.
-    pub fn offset_at(&self, queue: QueueNumber, time: u64) -> u64 {
-        self.view(queue, |view| {
-            let start = view.offsets().start;
-            view.first(start, |entry| entry.store_time >= time)
-        })
-        .unwrap_or_default()
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::DamagedEntry`] if one that was looked at is not as it was put.
+    pub fn offset_at(&self, queue: QueueNumber, time: u64) -> Result<u64, IndexError> {
+        self.view(queue, |view| view.offset_at(time))
+            .unwrap_or(Ok(0))
     }
 
     /// Every queue that has or had entries, ascending, with the offset after its last entry.
@@ -198,10 +209,9 @@ impl ConsumeQueues {
 
     /// Looks at a queue, if anything is known of it.
     fn view<T>(&self, queue: QueueNumber, look: impl FnOnce(View<'_>) -> T) -> Option<T> {
-        let (number, index) = place(queue);
-        let slot = self.pages.get(number)?.read();
+        let slot = self.pages.get(place(queue).0)?.read();
         let log_start = self.log_start.load(Ordering::Acquire);
-        Some(look(slot.as_ref()?.view(index, &self.files, log_start)))
+        Some(look(slot.as_ref()?.view(queue, &self.files, log_start)))
     }
 
     fn load(&self, directory: &Directory, checkpoint: u64) -> Result<(), String> {
@@ -247,7 +257,7 @@ impl ConsumeQueues {
             page.cells[index].set(first.first..found.end, next);
         }
         page.extents[index] = found.extents.into();
-        let due = page.view(index, &self.files, 0).next_expiry();
+        let due = page.view(queue, &self.files, 0).next_expiry();
         state.expiry.add(queue, due);
         Ok(())
     }

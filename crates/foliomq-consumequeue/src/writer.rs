@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use crate::entry::{Entry, QueueNumber, WORDS};
+use crate::entry::{Entry, MARK, QueueNumber, WORDS};
 use crate::error::IndexError;
 use crate::expiry::Expiry;
 use crate::extent::{Extent, LAST_CLASS};
@@ -70,8 +70,9 @@ impl Writer<'_> {
             return false;
         };
         let at = next.slot() * WORDS;
-        for (word, value) in entry.to_words().into_iter().enumerate() {
-            words.store(at + word, value);
+        let values = entry.to_words(queue, offset);
+        for word in [0, 2, 3, MARK] {
+            words.store(at + word, values[word]);
         }
         pool.mark_dirty(next.file());
         cell.set_next(next.after());
@@ -150,7 +151,7 @@ impl Writer<'_> {
         if page.extents[index].as_slice().is_empty() {
             return None;
         }
-        let view = page.view(index, &pool.files, log_start);
+        let view = page.view(queue, &pool.files, log_start);
         let (offsets, expired) = (view.offsets(), view.expired());
         let freed = page.extents[index].take_front(expired);
         freed.iter().for_each(|extent| pool.release(extent.place));
@@ -160,7 +161,7 @@ impl Writer<'_> {
             cell.set_next(cell.next().dormant());
             return Some(offsets.end);
         }
-        let due = page.view(index, &pool.files, log_start).next_expiry();
+        let due = page.view(queue, &pool.files, log_start).next_expiry();
         expiry.add(queue, due);
         None
     }

@@ -127,18 +127,18 @@ fn check(queues: &ConsumeQueues, model: &Model) {
             "queue {queue}: {range:?}"
         );
         let mut entries = Vec::new();
-        queues.entries(queue, 0, usize::MAX, &mut entries);
+        queues.entries(queue, 0, usize::MAX, &mut entries).unwrap();
         assert_eq!(
             entries,
             expected.iter().map(|record| record.1).collect::<Vec<_>>()
         );
         if let Some(&(offset, entry)) = expected.get(expected.len() / 2) {
-            assert_eq!(queues.entry(queue, offset), Some(entry));
+            assert_eq!(queues.entry(queue, offset).unwrap(), Some(entry));
             let first = expected
                 .iter()
                 .find(|record| record.1.store_time >= entry.store_time)
                 .unwrap();
-            assert_eq!(queues.offset_at(queue, entry.store_time), first.0);
+            assert_eq!(queues.offset_at(queue, entry.store_time).unwrap(), first.0);
         }
     }
 }

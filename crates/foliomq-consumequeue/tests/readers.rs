@@ -26,7 +26,9 @@ fn entry(queue: u32, offset: u64) -> Entry {
 fn look(queues: &ConsumeQueues, queue: u32, log_start: &AtomicU64) {
     let (from, before) = (queues.offsets(queue), log_start.load(Ordering::SeqCst));
     let mut entries = Vec::new();
-    let found = queues.entries(queue, from.start, 100, &mut entries) as u64;
+    let found = queues
+        .entries(queue, from.start, 100, &mut entries)
+        .unwrap() as u64;
     let after = log_start.load(Ordering::SeqCst);
     // The start may have moved on meanwhile, and only the start.
     let first = entries
@@ -44,7 +46,7 @@ fn look(queues: &ConsumeQueues, queue: u32, log_start: &AtomicU64) {
     let to_end = from.end.saturating_sub(first).min(100);
     assert!(found >= to_end || after > before, "{found} of {to_end}");
     if let Some(last) = from.end.checked_sub(1)
-        && let Some(found) = queues.entry(queue, last)
+        && let Some(found) = queues.entry(queue, last).unwrap()
     {
         assert_eq!(found, entry(queue, last));
     }
@@ -85,6 +87,6 @@ fn readers_see_whole_entries_without_gaps() {
     for queue in 0..QUEUES {
         let last = (PUTS - 1 - u64::from(queue)) / u64::from(QUEUES);
         assert_eq!(queues.offsets(queue).end, last + 1);
-        assert_eq!(queues.entry(queue, last), Some(entry(queue, last)));
+        assert_eq!(queues.entry(queue, last).unwrap(), Some(entry(queue, last)));
     }
 }

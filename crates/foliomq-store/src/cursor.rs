@@ -76,7 +76,7 @@ impl Cursor {
     #[inline]
     pub fn next(&mut self) -> Result<Option<MessageRef<'_>>, StoreError> {
         let entry = loop {
-            let Some(entry) = self.next_entry() else {
+            let Some(entry) = self.next_entry()? else {
                 return Ok(None);
             };
             match self.view.hold(entry.position) {
@@ -93,34 +93,37 @@ impl Cursor {
     }
 
     #[inline]
-    fn next_entry(&mut self) -> Option<Entry> {
+    fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
         if self.used == self.entries.len() {
-            self.fetch();
+            self.fetch()?;
         }
-        let entry = self.entries.get(self.used).copied()?;
+        let Some(entry) = self.entries.get(self.used).copied() else {
+            return Ok(None);
+        };
         self.used += 1;
         // The record will say it better, if there is one.
         self.offset += 1;
-        Some(entry)
+        Ok(Some(entry))
     }
 
-    fn fetch(&mut self) {
+    fn fetch(&mut self) -> Result<(), StoreError> {
         self.count_delivered();
         self.entries.clear();
         self.used = 0;
         let queues = &self.shared.queues;
         if self.ahead == 1
-            && let Some(entry) = queues.entry(self.number, self.offset)
+            && let Some(entry) = queues.entry(self.number, self.offset)?
         {
             // After a jump: one look at the index.
             self.entries.push(entry);
             self.ahead = 2;
-            return;
+            return Ok(());
         }
         let start = queues.offsets(self.number).start;
         self.offset = self.offset.max(start);
-        queues.entries(self.number, self.offset, self.ahead, &mut self.entries);
+        queues.entries(self.number, self.offset, self.ahead, &mut self.entries)?;
         self.ahead = (2 * self.ahead).min(MOST_AHEAD);
+        Ok(())
     }
 
     fn count_delivered(&mut self) {

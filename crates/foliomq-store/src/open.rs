@@ -89,7 +89,9 @@ impl From<IndexError> for CatchUpError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Io { .. } | IndexError::NotFlushed { .. } => Self::Failed(error.into()),
-            IndexError::Gap { .. } | IndexError::Damaged { .. } => Self::Rebuild(error.to_string()),
+            IndexError::Gap { .. }
+            | IndexError::Damaged { .. }
+            | IndexError::DamagedEntry { .. } => Self::Rebuild(error.to_string()),
         }
     }
 }

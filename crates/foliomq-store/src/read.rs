@@ -46,7 +46,7 @@ impl Shared {
         out: &mut Vec<Entry>,
     ) -> Result<usize, StoreError> {
         let number = self.registry.get(topic)?.number(queue)?;
-        Ok(self.queues.entries(number, offset, most, out))
+        Ok(self.queues.entries(number, offset, most, out)?)
     }
 
     pub(crate) fn find_by_key(

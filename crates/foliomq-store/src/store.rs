@@ -341,7 +341,7 @@ impl Store {
     /// The first offset whose store time is at or after `time` (Unix ms); the queue's end if there is none.
     pub fn offset_at(&self, topic: &str, queue: u32, time: u64) -> Result<u64, StoreError> {
         let number = self.0.shared.registry.get(topic)?.number(queue)?;
-        Ok(self.0.shared.queues.offset_at(number, time))
+        Ok(self.0.shared.queues.offset_at(number, time)?)
     }
 
     /// Messages with this key, newest first.

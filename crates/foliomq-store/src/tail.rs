@@ -46,7 +46,7 @@ impl Tail {
         loop {
             let start = self.shared.queues.offsets(number).start;
             self.offset = self.offset.max(start);
-            let Some(entry) = self.shared.queues.entry(number, self.offset) else {
+            let Some(entry) = self.shared.queues.entry(number, self.offset)? else {
                 return Ok(None);
             };
             let message = self.shared.message_if_there(&entry)?;

@@ -175,9 +175,10 @@ impl Indexes {
             store_time: record.store_time,
         };
         match self.queues.entry(number, record.queue_offset) {
-            Some(entry) if entry == expected => {}
-            Some(entry) => wrong.push(format!("is {expected:?}, its index entry {entry:?}")),
-            None => wrong.push("has no index entry".to_owned()),
+            Ok(Some(entry)) if entry == expected => {}
+            Ok(Some(entry)) => wrong.push(format!("is {expected:?}, its index entry {entry:?}")),
+            Ok(None) => wrong.push("has no index entry".to_owned()),
+            Err(error) => wrong.push(error.to_string()),
         }
         if let Some(id) = text(system, MESSAGE_ID).filter(|id| !id.is_empty()) {
             match self.keys.positions(key_hash(&record.topic, id), SAME_ID) {
