@@ -20,6 +20,10 @@ const COMPACT_FROM: usize = 1024;
 /// more than half of them are dead.
 const COMPACT_AT: usize = 2;
 
+/// Kind of the record that stands behind the last append once the device has it, and says so: a bad record before it is
+/// no torn one. The next append overwrites it.
+const SEAL: u8 = 3;
+
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -59,6 +63,7 @@ impl ExtentLog {
         if log.is_mostly_dead() {
             log.rewrite(&directory)?;
         }
+        log.seal();
         Ok((log, directory))
     }
 
@@ -73,11 +78,22 @@ impl ExtentLog {
             .map_err(IndexError::io("writing", &self.path))?;
         disk::flush(Flush::Extents, &self.file).map_err(IndexError::not_flushed(&self.path))?;
         self.len += bytes.len() as u64;
+        self.seal();
         if self.is_mostly_dead() {
             let directory = read(&self.path)?.1;
             self.rewrite(&directory)?;
+            self.seal();
         }
         Ok(())
+    }
+
+    /// Notes that the device has all that is there. A power cut may lose the note; then a bad last append counts as torn.
+    fn seal(&self) {
+        let seal = seal(self.len as usize / RECORD);
+        if let Err(error) = disk::write_at(&self.file, &seal, self.len) {
+            let path = self.path.display();
+            tracing::warn!(%error, %path, "the directory of extents goes on without its seal");
+        }
     }
 
     /// Whether most records say what a later one has overruled, as far as is known without reading them.
@@ -109,8 +125,7 @@ fn read(path: &Path) -> Result<(usize, Directory), IndexError> {
     let changes: Vec<Change> = records.iter().map_while(Change::decode).collect();
     let good = changes.len();
     // Of the last append the device may have any sectors, whichever come first.
-    let mut after = records[good..].iter();
-    if after.any(|record| Change::decode(record).is_some() && began(record) > good) {
+    if records[good..].iter().any(|record| is_later(record, good)) {
         let what = format!("record {good} is bad, and good ones follow");
         return Err(IndexError::damaged(path, what));
     }
@@ -134,6 +149,25 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
 fn encode(changes: &[Change], began: impl Fn(usize) -> usize) -> Vec<u8> {
     let record = |(index, change): (usize, &Change)| change.encode(began(index) as u32);
     changes.iter().enumerate().flat_map(record).collect()
+}
+
+/// The seal that stands as record `number`.
+fn seal(number: usize) -> [u8; RECORD] {
+    let mut bytes = [0; RECORD];
+    bytes[0] = SEAL;
+    bytes[24..28].copy_from_slice(&(number as u32).to_le_bytes());
+    with_checksum(bytes)
+}
+
+fn with_checksum(mut bytes: [u8; RECORD]) -> [u8; RECORD] {
+    let crc = crc_fast::crc32_iscsi(&bytes[..28]);
+    bytes[28..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Whether a record is one of an append that began behind record `number`, or a seal behind it.
+fn is_later(record: &[u8; RECORD], number: usize) -> bool {
+    with_checksum(*record) == *record && began(record) > number
 }
 
 /// The number of the record that a record's append began with.
@@ -163,14 +197,12 @@ impl Change {
         bytes[16..20].copy_from_slice(&place.file().to_le_bytes());
         bytes[20..24].copy_from_slice(&place.slot().to_le_bytes());
         bytes[24..28].copy_from_slice(&began.to_le_bytes());
-        let crc = crc_fast::crc32_iscsi(&bytes[..28]);
-        bytes[28..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        with_checksum(bytes)
     }
 
     fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
         let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        if half(28) != crc_fast::crc32_iscsi(&bytes[..28]) {
+        if with_checksum(*bytes) != *bytes {
             return None;
         }
         let place = Place::new(half(16), half(20), bytes[1])?;
@@ -231,6 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_bit_is_damage_or_in_the_seal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("extents");
+        let mut log = ExtentLog::open(&path).unwrap().0;
+        log.append(&[allocated(1)]).unwrap();
+        log.append(&[allocated(2), allocated(3)]).unwrap();
+        let sound = fs::read(&path).unwrap();
+        assert_eq!(sound.len(), 4 * RECORD);
+        for bit in 0..sound.len() * 8 {
+            let mut bytes = sound.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            let opened = ExtentLog::open(&path);
+            match bit < 3 * RECORD * 8 {
+                true => assert!(matches!(opened, Err(IndexError::Damaged { .. })), "{bit}"),
+                false => assert_eq!(opened.unwrap().1.len(), 3, "{bit}"),
+            }
+        }
+    }
+
+    #[test]
     fn an_append_of_which_the_device_has_the_end_only_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("extents");
@@ -238,6 +291,8 @@ mod tests {
         log.append(&[allocated(1)]).unwrap();
         log.append(&[allocated(2), allocated(3)]).unwrap();
         let mut bytes = fs::read(&path).unwrap();
+        // Not sealed yet.
+        bytes.truncate(3 * RECORD);
         bytes[RECORD..2 * RECORD].fill(0);
         fs::write(&path, bytes).unwrap();
         let directory = ExtentLog::open(&path).unwrap().1;
@@ -268,7 +323,7 @@ mod tests {
             let (queue, extent) = (7, Extent { first, place });
             let allocated = Change::Allocated(Allocation { queue, extent });
             log.append(&[Change::Freed(place), allocated]).unwrap();
-            assert!(fs::metadata(&path).unwrap().len() as usize <= (COMPACT_FROM + 2) * RECORD);
+            assert!(fs::metadata(&path).unwrap().len() as usize <= (COMPACT_FROM + 3) * RECORD);
         }
         let directory = ExtentLog::open(&path).unwrap().1;
         assert_eq!(
