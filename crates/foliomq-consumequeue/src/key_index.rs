@@ -56,10 +56,11 @@ impl KeyIndex {
                 disk::unlink(&path).map_err(IndexError::io("removing", &path))?;
                 continue;
             }
-            // Checksums cost a read of the whole file: only the newest can be torn, or reach across the checkpoint.
+            // Checksums cost a read of the whole file: only what reaches across the checkpoint can be torn.
             let is_last = Some(&base) == bases.last();
-            let mut file = RunFile::open(path, is_last)?;
-            if is_last || base.saturating_add(stretch) >= checkpoint {
+            let flushed = !is_last && base.saturating_add(stretch) <= checkpoint;
+            let mut file = RunFile::open(path, flushed)?;
+            if !flushed {
                 file.cut_at(checkpoint)?;
             }
             inner.files.insert(base, file);
@@ -98,6 +99,10 @@ impl KeyIndex {
     }
 
     /// Positions that carry the hash, newest first, at most `most`. The caller checks the record: hashes collide.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Damaged`] if what was read is not what was written.
     pub fn positions(&self, hash: u64, most: usize) -> Result<Vec<u64>, IndexError> {
         let (mut found, files) = self.snapshot(hash);
         for file in files.iter().rev() {
@@ -136,24 +141,34 @@ impl KeyIndex {
             let source = io::Error::other("an earlier flush failed");
             return Err(IndexError::io("flushing", &self.dir)(source));
         }
-        let dirty: Vec<Snapshot> = {
+        let dirty: Vec<(u64, Snapshot)> = {
             let mut inner = self.inner.lock();
             self.write_out(&mut inner)?;
-            let dirty = inner.files.values_mut().filter(|file| file.dirty);
+            let dirty = inner.files.iter_mut().filter(|(_, file)| file.dirty);
             dirty
-                .map(|file| {
+                .map(|(base, file)| {
                     file.dirty = false;
-                    file.snapshot()
+                    (*base, file.snapshot())
                 })
                 .collect()
         };
-        for file in dirty {
+        for (_, file) in &dirty {
             file.sync()
                 .inspect_err(|_| self.failed.store(true, Ordering::Release))?;
         }
         disk::flush_beside(Flush::KeyFilesNamed, &self.dir.join("any"))
             .map_err(IndexError::not_flushed(&self.dir))?;
+        self.seal(&dirty);
         self.merge()
+    }
+
+    fn seal(&self, flushed: &[(u64, Snapshot)]) {
+        let inner = self.inner.lock();
+        for (base, snapshot) in flushed {
+            if let Some(file) = inner.files.get(base) {
+                file.seal(snapshot);
+            }
+        }
     }
 
     /// Makes one run of the many in each file that the log has left behind.
@@ -171,7 +186,14 @@ impl KeyIndex {
                 .collect()
         };
         for (base, file) in many {
-            let merged = file.merge()?;
+            let merged = match file.merge() {
+                // It stays as it is: whoever looks for something in it is told.
+                Err(error @ IndexError::Damaged { .. }) => {
+                    tracing::error!(%error, "a key file cannot be merged");
+                    continue;
+                }
+                merged => merged?,
+            };
             let mut inner = self.inner.lock();
             match inner.files.get_mut(&base) {
                 Some(file) => file.take_over(merged)?,
@@ -195,7 +217,7 @@ impl KeyIndex {
             std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => place.insert(RunFile::open(
                 self.dir.join(format!("{base:0NAME_DIGITS$}")),
-                true,
+                false,
             )?),
         };
         file.append(&mut inner.pending)?;

@@ -1,8 +1,9 @@
 //! The runs of one stretch of the log, in one file.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foliomq_segment::disk::{self, Flush};
@@ -10,7 +11,7 @@ use foliomq_segment::drop_cached;
 
 use crate::error::IndexError;
 use crate::extent_log::replace;
-use crate::run::{self, Pair, Run};
+use crate::run::{self, HEADER, Pair, Run};
 
 /// The file, and where its runs lie.
 #[derive(Debug)]
@@ -39,20 +40,30 @@ pub(crate) struct Merged {
 }
 
 impl RunFile {
-    /// Opens or creates it, and cuts what does not decode: the torn end of an append that was never flushed. The
-    /// checksums of the pairs are looked at if `check`.
-    pub(crate) fn open(path: PathBuf, check: bool) -> Result<Self, IndexError> {
+    /// Opens or creates it. The torn end of an append that was never flushed is cut; what does not decode before a seal,
+    /// or in a file that is known to be `flushed`, is damage. The pairs of a flushed file are looked at when they are read.
+    pub(crate) fn open(path: PathBuf, flushed: bool) -> Result<Self, IndexError> {
         let error = || IndexError::io("opening", &path);
         let file = disk::create(&path).map_err(error())?;
         drop_cached(&file).map_err(error())?;
         let len = file.metadata().map_err(error())?.len();
         let mut runs: Vec<Run> = Vec::new();
         while let Some(run) =
-            Run::open(&file, runs.last().map_or(0, Run::end), len, check).map_err(error())?
+            Run::open(&file, runs.last().map_or(0, Run::end), len, !flushed).map_err(error())?
         {
             runs.push(run);
         }
-        disk::set_len(&file, runs.last().map_or(0, Run::end)).map_err(error())?;
+        let end = runs.last().map_or(0, Run::end);
+        let sealed = is_sealed(&file, len).map_err(error())?;
+        if end + if sealed { HEADER as u64 } else { 0 } != len {
+            if sealed || flushed {
+                return Err(IndexError::damaged(
+                    &path,
+                    format!("the run at {end} is bad"),
+                ));
+            }
+            disk::set_len(&file, end).map_err(error())?;
+        }
         Ok(Self {
             path,
             file: Arc::new(file),
@@ -66,11 +77,12 @@ impl RunFile {
     /// replaced at once by one that holds them in a run of their own, since nothing brings them again.
     pub(crate) fn cut_at(&mut self, checkpoint: u64) -> Result<(), IndexError> {
         let keep = self.runs.partition_point(|run| run.highest < checkpoint);
+        if keep == self.runs.len() {
+            return Ok(());
+        }
         let mut below: Vec<Pair> = Vec::new();
         for run in self.runs.drain(keep..) {
-            let pairs = run
-                .pairs(&self.file)
-                .map_err(IndexError::io("reading", &self.path))?;
+            let pairs = run.pairs(&self.file).map_err(unread(&self.path))?;
             below.extend(pairs.into_iter().filter(|pair| pair.1 < checkpoint));
         }
         let end = self.runs.last().map_or(0, Run::end);
@@ -82,8 +94,9 @@ impl RunFile {
             .read_exact_at(&mut bytes, 0)
             .map_err(IndexError::io("reading", &self.path))?;
         let run = run::encode(&mut below);
-        self.runs.extend(Run::decode(&run, end));
+        self.runs.extend(Run::from_header(&run, end));
         bytes.extend_from_slice(&run);
+        bytes.extend_from_slice(&run::seal(end + run.len() as u64));
         self.file =
             Arc::new(replace(&self.path, &bytes).map_err(IndexError::io("rewriting", &self.path))?);
         Ok(())
@@ -94,9 +107,21 @@ impl RunFile {
         let at = self.runs.last().map_or(0, Run::end);
         let bytes = run::encode(pairs);
         disk::write_at(&self.file, &bytes, at).map_err(IndexError::io("writing", &self.path))?;
-        self.runs.extend(Run::decode(&bytes, at));
+        self.runs.extend(Run::from_header(&bytes, at));
         self.dirty = true;
         Ok(())
+    }
+
+    /// Notes that the device has all of the runs of the snapshot, unless there are more now. A power cut may lose the note;
+    /// then a bad last run counts as torn.
+    pub(crate) fn seal(&self, flushed: &Snapshot) {
+        let end = self.runs.last().map_or(0, Run::end);
+        if self.runs != flushed.runs {
+            return;
+        }
+        if let Err(error) = disk::write_at(&self.file, &run::seal(end), end) {
+            tracing::warn!(%error, path = %self.path.display(), "a key file goes on without its seal");
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -138,7 +163,7 @@ impl Snapshot {
     ) -> Result<(), IndexError> {
         for run in &self.runs {
             run.find(&self.file, hash, most, found)
-                .map_err(IndexError::io("reading", &self.path))?;
+                .map_err(unread(&self.path))?;
         }
         Ok(())
     }
@@ -153,9 +178,10 @@ impl Snapshot {
         let error = || IndexError::io("merging", &self.path);
         let mut pairs = Vec::new();
         for run in &self.runs {
-            pairs.extend(run.pairs(&self.file).map_err(error())?);
+            pairs.extend(run.pairs(&self.file).map_err(unread(&self.path))?);
         }
-        let bytes = run::encode(&mut pairs);
+        let mut bytes = run::encode(&mut pairs);
+        bytes.extend_from_slice(&run::seal(bytes.len() as u64));
         let temporary = self.path.with_extension("merged");
         let file = disk::create_empty(&temporary).map_err(error())?;
         disk::write_at(&file, &bytes, 0)
@@ -164,7 +190,7 @@ impl Snapshot {
         Ok(Merged {
             temporary,
             file,
-            run: Run::decode(&bytes, 0),
+            run: Run::from_header(&bytes, 0),
         })
     }
 }
@@ -173,5 +199,23 @@ impl Merged {
     /// The stretch was dropped meanwhile.
     pub(crate) fn discard(self) -> Result<(), IndexError> {
         disk::unlink(&self.temporary).map_err(IndexError::io("removing", &self.temporary))
+    }
+}
+
+/// Whether a file of `len` bytes ends with a seal.
+fn is_sealed(file: &File, len: u64) -> io::Result<bool> {
+    let Some(at) = len.checked_sub(HEADER as u64) else {
+        return Ok(false);
+    };
+    let mut last = [0; HEADER];
+    file.read_exact_at(&mut last, at)?;
+    Ok(last == run::seal(at))
+}
+
+/// For `map_err`: pairs that could not be read, or were not what was written.
+fn unread(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    move |source| match source.kind() {
+        io::ErrorKind::InvalidData => IndexError::damaged(path, source.to_string()),
+        _ => IndexError::io("reading", path)(source),
     }
 }

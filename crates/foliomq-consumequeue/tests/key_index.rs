@@ -1,10 +1,13 @@
 //! The key index: lookups, stretches, merging, crashes.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 
-use foliomq_consumequeue::{KeyIndex, key_hash};
+use foliomq_consumequeue::{IndexError, KeyIndex, key_hash};
 
 const STRETCH: u64 = 1 << 20;
+/// Bytes behind the last run of a flushed file.
+const SEAL: usize = 32;
 
 fn hash(key: u64) -> u64 {
     key_hash("topic", &format!("key-{key}"))
@@ -84,7 +87,7 @@ fn a_torn_run_is_cut() {
     drop(index);
     let path = dir.path().join(format!("{:020}", 0));
     let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - SEAL - 5]).unwrap();
     let index = KeyIndex::open(dir.path(), 6400, STRETCH).unwrap();
     assert_eq!(
         index.positions(key_hash("topic", "id-6336"), 1).unwrap(),
@@ -108,4 +111,42 @@ fn trim_drops_whole_stretches() {
         index.positions(hash(1), usize::MAX).unwrap().len() as u64,
         STRETCH / 64 / 16
     );
+}
+
+#[test]
+fn a_flipped_bit_is_damage_and_nothing_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = KeyIndex::open(dir.path(), 0, STRETCH).unwrap();
+    let half = 64 * 200;
+    fill(&index, 0..half);
+    index.flush().unwrap();
+    fill(&index, half..2 * half);
+    index.flush().unwrap();
+    let path = dir.path().join(format!("{:020}", 0));
+    let bytes = fs::read(&path).unwrap();
+    let expected = index.positions(hash(3), usize::MAX).unwrap();
+    assert_eq!(expected.len(), 25);
+    // Every byte, and each bit of it now and then.
+    for (at, bit) in (0..bytes.len()).zip((0..8).cycle()) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << bit;
+        fs::write(&path, &flipped).unwrap();
+        match KeyIndex::open(dir.path(), 2 * half, STRETCH) {
+            Err(IndexError::Damaged { .. }) => assert!(at < bytes.len() - SEAL),
+            opened => assert_eq!(opened.unwrap().positions(hash(3), 99).unwrap(), expected),
+        }
+    }
+    // In an open index, as memory may fail.
+    fs::write(&path, &bytes).unwrap();
+    let index = KeyIndex::open(dir.path(), 2 * half, STRETCH).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    for (at, bit) in (0..bytes.len()).zip((0..8).cycle()) {
+        file.write_all_at(&[bytes[at] ^ 1 << bit], at as u64)
+            .unwrap();
+        match index.positions(hash(3), 99) {
+            Err(IndexError::Damaged { .. }) => {}
+            found => assert_eq!(found.unwrap(), expected),
+        }
+        file.write_all_at(&bytes[at..=at], at as u64).unwrap();
+    }
 }
