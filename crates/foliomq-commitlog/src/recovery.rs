@@ -96,8 +96,11 @@ impl Tail {
             segment_size: options.segment_size,
             store_time: self.store_time,
         };
-        file.write(&checkpoint)
-            .map_err(failed("writing the checkpoint"))?;
+        // In both slots: one of an earlier life would give up what is appended now if the other were damaged.
+        for _slot in 0..2 {
+            file.write(&checkpoint)
+                .map_err(failed("writing the checkpoint"))?;
+        }
         let marks = Marks {
             file,
             durable: position,
