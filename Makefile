@@ -67,6 +67,23 @@ bench-store: ## all that the store is held to, as a table; writes docs/benchmark
 	target/release/foliomq-benches $(if $(QUICK),--quick --rounds 1,--rounds 3) --crates target/bench-crates/crates.json \
 		--report docs/benchmarks/store.md --json docs/benchmarks/store.json
 
+# How long for each target (seconds), and which.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= segment checkpoint indexes control metadata message
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## hostile bytes in the store's files, by libFuzzer (FUZZ_SECONDS=60 for each of FUZZ_TARGETS="...")
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/corpus/$$target target/fuzz/found; \
+		RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run --fuzz-dir tests/fuzz/fuzz --target-dir target/fuzz $$target \
+			target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+			-max_len=4096 -print_final_stats=1 -artifact_prefix=target/fuzz/found/$$target-; \
+	done
+
+# The sanitizers' switches need RUSTC_BOOTSTRAP, no other compiler.
+$(CARGO_FUZZ):
+	cargo install --root target/tools --locked --version 0.13.2 cargo-fuzz
+
 .PHONY: bench-read bench-crates
 bench-read: ## mapped reads against pread, BufReader and chunks; writes docs/benchmarks/read.* (QUICK=1: under 2 minutes)
 	cargo run --locked --release -q -p foliomq-benches --bin reading -- --out docs/benchmarks $(if $(QUICK),--quick)
