@@ -2,7 +2,7 @@
 //!
 //! Every damaged stretch below the durable position is covered by a filler, so that the records after it stay where they
 //! are and readable; missing segments are replaced by segments of filler. Then the checkpoint is written anew. What
-//! stands in the damaged stretches is lost; their bytes are left as they are behind the filler's header.
+//! stands in the damaged stretches is lost; their bytes are left as they are behind the fillers' headers.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +13,10 @@ use foliomq_segment::disk::{self, Flush};
 use foliomq_segment::{Folder, FolderError, PAGE, SegmentFile};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointFile};
-use crate::header::{Header, filler_size};
+use crate::header::{HEADER, Header, filler_size};
 use crate::options::Options;
-use crate::survey::{Damage, Survey, verify};
+use crate::scan::Scan;
+use crate::survey::{Damage, SegmentSurvey, Survey, verify};
 
 /// A missing stretch is filled by segments of at most this size.
 const PATCH: u64 = 1 << 30;
@@ -61,16 +62,33 @@ fn cover(folder: &Arc<Folder>, survey: &Survey, damage: &Damage) -> io::Result<(
     {
         Some(segment) => {
             let file = SegmentFile::open(folder, segment.base)?;
-            fill(
-                &file,
-                damage.position,
-                damage.end,
-                segment.generation,
-                segment.last_store_time,
-            )
+            cover_headers(&file, damage, segment)
         }
         None => patch(folder, damage),
     }
+}
+
+/// Fills the stretch, and begins another filler at each header in it that fits its place: an index may lead to it, and
+/// readers that come by an index do not look at checksums.
+fn cover_headers(file: &SegmentFile, damage: &Damage, segment: &SegmentSurvey) -> io::Result<()> {
+    let mut scan = Scan::new(file, file.base(), file.size()).from(damage.position);
+    let mut start = damage.position;
+    while start < damage.end {
+        let next = scan.find_header()?;
+        let end = match next + HEADER as u64 <= damage.end {
+            true => next,
+            false => damage.end,
+        };
+        fill(
+            file,
+            start,
+            end,
+            segment.generation,
+            segment.last_store_time,
+        )?;
+        start = end;
+    }
+    file.sync(Flush::SalvagedFiller)
 }
 
 /// Makes segments of filler where there are none.
@@ -81,6 +99,7 @@ fn patch(folder: &Arc<Folder>, damage: &Damage) -> io::Result<()> {
         let size = (end - position).min(PATCH);
         let file = SegmentFile::create(folder, position, size)?;
         fill(&file, position, position + size, 0, 0)?;
+        file.sync(Flush::SalvagedFiller)?;
         position += size;
     }
     Ok(())
@@ -94,8 +113,7 @@ fn fill(
     store_time: u64,
 ) -> io::Result<()> {
     let header = Header::filler(start, filler_size(end - start), generation, store_time);
-    file.write_at(start - file.base(), &header.encode())?;
-    file.sync(Flush::SalvagedFiller)
+    file.write_at(start - file.base(), &header.encode())
 }
 
 /// Says that all that is there now is durable, and that the log was not closed.

@@ -168,9 +168,18 @@ impl<'a, S: Source> Scan<'a, S> {
     /// returns that position. A record must carry `generation`, if that is known: bytes inside a message that look like
     /// a record do not.
     pub(crate) fn find_next(&mut self, generation: Option<u64>) -> io::Result<u64> {
+        self.find(generation, 0)
+    }
+
+    /// The same for a header that fits its place, of any generation and whatever follows it.
+    pub(crate) fn find_header(&mut self) -> io::Result<u64> {
+        self.find(None, u64::MAX)
+    }
+
+    fn find(&mut self, generation: Option<u64>, check_from: u64) -> io::Result<u64> {
         let end = self.base + self.size;
         let known = std::mem::replace(&mut self.generation, generation);
-        let check_from = std::mem::replace(&mut self.check_from, 0);
+        let check_from = std::mem::replace(&mut self.check_from, check_from);
         self.position += HEADER as u64;
         while self.position + HEADER as u64 <= end {
             // Most places are ruled out by the magic number alone.
