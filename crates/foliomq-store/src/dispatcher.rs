@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
-use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
+use foliomq_consumequeue::{Entry, key_hash, tag_hash};
 
 use crate::change::{Change, TopicMeta};
 use crate::error::{OpenError, StoreError};
@@ -27,6 +27,8 @@ pub(crate) enum Gap {
     IsLost,
 }
 
+/// Bytes of a record without topic and message: as many as fit below a record were lost before it, at most.
+const SMALLEST_RECORD: u64 = 64;
 /// Records that are entered before those who wait for them are woken.
 const BATCH: usize = 256;
 /// After so many records at once the next are likely to come at once too.
@@ -159,7 +161,7 @@ impl Shared {
             store_time: header.store_time,
         };
         if gap == Gap::IsLost {
-            self.fill_gap(number, header.queue_offset, entry)?;
+            self.fill_gap(record, number, entry)?;
         }
         self.queues.put(number, header.queue_offset, entry)?;
         for key in system.keys().chain(system.sender_id()) {
@@ -170,11 +172,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Enters the offsets before `offset` that the log no longer holds, each pointing at no record of its own.
-    fn fill_gap(&self, number: u32, offset: u64, next: Entry) -> Result<(), IndexError> {
+    /// Enters the offsets before that of `record` that the log no longer holds, each pointing at no record of its own.
+    fn fill_gap(
+        &self,
+        record: &RecordRef<'_>,
+        number: u32,
+        next: Entry,
+    ) -> Result<(), CatchUpError> {
+        let offset = record.header().queue_offset;
         let known = self.queues.offsets(number);
         if known.is_empty() || known.end >= offset {
             return Ok(());
+        }
+        if offset - known.end > next.position / SMALLEST_RECORD {
+            let what = "at an offset that the log before it has no room for";
+            return Err(contradiction(record, what));
         }
         tracing::warn!(
             queue = number,
@@ -187,7 +199,10 @@ impl Shared {
             tag_hash: 0,
             ..next
         };
-        (known.end..offset).try_for_each(|offset| self.queues.put(number, offset, lost))
+        for offset in known.end..offset {
+            self.queues.put(number, offset, lost)?;
+        }
+        Ok(())
     }
 
     /// The topic of a record, made from the log if the metadata has lost it; `None` if it is deleted.
