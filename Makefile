@@ -77,7 +77,7 @@ fuzz: $(CARGO_FUZZ) ## hostile bytes in the store's files, by libFuzzer (FUZZ_SE
 		mkdir -p target/fuzz/corpus/$$target target/fuzz/found; \
 		RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run --fuzz-dir tests/fuzz/fuzz --target-dir target/fuzz $$target \
 			target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
-			-max_len=4096 -print_final_stats=1 -artifact_prefix=target/fuzz/found/$$target-; \
+			-max_len=4096 -detect_leaks=0 -print_final_stats=1 -artifact_prefix=target/fuzz/found/$$target-; \
 	done
 
 # The sanitizers' switches need RUSTC_BOOTSTRAP, no other compiler.
