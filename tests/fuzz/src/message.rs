@@ -1,6 +1,6 @@
 //! Messages whose encoded parts come from a hostile sender.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
 
 use foliomq_store::{Message, Store, StoreError, TopicOptions, verify};
 use tempfile::TempDir;
@@ -15,15 +15,16 @@ const STORE_TAKES: usize = 500;
 
 /// A store that takes messages of many cases.
 struct Taker {
-    dir: TempDir,
     store: Store,
+    dir: TempDir,
     taken: usize,
 }
 
 /// Appends a message: two bytes are the lengths of its user and system properties, which follow; the rest is the body. What is
 /// taken is read back as it was.
 pub fn message(data: &[u8]) -> Outcome {
-    static TAKER: Mutex<Option<Taker>> = Mutex::new(None);
+    // Of the thread, so that its folder goes when the thread ends.
+    thread_local!(static TAKER: RefCell<Option<Taker>> = const { RefCell::new(None) });
     let [user, system, rest @ ..] = data else {
         return Outcome::new("too short");
     };
@@ -34,17 +35,14 @@ pub fn message(data: &[u8]) -> Outcome {
             Ok(message) => message,
             Err(error) => return Outcome::refused(error),
         };
-        let mut taker = TAKER.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = send(
-            &taker.get_or_insert_with(Taker::begin).store,
-            &message,
-            user,
-            system,
-        );
-        if let Some(full) = taker.take_if(|taker| taker.is_full()) {
-            full.end();
-        }
-        outcome
+        TAKER.with_borrow_mut(|taker| {
+            let store = &taker.get_or_insert_with(Taker::begin).store;
+            let outcome = send(store, &message, user, system);
+            if let Some(full) = taker.take_if(|taker| taker.is_full()) {
+                full.end();
+            }
+            outcome
+        })
     })
 }
 
