@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::reserver::Reserver;
+use crate::ring::Ring;
 use crate::watermark::Watermark;
 use crate::writer::{Writer, WriterKind};
 
@@ -20,23 +21,12 @@ pub struct Publication {
     complete: Arc<Watermark>,
     /// Everything below is in its segment's file. With mapped stores the same watermark.
     readable: Arc<Watermark>,
-    /// Sequence number of the oldest slot that is not published.
-    oldest: AtomicU64,
     poisoned: AtomicBool,
-    ring: Box<[Place]>,
+    ring: Ring,
     /// Every writer whose memory an unpublished slot may lie in, or that holds bytes which are not in the file yet.
     writers: Mutex<Vec<Arc<dyn Writer>>>,
     /// Held while bytes are written out, so that the readable position never passes a gap.
     writing_out: Mutex<()>,
-}
-
-/// State of the slot whose sequence number maps to this place.
-#[derive(Debug, Default)]
-struct Place {
-    /// Sequence number + 1 of the last slot published here.
-    published: AtomicU64,
-    /// Position after that slot.
-    end: AtomicU64,
 }
 
 impl Publication {
@@ -67,9 +57,8 @@ impl Publication {
         let publication = Arc::new(Self {
             complete,
             readable,
-            oldest: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
-            ring: (0..IN_FLIGHT).map(|_| Place::default()).collect(),
+            ring: Ring::new(IN_FLIGHT),
             writers: Mutex::default(),
             writing_out: Mutex::default(),
         });
@@ -152,36 +141,12 @@ impl Publication {
 
     /// How many of `reserved` slots are not published.
     pub(crate) fn in_flight(&self, reserved: u64) -> u64 {
-        reserved - self.oldest.load(Ordering::SeqCst)
-    }
-
-    fn place(&self, sequence: u64) -> &Place {
-        &self.ring[sequence as usize % IN_FLIGHT]
+        reserved - self.ring.oldest()
     }
 
     /// Marks a slot as written, and passes every slot up to the first that is not.
     pub(crate) fn publish(&self, sequence: u64, end: u64) {
-        let place = self.place(sequence);
-        place.end.store(end, Ordering::Relaxed);
-        // SeqCst here and on `oldest`: of two threads that publish neighbours at once, at least one sees both.
-        place.published.store(sequence + 1, Ordering::SeqCst);
-        let mut passed = None;
-        loop {
-            let oldest = self.oldest.load(Ordering::SeqCst);
-            let place = self.place(oldest);
-            if place.published.load(Ordering::SeqCst) != oldest + 1 {
-                break;
-            }
-            let end = place.end.load(Ordering::Relaxed);
-            if self
-                .oldest
-                .compare_exchange(oldest, oldest + 1, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
-            {
-                passed = Some(end);
-            }
-        }
-        if let Some(end) = passed {
+        if let Some(end) = self.ring.publish(sequence, end) {
             self.complete.advance(end);
         }
     }
