@@ -41,6 +41,7 @@ mod reserver;
 mod residency;
 mod ring;
 mod segment;
+mod sleepers;
 mod slot;
 mod staged;
 mod sync;

@@ -20,7 +20,8 @@ use crate::control::{
 use crate::file::check_size;
 use crate::folder::{Claim, Folder};
 use crate::segment::Segment;
-use crate::watermark::{FOREIGN, Watermark};
+use crate::sleepers::{self, FOREIGN};
+use crate::watermark::Watermark;
 
 /// The longest sleep at a time: the owner may die while one sleeps.
 const LOOK: Duration = Duration::from_millis(100);
@@ -220,9 +221,7 @@ impl Observer {
             return Ok(self.committed());
         };
         let word = pages.word(self.committing.sleepers_at() - PAGE as usize);
-        let found = word.fetch_or(FOREIGN, Ordering::SeqCst) | FOREIGN;
-        // See `Watermark`: either the owner sees the bit, or this sees his move.
-        fence(Ordering::SeqCst);
+        let found = sleepers::announce(word, FOREIGN);
         let committed = self.committed();
         if committed > seen || self.state()? == State::Closed {
             return Ok(committed);

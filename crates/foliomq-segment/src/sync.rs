@@ -1,3 +1,3 @@
-//! The atomics of the ring. `tests/loom.rs` compiles the ring with loom's instead.
+//! The atomics of the ring and of the sleepers. `tests/loom.rs` compiles both with loom's instead.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

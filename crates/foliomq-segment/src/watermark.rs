@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
@@ -11,11 +11,7 @@ use event_listener::{Event, EventListener, Listener};
 use rustix::thread::futex;
 
 use crate::control::Pages;
-
-/// Set in the word of sleepers while a thread of this process may listen.
-pub(crate) const LOCAL: u32 = 1;
-/// Set while a thread of another process may sleep on the word.
-pub(crate) const FOREIGN: u32 = 2;
+use crate::sleepers::{self, FOREIGN, LOCAL};
 
 /// A position (bytes) that only grows. Waiters block with a timeout or await, without a runtime; those of other processes
 /// sleep on a futex, if the watermark lives in a [`Control`](crate::Control) file.
@@ -100,24 +96,19 @@ impl Watermark {
 
     /// Wakes every waiter without moving, so that they look at what else has changed (a poisoned log, a close).
     pub fn wake(&self) {
-        // With the fences of those who wait: either this sees that somebody does, or he sees what was changed before.
-        fence(Ordering::SeqCst);
-        let word = self.sleepers().load(Ordering::Relaxed);
-        if word & (LOCAL | FOREIGN) != 0 {
-            self.wake_all(word);
+        match sleepers::take(self.sleepers()) {
+            0 => {}
+            bits => self.wake_all(bits),
         }
     }
 
     #[cold]
-    fn wake_all(&self, word: u32) {
-        let next_count = (word | LOCAL | FOREIGN).wrapping_add(1);
-        // Bits that were set since `word` was read are taken along. Whoever sleeps or listens from here on sets his again.
-        let word = self.sleepers().swap(next_count, Ordering::SeqCst);
-        if word & FOREIGN != 0 {
+    fn wake_all(&self, bits: u32) {
+        if bits & FOREIGN != 0 {
             // It fails only for an address that is no word of memory.
             let _ = futex::wake(self.sleepers(), futex::Flags::empty(), i32::MAX as u32);
         }
-        if word & LOCAL != 0 {
+        if bits & LOCAL != 0 {
             self.event.notify(usize::MAX);
         }
     }
@@ -125,16 +116,14 @@ impl Watermark {
     /// A listener for the next move or wake. Take it first, then look at [`value`](Self::value), then wait.
     pub fn listen(&self) -> EventListener {
         let listener = self.event.listen();
-        self.sleepers().fetch_or(LOCAL, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        sleepers::announce(self.sleepers(), LOCAL);
         listener
     }
 
     /// Sleeps until the next move or wake, if `asleep` still agrees once this thread counts among the sleepers; may also
     /// return for no reason. One system call wakes all who sleep this way, however many they are.
     pub fn sleep_if(&self, asleep: impl FnOnce() -> bool) {
-        let word = self.sleepers().fetch_or(FOREIGN, Ordering::SeqCst) | FOREIGN;
-        fence(Ordering::SeqCst);
+        let word = sleepers::announce(self.sleepers(), FOREIGN);
         if asleep() {
             // Whatever it says, the caller looks again.
             let _ = futex::wait(self.sleepers(), futex::Flags::empty(), word, None);

@@ -1,6 +1,6 @@
 //! Changes of metadata, and their bytes: `docs/format-index.md`.
 
-use crate::topic::TopicType;
+use crate::topic::{MAX_QUEUES, TopicType};
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,9 +181,14 @@ impl Reader<'_> {
             TOPIC => Change::Topic(TopicMeta {
                 name: self.text()?,
                 id: self.half()?,
-                queues: self.half()?,
+                queues: self
+                    .half()
+                    .filter(|queues| (1..=MAX_QUEUES).contains(queues))?,
                 kind: *KINDS.get(self.half()? as usize)?,
-                first_number: self.half()?,
+                // The numbers of all its queues fit.
+                first_number: self
+                    .half()
+                    .filter(|first| *first <= u32::MAX - MAX_QUEUES)?,
                 since: self.number()?,
             }),
             DELETED => Change::Deleted {
@@ -247,8 +252,13 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         prop_oneof![
-            (".{0,40}", any::<[u32; 3]>(), 0..KINDS.len(), any::<u64>()).prop_map(
-                |(name, [id, queues, first_number], kind, since)| {
+            (
+                ".{0,40}",
+                (any::<u32>(), 1..=MAX_QUEUES, 0..=u32::MAX - MAX_QUEUES),
+                0..KINDS.len(),
+                any::<u64>()
+            )
+                .prop_map(|(name, (id, queues, first_number), kind, since)| {
                     let kind = KINDS[kind];
                     Change::Topic(TopicMeta {
                         name,
@@ -258,8 +268,7 @@ mod tests {
                         first_number,
                         since,
                     })
-                }
-            ),
+                }),
             (".{0,40}", any::<u32>(), any::<u64>())
                 .prop_map(|(name, id, position)| Change::Deleted { name, id, position }),
             (".{0,40}", any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
@@ -307,5 +316,22 @@ mod tests {
         assert_eq!(*last, 2);
         let decoded: Vec<_> = decode(cut).collect();
         assert!(matches!(decoded[..], [Err(_)]));
+    }
+
+    #[test]
+    fn a_topic_of_a_senseless_number_of_queues_is_refused() {
+        for (queues, first_number) in [(0, 0), (MAX_QUEUES + 1, 0), (1, u32::MAX)] {
+            let topic = Change::Topic(TopicMeta {
+                name: "t".to_owned(),
+                id: 1,
+                queues,
+                kind: TopicType::Any,
+                first_number,
+                since: 0,
+            });
+            let mut batch = Batch::default();
+            batch.push(&topic);
+            assert!(decode(batch.bytes()).any(|change| change.is_err()));
+        }
     }
 }
