@@ -56,7 +56,8 @@ impl RunFile {
         let end = runs.last().map_or(0, Run::end);
         let sealed = is_sealed(&file, len).map_err(error())?;
         if end + if sealed { HEADER as u64 } else { 0 } != len {
-            if sealed || flushed {
+            // Of a seal that was not flushed the device may have the room only.
+            if sealed || flushed && len - end > HEADER as u64 {
                 return Err(IndexError::damaged(
                     &path,
                     format!("the run at {end} is bad"),

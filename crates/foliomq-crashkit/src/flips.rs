@@ -15,6 +15,10 @@ use crate::consumer::Consumer;
 use crate::history::{Contents, GROUP, QUEUES, TOPIC, make_topic};
 use crate::mode::{MODES, SEGMENT};
 
+mod index;
+
+use index::Indexes;
+
 /// What became of the flips in one kind of file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flips {
@@ -41,8 +45,8 @@ enum Outcome {
     Served(String),
 }
 
-/// Flips bits in files of each kind: `many` in each log, and every bit, or `few` of them, in the small files. Returns by
-/// kind what became of them; an error says what was served.
+/// Flips bits in files of each kind: `many` in each, or every bit of a small one; with `few` flips in files of the indexes
+/// the whole store is opened, too. Returns by kind what became of them; an error says what was served.
 pub fn flip(many: u64, few: u64, seed: u64) -> Result<Vec<(&'static str, Flips)>, String> {
     let folder = in_memory().map_err(text)?;
     let dir = folder.path().join("store");
@@ -51,6 +55,7 @@ pub fn flip(many: u64, few: u64, seed: u64) -> Result<Vec<(&'static str, Flips)>
         dir,
         scratch: folder.path().join("copy"),
         random,
+        messages: 0,
     };
     sweep.make_store()?;
     let mut kinds = Vec::new();
@@ -66,21 +71,25 @@ pub fn flip(many: u64, few: u64, seed: u64) -> Result<Vec<(&'static str, Flips)>
         checkpoints.add(sweep.log_checkpoint(log)?);
     }
     kinds.push(("checkpoints of logs", checkpoints));
-    let index = |name| Path::new(name).to_path_buf();
-    kinds.push((
-        "checkpoint of the indexes",
-        sweep.index(&index("index-checkpoint"), few)?,
-    ));
-    kinds.push((
-        "directory of extents",
-        sweep.index(&index("consumequeue/extents"), few)?,
-    ));
-    kinds.push((
-        "consume queues",
-        sweep.index(&index("consumequeue/pool-000000"), few)?,
-    ));
-    let keys = format!("keys/{:020}", 0);
-    kinds.push(("key index", sweep.index(Path::new(&keys), few)?));
+    let indexes = Indexes::of(&sweep.dir, folder.path().join("indexes"), sweep.messages)?;
+    for (name, under, flips) in [
+        ("checkpoint of the indexes", "index-checkpoint", many),
+        ("directory of extents", "consumequeue/extents", many),
+        ("consume queues", "consumequeue/pool-000000", 2 * many),
+        ("key index", "keys", many),
+    ] {
+        let paths = indexes.paths(under);
+        let (flips, few) = (
+            flips / paths.len().max(1) as u64,
+            few / paths.len().max(1) as u64,
+        );
+        let mut counted = Flips::default();
+        for path in paths {
+            counted.add(indexes.flip(&path, flips, &mut sweep.random)?);
+            counted.add(sweep.index(&path, few)?);
+        }
+        kinds.push((name, counted));
+    }
     Ok(kinds)
 }
 
@@ -115,6 +124,8 @@ struct Sweep {
     /// Where a store is opened, since that changes it.
     scratch: PathBuf,
     random: StdRng,
+    /// In the store.
+    messages: u64,
 }
 
 impl Sweep {
@@ -141,6 +152,7 @@ impl Sweep {
                 }
             }
         }
+        self.messages = u64::from(n);
         consumer.close().map_err(text)?;
         store.close().map_err(text)
     }
@@ -274,10 +286,15 @@ impl Answers {
         let contents = Contents::of(store).map_err(text)?;
         let mut entries = Vec::new();
         for queue in 0..QUEUES {
-            let entries = &mut entries;
-            store
-                .entries(TOPIC, queue, 0, usize::MAX, entries)
-                .map_err(text)?;
+            // Those before a damaged one are handed out; the next call says so.
+            let mut from = 0;
+            loop {
+                let read = store.entries(TOPIC, queue, from, usize::MAX, &mut entries);
+                match read.map_err(text)? {
+                    0 => break,
+                    read => from += read as u64,
+                }
+            }
         }
         let mut found = Vec::new();
         for n in 0..contents.total() {
