@@ -22,12 +22,18 @@ impl Expiry {
         list.push(queue);
     }
 
-    /// Takes out the queues of which something may lie below `start`.
+    /// Takes out the queues of which something may lie below `start`; each once in a list, though it was removed and came
+    /// back meanwhile.
     pub(crate) fn take_due(&mut self, start: u64) -> Vec<Vec<QueueNumber>> {
         // The stretch that holds the start is only partly gone.
         let later = self.lists.split_off(&(start.div_ceil(STRETCH)));
         let due = std::mem::replace(&mut self.lists, later);
-        due.into_values().collect()
+        let each_once = |mut list: Vec<QueueNumber>| {
+            list.sort_unstable();
+            list.dedup();
+            list
+        };
+        due.into_values().map(each_once).collect()
     }
 }
 
@@ -45,5 +51,12 @@ mod tests {
         assert_eq!(expiry.take_due(1), [[1, 2]]);
         assert!(expiry.take_due(STRETCH).is_empty());
         assert_eq!(expiry.take_due(STRETCH + 1), [[3]]);
+    }
+
+    #[test]
+    fn what_is_listed_twice_is_due_once() {
+        let mut expiry = Expiry::default();
+        [1, 2, 1].map(|queue| expiry.add(queue, 0));
+        assert_eq!(expiry.take_due(1), [[1, 2]]);
     }
 }

@@ -158,8 +158,10 @@ impl Writer<'_> {
         let cell = &page.cells[index];
         cell.start.store(offsets.start, Ordering::Release);
         if offsets.is_empty() {
+            // One that was removed and came back may be listed twice; it is emptied once.
+            let already = cell.next().is_dormant();
             cell.set_next(cell.next().dormant());
-            return Some(offsets.end);
+            return (!already).then_some(offsets.end);
         }
         let due = page.view(queue, &pool.files, log_start).next_expiry();
         expiry.add(queue, due);
