@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use event_listener::{Event, Listener};
-use parking_lot::MutexGuard;
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::error::AppendError;
 use crate::options::Flush;
 use crate::shared::Shared;
+use crate::turns::Lead;
 
 /// A checkpoint is at most this much behind what was flushed.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
@@ -19,6 +19,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 const HEAD_STRETCH: u64 = 2 << 20;
 /// The writer's memory is given back each time that a flush passes a multiple of this many bytes.
 const RELEASE_STEP: u64 = 2 << 20;
+
+/// A flush waits for others to append by giving up the processor so many times at most.
+const MOST_YIELDS: usize = 16;
 
 /// What the flusher is asked for.
 #[derive(Debug, Default)]
@@ -68,14 +71,33 @@ impl Shared {
             if self.requests.stopped() {
                 return Err(AppendError::Closed);
             }
-            match self.flushing.try_lock() {
-                Some(leads) => self.flush_appended(leads),
-                None => self
-                    .durable
-                    .sleep_if(|| self.durable.value() < end && self.flushing.is_locked()),
+            match self.turns.try_lead() {
+                Some(lead) => {
+                    self.gather();
+                    self.flush_appended(lead);
+                }
+                None => self.turns.wait(end, || self.is_awaited(end)),
             }
         }
         Ok(())
+    }
+
+    /// Lets those whom the last flush has woken append first, so that this one takes them along. Where nobody else is
+    /// about to append it costs a call of the scheduler.
+    fn gather(&self) {
+        let complete = self.publication.complete();
+        for _ in 0..MOST_YIELDS {
+            let before = complete.value();
+            std::thread::yield_now();
+            if complete.value() == before {
+                return;
+            }
+        }
+    }
+
+    /// Whether a flush may still bring `end` to the device.
+    fn is_awaited(&self, end: u64) -> bool {
+        self.durable.value() < end && self.poisoned().is_ok() && !self.requests.stopped()
     }
 
     /// Blocks until every append before `end` is whole.
@@ -156,7 +178,7 @@ impl Shared {
                     flushed = Instant::now();
                     match step {
                         Step::FlushDue => self.flush_behind_head(&mut seen),
-                        _ => self.flush_appended(self.flushing.lock()),
+                        _ => self.flush_appended(self.turns.lead()),
                     }
                     self.checkpoint_if_due();
                 }
@@ -212,10 +234,10 @@ impl Shared {
     }
 
     /// Makes everything appended so far durable. A failure poisons the log.
-    fn flush_appended(&self, leads: MutexGuard<'_, ()>) {
+    fn flush_appended(&self, lead: Lead<'_>) {
         if self.write_out().is_ok() {
             let appended = self.publication.position();
-            self.flush(leads, appended, appended);
+            self.flush(lead, appended, appended);
         }
     }
 
@@ -225,7 +247,7 @@ impl Shared {
     /// A stretch may begin within a record, but the log is durable up to the end of one: here, up to what was `seen` the
     /// last time.
     fn flush_behind_head(&self, seen: &mut u64) {
-        let leads = self.flushing.lock();
+        let lead = self.turns.lead();
         if self.write_out().is_err() {
             return;
         }
@@ -234,28 +256,27 @@ impl Shared {
         // Segments begin at multiples of this, or are smaller than it.
         let stretch = appended / HEAD_STRETCH * HEAD_STRETCH;
         if before < stretch {
-            self.flush(leads, stretch, before);
+            self.flush(lead, stretch, before);
         } else {
-            self.flush(leads, appended, appended);
+            self.flush(lead, appended, appended);
         }
     }
 
     /// Flushes everything below `end`, after which the log is durable up to `record_end`, which is not above it.
-    fn flush(&self, leads: MutexGuard<'_, ()>, end: u64, record_end: u64) {
+    fn flush(&self, mut lead: Lead<'_>, end: u64, record_end: u64) {
         let durable = self.durable.value();
         // After a failure the kernel may call lost pages clean: another flush would prove nothing.
         if self.poisoned().is_err() {
             return;
         }
+        lead.covers(record_end.max(durable));
         if durable < end
             && let Err(error) = self.flush_range(durable, end)
         {
             return self.poison(format!("flushing positions {durable} to {end}: {error}"));
         }
-        // Before anyone is woken: one of them leads the next flush.
-        drop(leads);
         self.durable.advance(record_end.max(durable));
-        self.durable.wake();
+        drop(lead);
         if self.checkpoint_is_due() {
             self.requests.event.notify(usize::MAX);
         }

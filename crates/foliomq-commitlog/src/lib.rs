@@ -49,6 +49,7 @@ mod segments;
 mod shared;
 mod survey;
 mod tail;
+mod turns;
 mod view;
 
 pub use bill::PreheatBill;

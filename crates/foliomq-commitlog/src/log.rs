@@ -266,6 +266,7 @@ impl Owner {
             .for_each(|thread| drop(thread.join()));
         self.shared.control.set_state(State::Closed);
         self.shared.durable.wake();
+        self.shared.turns.wake();
         self.shared.publication.wake();
         flushed?;
         self.shared.preparation.discard(&self.shared.folder);

@@ -16,6 +16,7 @@ use crate::options::{Flush, Options};
 use crate::preheater::Speed;
 use crate::preparer::Preparation;
 use crate::segments::Segments;
+use crate::turns::Turns;
 
 /// The state of an open log.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) speed: Speed,
     pub(crate) bill: Bill,
     pub(crate) requests: Requests,
-    /// Held by whoever flushes: the flusher, or one of those who wait.
-    pub(crate) flushing: Mutex<()>,
+    /// Whoever flushes leads: the flusher, or one of those who wait.
+    pub(crate) turns: Turns,
     /// Held while the checkpoint is written.
     pub(crate) marks: Mutex<Marks>,
     /// Why nothing more is acknowledged, once a flush has failed.
@@ -78,7 +79,7 @@ impl Shared {
             speed: Speed::default(),
             bill,
             requests,
-            flushing: Mutex::new(()),
+            turns: Turns::default(),
             marks: Mutex::new(marks),
             poison,
         }
@@ -117,6 +118,7 @@ impl Shared {
         let _ = self.poison.set(reason);
         self.control.set_state(State::Poisoned);
         self.durable.wake();
+        self.turns.wake();
         self.publication.wake();
         self.preparation.wake_waiters();
     }

@@ -7,6 +7,9 @@ pub(crate) const LOCAL: u32 = 1;
 /// Set while a thread may sleep on the word itself, in this process or another.
 pub(crate) const FOREIGN: u32 = 2;
 
+/// One in the count of the times that sleepers were woken, above the bits.
+const COUNT: u32 = 4;
+
 /// Sets the waiter's bit; returns the word on which it may sleep. Then it looks at the position once more.
 pub(crate) fn announce(word: &AtomicU32, bit: u32) -> u32 {
     let found = word.fetch_or(bit, Ordering::SeqCst) | bit;
@@ -23,6 +26,17 @@ pub(crate) fn take(word: &AtomicU32) -> u32 {
         0 => 0,
         _ => take_all(word),
     }
+}
+
+/// After something has changed: whether anybody may sleep. Moves the count on and leaves the bits, for those who sleep on
+/// when one is woken; one who is only about to sleep finds another word, and looks again.
+pub(crate) fn recount(word: &AtomicU32) -> bool {
+    fence(Ordering::SeqCst);
+    let any = word.load(Ordering::Relaxed) & (LOCAL | FOREIGN) != 0;
+    if any {
+        word.fetch_add(COUNT, Ordering::SeqCst);
+    }
+    any
 }
 
 /// Replaces the word by the next count without bits.

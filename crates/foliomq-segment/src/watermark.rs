@@ -120,16 +120,6 @@ impl Watermark {
         listener
     }
 
-    /// Sleeps until the next move or wake, if `asleep` still agrees once this thread counts among the sleepers; may also
-    /// return for no reason. One system call wakes all who sleep this way, however many they are.
-    pub fn sleep_if(&self, asleep: impl FnOnce() -> bool) {
-        let word = sleepers::announce(self.sleepers(), FOREIGN);
-        if asleep() {
-            // Whatever it says, the caller looks again.
-            let _ = futex::wait(self.sleepers(), futex::Flags::empty(), word, None);
-        }
-    }
-
     /// Blocks until the position passes `seen` or the time is over; returns the position then.
     pub fn wait_past(&self, seen: u64, timeout: Duration) -> u64 {
         let deadline = Instant::now() + timeout;

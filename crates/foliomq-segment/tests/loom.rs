@@ -50,7 +50,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use ring::Ring;
-use sleepers::{FOREIGN, announce, take};
+use sleepers::{FOREIGN, announce, recount, take};
 
 /// Two neighbours, published at once: one of the two threads passes the last.
 #[test]
@@ -83,6 +83,15 @@ impl Moving {
         if take(&self.word) & FOREIGN != 0 {
             let _kernel = self.kernel.lock().unwrap();
             self.wakes.notify_all();
+        }
+    }
+
+    /// Wakes one of those who sleep, who is to wake the others.
+    fn advance_for_one(&self) {
+        self.position.fetch_add(1, Ordering::AcqRel);
+        if recount(&self.word) {
+            let _kernel = self.kernel.lock().unwrap();
+            self.wakes.notify_one();
         }
     }
 
@@ -135,4 +144,22 @@ fn nobody_sleeps_past_one_of_two_moves() {
 #[test]
 fn two_sleepers_are_both_woken() {
     sleepers(2, 1);
+}
+
+/// As at the end of a flush: one of two is woken, and wakes the other, who may have been about to sleep.
+#[test]
+fn one_who_is_woken_wakes_the_other() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let moving = Arc::new(Moving::default());
+        let other = moving.clone();
+        let sleeper = thread::spawn(move || {
+            other.wait_for(1);
+            other.advance();
+        });
+        moving.advance_for_one();
+        moving.wait_for(2);
+        sleeper.join().unwrap();
+    });
 }
