@@ -19,6 +19,9 @@ pub struct Goal {
     pub unit: String,
     /// What it is to be.
     pub target: Target,
+    /// The same figure of this machine with nothing of the store in the way, measured in the same run.
+    #[serde(default)]
+    pub floor: Option<f64>,
 }
 
 /// A bound.
@@ -67,7 +70,14 @@ impl Goal {
             measured: measured.into(),
             unit: unit.to_owned(),
             target,
+            floor: None,
         }
+    }
+
+    /// With what is measured in the store's place where nothing of it is in the way.
+    pub fn with_floor(mut self, floor: impl Into<Option<f64>>) -> Self {
+        self.floor = floor.into();
+        self
     }
 
     /// Whether the figure meets its target; `None` if it was not measured.
@@ -80,7 +90,7 @@ impl Goal {
     }
 
     fn row(&self) -> Vec<String> {
-        let measured = match self.measured {
+        let figure = |figure: Option<f64>| match figure {
             Some(figure) => format!("{} {}", shown(figure), self.unit),
             None => "-".to_owned(),
         };
@@ -92,9 +102,10 @@ impl Goal {
         vec![
             self.point.to_string(),
             self.what.clone(),
-            measured,
+            figure(self.measured),
             format!("{} {}", self.target, self.unit),
             verdict.to_owned(),
+            figure(self.floor),
         ]
     }
 }
@@ -147,10 +158,19 @@ pub fn table(goals: &[Goal]) -> Table {
     let mut goals: Vec<&Goal> = goals.iter().collect();
     goals.sort_by_key(|goal| goal.point);
     Table {
-        caption: "What the store is held to:".to_owned(),
-        columns: ["number", "what", "measured", "target", "met or short"]
-            .map(String::from)
-            .to_vec(),
+        caption: "What the store is held to. The machine's own figure is what the same run shows where nothing of the \
+                  store is in the way; each section says of what."
+            .to_owned(),
+        columns: [
+            "number",
+            "what",
+            "measured",
+            "target",
+            "met or short",
+            "the machine's own",
+        ]
+        .map(String::from)
+        .to_vec(),
         rows: goals.into_iter().map(Goal::row).collect(),
     }
 }

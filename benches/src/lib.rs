@@ -21,6 +21,7 @@ pub mod bench;
 pub mod child;
 pub mod experiments;
 pub mod figures;
+pub mod floor;
 pub mod goal;
 pub mod machine;
 pub mod payload;

@@ -9,6 +9,7 @@ use super::{Experiment, Outcome, median};
 use crate::bare;
 use crate::bench::{self, Bench, TOPIC};
 use crate::figures::{Comparison, Unit, bytes, reach};
+use crate::floor;
 use crate::goal::Goal;
 use crate::payload::Payload;
 use crate::plainfile::{PlainFile, Way};
@@ -24,6 +25,8 @@ const WRITE: &str = "store, readable / write()";
 const BUFFERED: &str = "store, readable / BufWriter";
 const BARE: &str = "store, readable / bare copy and checksum";
 const STAGED: &str = "staged writer / mapped writer";
+const FRESH: &str = "fresh pages, copy and checksum / bare copy and checksum";
+const FRESH_WRITE: &str = "fresh pages, copy and checksum / write()";
 const BATCHED: &str = "batches of 64 / one at a time";
 
 /// See the module.
@@ -48,11 +51,12 @@ pub const EXPERIMENT: Experiment = Experiment {
 enum Contestant {
     Store { batch: u64, writer: WriterKind },
     File(Way),
+    Fresh,
     Bare,
 }
 
 /// Everybody, in the order of the rounds. The first is what the others are compared with.
-const WAYS: [Contestant; 6] = [
+const WAYS: [Contestant; 7] = [
     Contestant::Store {
         batch: 1,
         writer: WriterKind::Mapped,
@@ -67,16 +71,18 @@ const WAYS: [Contestant; 6] = [
         batch: 1,
         writer: WriterKind::Staged,
     },
+    Contestant::Fresh,
     Contestant::Bare,
 ];
+const FRESH_AT: usize = WAYS.len() - 2;
 const BARE_AT: usize = WAYS.len() - 1;
 
 fn measure(bench: &Bench) -> Result<Outcome> {
     let mut comparisons = Vec::new();
     for load in bench.scale.append {
         for threads in THREADS {
-            // The bare loop is of one thread.
-            let ways = if threads == 1 { WAYS.len() } else { BARE_AT };
+            // The bare loops are of one thread.
+            let ways = if threads == 1 { WAYS.len() } else { FRESH_AT };
             let rates = bench.alternate(ways, |way| run(bench, load, threads, WAYS[way]))?;
             comparisons.extend(compare(load, threads, rates));
         }
@@ -105,6 +111,8 @@ fn compare(load: Load, threads: u32, rates: Vec<Vec<f64>>) -> Vec<Comparison> {
     ];
     if threads == 1 {
         all.push(new(BARE, 0, BARE_AT, bare));
+        all.push(new(FRESH, FRESH_AT, BARE_AT, (0.1, 1.0)));
+        all.push(new(FRESH_WRITE, FRESH_AT, 1, (1.0, 20.0)));
     }
     all
 }
@@ -126,6 +134,12 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
             BUFFERED,
         ),
         table("Against a bare loop:", "store", "copy and checksum", BARE),
+        table(
+            "A bare loop into a new file, whose pages another thread makes ready, against the one into warm memory:",
+            "new file",
+            "warm memory",
+            FRESH,
+        ),
         table("In batches:", "batches", "one at a time", BATCHED),
         table("By writer:", "staged", "mapped", STAGED),
     ];
@@ -147,14 +161,16 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
 
 fn goals(bench: &Bench, comparisons: &[Comparison]) -> Vec<Goal> {
     let [small, middle, _] = bench.scale.append.map(|load| case(load, 1));
-    let goal = |case: &str, name: &str, target| {
-        let what = format!("append, async, {case}: {name}");
-        Goal::at_least(1, what, median(comparisons, case, name), "x", target)
-    };
+    let goal =
+        |case: &str, name: &str, target, floor: &str| {
+            let what = format!("append, async, {case}: {name}");
+            Goal::at_least(1, what, median(comparisons, case, name), "x", target)
+                .with_floor(median(comparisons, case, floor))
+        };
     vec![
-        goal(&middle, BARE, 0.5),
-        goal(&middle, WRITE, 2.5),
-        goal(&small, WRITE, 3.0),
+        goal(&middle, BARE, 0.5, FRESH),
+        goal(&middle, WRITE, 2.5, FRESH_WRITE),
+        goal(&small, WRITE, 3.0, FRESH_WRITE),
     ]
 }
 
@@ -168,6 +184,7 @@ fn run(bench: &Bench, load: Load, threads: u32, way: Contestant) -> Result<f64> 
     let took = match way {
         Contestant::Store { batch, writer } => through_store(bench, load, threads, batch, writer)?,
         Contestant::File(way) => through_file(bench, load, threads, way)?,
+        Contestant::Fresh => floor::fresh_pages(bench.place()?.path(), load)?,
         Contestant::Bare => bare::copy_and_checksum(load)?,
     };
     Ok(load.messages as f64 / took.as_secs_f64())
@@ -226,7 +243,8 @@ fn method(bench: &Bench) -> String {
          thread to its own queue, until all of it can be read through the consume queue; segments of {}, a preheat window \
          of {}, flushed every {} ms. Plain file: bare bodies one after the other, blocks reserved, behind a lock so that \
          they stay whole; never flushed. Bare loop: one thread, CRC-32C by the store's own function and a copy, into {} \
-         of warm memory over and over.",
+         of warm memory over and over. The machine's own figure: the same loop into a new mapped file, whose pages a second \
+         thread makes ready ahead of it.",
         sizes(bench),
         bytes(bench.scale.segment),
         bytes(bench::WINDOW),

@@ -12,6 +12,7 @@ use super::writeout::{device, dirtied, shown};
 use super::{Experiment, Outcome};
 use crate::bench::{self, Bench, TOPIC, WINDOW};
 use crate::figures::{Comparison, Spread, Unit, bytes};
+use crate::floor;
 use crate::goal::Goal;
 use crate::payload::{Payload, touch};
 use crate::procfs::Device;
@@ -21,22 +22,26 @@ use crate::written::{Meter, Written, write_out};
 
 /// Bytes of the bodies; with header and topic a little more than so much in the log.
 const BODIES: [usize; 2] = [4 << 10, 64 << 10];
+/// Bytes of a record beside the body: header, topic, properties.
+const OVERHEAD: usize = 120;
 /// Messages read after a restart, before the first append: what a consumer that comes back would do.
 const READ: u64 = 64;
 
 const MODES: [(&str, WriterKind, Preheat); 3] = [
     (
-        "mapped, window",
-        WriterKind::Mapped,
-        Preheat::Window { bytes: WINDOW },
-    ),
-    (
         "staged, window",
         WriterKind::Staged,
         Preheat::Window { bytes: WINDOW },
     ),
+    (
+        "mapped, window",
+        WriterKind::Mapped,
+        Preheat::Window { bytes: WINDOW },
+    ),
     ("mapped, no preheating", WriterKind::Mapped, Preheat::Off),
 ];
+/// What is written beside them: a plain file, by as many bytes as a record has.
+const BARE: &str = "a plain file, write() and fdatasync()";
 const STATES: [&str; 3] = ["new", "opened again", "after kill -9"];
 /// A count ends after this time at the latest: where every flush writes megabytes, all the appends would take minutes.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -74,7 +79,12 @@ fn measure(bench: &Bench) -> Result<Outcome> {
                 comparisons.push(compare(&case, body, &written));
             }
         }
-        goals.extend(goal(body, &runs[0]));
+        let bare = bench
+            .alternate(1, |_| bare(bench, &device, body))?
+            .remove(0);
+        rows.push(row(&format!("{}, {BARE}", bytes(body as u64)), &bare));
+        let floor: Vec<f64> = bare.iter().map(|run| run.device).collect();
+        goals.extend(goal(body, &runs[0], Spread::of(&floor).median));
     }
     let table = Table {
         caption: "Bytes written per byte of the log:".to_owned(),
@@ -117,7 +127,7 @@ fn compare(case: &str, body: usize, written: &[Written]) -> Comparison {
 }
 
 /// Of the default writer with the window.
-fn goal(body: usize, runs: &[Run]) -> Vec<Goal> {
+fn goal(body: usize, runs: &[Run], floor: f64) -> Vec<Goal> {
     let most = if body < 16 << 10 { 2.2 } else { 1.3 };
     let goal = |(index, state): (usize, &&str)| {
         let samples: Vec<f64> = runs.iter().map(|run| run[index].device).collect();
@@ -125,7 +135,7 @@ fn goal(body: usize, runs: &[Run]) -> Vec<Goal> {
             "device bytes per appended byte, sync, {} a flush, {state}",
             bytes(body as u64)
         );
-        Goal::at_most(3, what, Spread::of(&samples).median, "x", most)
+        Goal::at_most(3, what, Spread::of(&samples).median, "x", most).with_floor(floor)
     };
     STATES.iter().enumerate().map(goal).collect()
 }
@@ -164,6 +174,19 @@ fn run(
     victim::kill_in(folder)?;
     let killed = reopened(bench, device, &options, folder, body)?;
     Ok([new, opened, killed])
+}
+
+/// A reserved plain file, written and flushed by pieces as long as a record.
+fn bare(bench: &Bench, device: &Device, body: usize) -> Result<Written> {
+    let place = bench.place()?;
+    write_out(place.path())?;
+    let meter = Meter::begin(device)?;
+    floor::flushed(
+        place.path(),
+        meter,
+        body + OVERHEAD,
+        bench.scale.restart_appends,
+    )
 }
 
 /// The same with a cold page cache.
@@ -246,7 +269,8 @@ fn method(bench: &Bench) -> String {
         "Mode sync, one appender, {} appends of 4 KiB or 64 KiB or as many as {} s allow, each flushed alone, counted from \
          a written-out file system to the last append ({UNCOUNTED} appends come before). Then the store is closed, its \
          files dropped from the page cache, and opened again; the last {READ} messages are read; and as many appends are \
-         counted again. Then another process appends to it and is killed, and all that is done once more.",
+         counted again. Then another process appends to it and is killed, and all that is done once more. The plain file has \
+         its blocks reserved, as a segment has; ext4 fills up to 32 KiB around a first write into such blocks with zeros.",
         bench.scale.restart_appends,
         LONGEST.as_secs(),
     )

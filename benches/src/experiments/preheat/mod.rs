@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use super::{Experiment, Outcome};
 use crate::bench::{self, Bench, TOPIC, WINDOW};
 use crate::figures::{bytes, count};
+use crate::floor;
 use crate::payload::Payload;
 use crate::procfs;
 use crate::section::Table;
@@ -84,7 +85,8 @@ fn measure(bench: &Bench) -> Result<Outcome> {
             Pace::Full => bench.alternate(MODES.len(), |mode| run(bench, MODES[mode].1, pace))?,
         };
         if pace == open {
-            goals = tables::goals(pace, &runs[0]);
+            let idle = floor::lateness(bench.scale.rate, bench.scale.tail_time)?;
+            goals = tables::goals(pace, &runs[0], &idle);
         }
         shown.push(tables::latency_table(pace, &runs)?);
         shown.push(tables::cost_table(pace, &runs));
@@ -202,7 +204,8 @@ fn method(bench: &Bench) -> String {
          every append that it holds up; the appender spins in between. At full speed each follows the one before, {} \
          segments a run. Faults and processor time are the kernel's counts for the appending thread and for the threads \
          of the store, from the first append to the last; preparing is making and preheating segments, the rest flushing \
-         and indexing.",
+         and indexing. The machine's own figure: how late a thread finds itself that only looks at the clock, at the same \
+         rate and for as long.",
         bytes(BODY as u64),
         bytes(bench.scale.roll_segment),
         bench.scale.tail_time.as_secs(),

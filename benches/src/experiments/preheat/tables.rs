@@ -119,13 +119,14 @@ pub(super) fn compare(pace: Pace, runs: &[Vec<Run>]) -> Vec<Comparison> {
 }
 
 /// What the store is held to, by the runs with the window.
-pub(super) fn goals(pace: Pace, runs: &[Run]) -> Vec<Goal> {
+pub(super) fn goals(pace: Pace, runs: &[Run], idle: &Histogram<u64>) -> Vec<Goal> {
     let mut goals = Vec::new();
     for (name, quantile, most) in [("p99.99", 0.9999, 20.0), ("max", 1.0, 2000.0)] {
         let microseconds = |run: &Run| run.latencies.value_at_quantile(quantile) as f64 / 1e3;
         let worst = runs.iter().map(microseconds).reduce(f64::max);
         let what = format!("append latency, {}: {name}", pace.title());
-        goals.push(Goal::at_most(2, what, worst, "µs", most));
+        let own = idle.value_at_quantile(quantile) as f64 / 1e3;
+        goals.push(Goal::at_most(2, what, worst, "µs", most).with_floor(own));
     }
     goals
 }
