@@ -156,6 +156,7 @@ impl Shared {
         let start = self.store.offsets(&subscription.topic, letter.queue)?.start;
         let message = match self.read(&subscription.topic, letter.queue, letter.offset) {
             Ok(message) => message,
+            Err(StoreError::Deleted { .. }) => return Ok(0),
             Err(_) if letter.offset < start => return Ok(0),
             Err(error @ StoreError::Lost { .. }) => {
                 tracing::warn!(%error, topic = subscription.topic, queue = letter.queue, offset = letter.offset, "no dead letter");

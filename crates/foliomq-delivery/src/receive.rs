@@ -298,7 +298,9 @@ impl<'a> Round<'a> {
             tracing::warn!(%error, topic = self.subscription.topic, queue, offset, "passed over");
         }
         let held = self.shared.store.offsets(&self.subscription.topic, queue)?;
-        if lost || held.start > offset {
+        // The log drops a segment before the queue's index is trimmed.
+        let deleted = matches!(error, StoreError::Deleted { .. });
+        if lost || deleted || held.start > offset {
             return self
                 .shared
                 .settle(self.subscription, queue, offset, lease.sequence);

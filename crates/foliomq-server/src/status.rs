@@ -77,6 +77,7 @@ impl From<StoreError> for Refusal {
             StoreError::Append(AppendError::DiskFull { .. }) => Code::TooManyRequests,
             StoreError::Append(_)
             | StoreError::Lost { .. }
+            | StoreError::Deleted { .. }
             | StoreError::Read(_)
             | StoreError::Index(_) => Code::InternalServerError,
         };

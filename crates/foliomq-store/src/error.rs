@@ -78,6 +78,14 @@ pub enum StoreError {
         /// Where it was.
         position: u64,
     },
+    /// Retention has removed the message: perhaps between a look at the index and the read.
+    #[error("position {position} is below the log's start {start}")]
+    Deleted {
+        /// Asked for.
+        position: u64,
+        /// The first position still there.
+        start: u64,
+    },
     /// A message could not be read.
     #[error("{0}")]
     Read(String),
@@ -96,6 +104,7 @@ impl From<ReadError> for StoreError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Filler { position } => Self::Lost { position },
+            ReadError::Deleted { position, start } => Self::Deleted { position, start },
             other => Self::Read(other.to_string()),
         }
     }

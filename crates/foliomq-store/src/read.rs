@@ -100,7 +100,7 @@ impl Shared {
             }
             let message = match self.message(position) {
                 // Dropped by retention, or given up by a salvage, since it was indexed.
-                Err(StoreError::Lost { .. }) => None,
+                Err(StoreError::Lost { .. } | StoreError::Deleted { .. }) => None,
                 Err(_) if position < self.log.watermarks().start => None,
                 found => Some(found?),
             };

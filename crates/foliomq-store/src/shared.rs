@@ -93,7 +93,7 @@ impl Shared {
         entry: &Entry,
     ) -> Result<Option<StoredMessage>, StoreError> {
         match self.message_of(entry) {
-            Err(StoreError::Lost { .. }) => Ok(None),
+            Err(StoreError::Lost { .. } | StoreError::Deleted { .. }) => Ok(None),
             Err(_) if entry.position < self.log.watermarks().start => Ok(None),
             found => found.map(Some),
         }
