@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "apache/rocketmq/v2/definition.proto",
     "apache/rocketmq/v2/service.proto",
     "foliomq/v1/admin.proto",
+    "foliomq/v1/messaging.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     tonic_prost_build::configure()
         .bytes(".apache.rocketmq.v2.Message.body")
+        .bytes(".foliomq.v1.NewMessage.body")
         .build_transport(true)
         .compile_fds(descriptors)?;
     Ok(())

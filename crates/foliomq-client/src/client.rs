@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_proto::v1::admin_client::AdminClient;
+use foliomq_proto::v1::messaging_client::MessagingClient;
 use foliomq_proto::v2::messaging_service_client::MessagingServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -15,6 +16,7 @@ use crate::error::{Error, Result, chain};
 use crate::headers::Headers;
 use crate::message_id::MessageIds;
 use crate::producer::Producer;
+use crate::publisher::{Publisher, PublisherOptions};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 256 << 20;
 
 pub(crate) type Messaging = MessagingServiceClient<InterceptedService<Channel, Headers>>;
+pub(crate) type Native = MessagingClient<InterceptedService<Channel, Headers>>;
 pub(crate) type Administration = AdminClient<InterceptedService<Channel, Headers>>;
 
 /// A connection to a broker. Cheap to clone; clones share the connection, which is made again when it breaks.
@@ -71,6 +74,12 @@ impl Client {
         )
     }
 
+    /// Sends messages over a stream: the fast way, and the one that never stores a message twice. Must be called within a
+    /// tokio runtime.
+    pub fn publisher(&self, options: PublisherOptions) -> Publisher {
+        Publisher::new(self.connection.clone(), &self.headers, options)
+    }
+
     /// Receives the messages of `topic` on behalf of a group, which is made on first use where the broker allows it.
     /// Must be called within a tokio runtime: a consumer keeps itself alive by heartbeats.
     pub fn consumer(&self, group: impl Into<String>, topic: impl Into<String>) -> Consumer {
@@ -99,6 +108,23 @@ impl Connection {
     pub(crate) fn administration(&self, headers: &Headers) -> Administration {
         AdminClient::with_interceptor(self.channel.clone(), headers.clone())
             .max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(crate) fn native(&self, headers: &Headers) -> Native {
+        MessagingClient::with_interceptor(self.channel.clone(), headers.clone())
+            .max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The broker did not say what it should have.
+    pub(crate) fn silent(&self, reason: &str) -> Error {
+        Error::Transport {
+            endpoint: self.endpoint.to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     pub(crate) fn error(&self, status: Status) -> Error {

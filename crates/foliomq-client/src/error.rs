@@ -43,6 +43,9 @@ pub enum Error {
         /// The broker's own words.
         text: String,
     },
+    /// The publisher or subscriber has ended.
+    #[error("it is closed already")]
+    Closed,
     /// The answer does not follow the protocol.
     #[error("the broker's answer is not understood: {0}")]
     Protocol(String),

@@ -23,6 +23,8 @@
 
 mod admin;
 mod admin_types;
+mod backoff;
+mod batches;
 mod client;
 mod consumer;
 mod convert;
@@ -32,6 +34,8 @@ mod heartbeat;
 mod message;
 mod message_id;
 mod producer;
+mod publisher;
+mod publishing;
 
 pub use admin::{Admin, Tail};
 pub use admin_types::{
@@ -42,3 +46,4 @@ pub use consumer::Consumer;
 pub use error::{Code, Error, Result};
 pub use message::{Delivery, Message, StoredMessage};
 pub use producer::{Producer, Receipt};
+pub use publisher::{Acknowledgement, Published, Publisher, PublisherOptions};

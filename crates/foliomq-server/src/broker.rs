@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::renewal::Renewals;
 use crate::status::Refusal;
@@ -21,6 +22,7 @@ pub(crate) struct Broker {
     pub(crate) groups: Groups,
     pub(crate) clients: Clients,
     pub(crate) renewals: Renewals,
+    pub(crate) producers: Producers,
     /// A permit for each receive that may wait.
     pub(crate) polls: Semaphore,
     /// True once the server is to stop.
@@ -41,6 +43,7 @@ impl Broker {
             groups,
             clients: Clients::default(),
             renewals: Renewals::default(),
+            producers: Producers::default(),
             stopping: watch::Sender::new(false),
             store_host,
             started: unix_ms(),

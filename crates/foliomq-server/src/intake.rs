@@ -55,6 +55,14 @@ impl Share {
     }
 }
 
+impl Share {
+    /// What has come so far is done with: for a stream, whose messages go one by one.
+    pub(crate) fn release(&self) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        self.intake.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.intake

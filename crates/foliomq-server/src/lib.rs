@@ -33,7 +33,10 @@ mod encode;
 mod intake;
 mod messaging;
 mod name;
+mod placing;
+mod producers;
 mod properties;
+mod publish;
 mod receive;
 mod renewal;
 mod rope;
@@ -47,6 +50,7 @@ mod status;
 mod telemetry;
 mod tls;
 mod unsent;
+mod v1;
 mod validate;
 
 pub use config::{Config, ServeError};

@@ -69,7 +69,7 @@ pub(crate) fn admit(broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// The router has put it there.
-fn caller<Q>(request: &Request<Q>) -> Caller {
+pub(crate) fn caller<Q>(request: &Request<Q>) -> Caller {
     let known = request.extensions().get::<Caller>().cloned();
     known.unwrap_or_else(|| Caller::new(request.metadata().as_ref()))
 }

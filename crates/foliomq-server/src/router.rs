@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use foliomq_proto::v1::admin_server::AdminServer;
+use foliomq_proto::v1::messaging_server::MessagingServer;
 use foliomq_proto::v2::{
     ReceiveMessageRequest, Resource, messaging_service_server::MessagingServiceServer,
 };
@@ -24,6 +25,7 @@ use crate::encode::Frames;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::receive;
+use crate::v1::V1;
 
 /// Largest request that sends messages, bytes: a batch of full-size messages.
 const MAX_SEND_REQUEST: usize = 64 << 20;
@@ -34,6 +36,7 @@ const MAX_RECEIVE_REQUEST: usize = 256 << 10;
 /// Bytes before a gRPC message: compressed or not 1, length 4.
 const PREFIX: usize = 5;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
+const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
 const SEND: &str = "/apache.rocketmq.v2.MessagingService/SendMessage";
 /// A stream without end: what it brought is not kept, so it is not counted.
 const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
@@ -69,9 +72,13 @@ impl Router {
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(reflection().build_v1alpha()?);
+        let streams =
+            |largest| MessagingServer::new(V1(broker.clone())).max_decoding_message_size(largest);
+        let routes = routes.add_service(streams(MAX_REQUEST)).prepare();
+        let sending = Routes::new(messaging(MAX_SEND_REQUEST))
+            .add_service(streams(MAX_SEND_REQUEST))
             .prepare();
-        let sending = Routes::new(messaging(MAX_SEND_REQUEST)).prepare();
         Ok(Self {
             intake: Intake::new(broker.config.max_request_bytes),
             broker,
@@ -94,11 +101,12 @@ impl Router {
         }
         request.extensions_mut().insert(caller);
         let routes = match request.uri().path() {
-            SEND => self.sending,
+            SEND | PUBLISH => self.sending,
             _ => self.routes,
         };
         // Held until the answer is there: the handler works on the request's own bytes.
         let share = self.intake.share();
+        request.extensions_mut().insert(share.clone());
         let request = if request.uri().path() == TELEMETRY {
             request.map(tonic::body::Body::new)
         } else {

@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 4096;
 
 /// Bodies of so many bytes together are digested and copied where that holds up nobody: it takes milliseconds, and
 /// likely a wait for the next segment.
-const LARGE: usize = 256 << 10;
+pub(crate) const LARGE: usize = 256 << 10;
 
 /// Stores all messages of the request or none.
 pub(crate) async fn send(
@@ -118,7 +118,7 @@ fn prepare(
 }
 
 /// Whether the topic takes messages of this type, and this version does.
-fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(), Refusal> {
+pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(), Refusal> {
     let message_type = validate::message_type(system);
     let accepted = accepted_types(kind);
     if !accepted.contains(&message_type) {

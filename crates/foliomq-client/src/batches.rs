@@ -1,0 +1,204 @@
+//! What a publisher has not been acknowledged: open batches, and sealed ones in the order of their numbers.
+
+use std::collections::VecDeque;
+
+use foliomq_proto::v1::{PublishAck, PublishRequest};
+use foliomq_proto::v2::Code;
+use tokio::time::Instant;
+
+use crate::error::{Error, Result, check};
+use crate::publisher::{Done, Published, Queued};
+
+/// Most messages of a batch.
+const MAX_MESSAGES: usize = 4096;
+
+/// A batch that has its numbers.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) request: PublishRequest,
+    bytes: usize,
+    pub(crate) deadline: Instant,
+    done: Vec<Done>,
+}
+
+/// Batches of one producer.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    producer_id: u64,
+    next: u64,
+    batch_bytes: usize,
+    /// At most one for each topic and queue.
+    open: Vec<Batch>,
+    /// Sent, or about to be.
+    sealed: VecDeque<Batch>,
+    /// So many of `sealed` are on the present stream.
+    sent: usize,
+}
+
+impl Batches {
+    pub(crate) fn new(producer_id: u64, batch_bytes: usize) -> Self {
+        Self {
+            producer_id,
+            next: 1,
+            batch_bytes,
+            open: Vec::new(),
+            sealed: VecDeque::new(),
+            sent: 0,
+        }
+    }
+
+    /// Adds a message to the batch of its topic and queue; seals that when it is full.
+    pub(crate) fn add(&mut self, queued: Queued) {
+        let Queued {
+            topic,
+            queue_id,
+            message,
+            bytes,
+            deadline,
+            done,
+        } = queued;
+        let same =
+            |batch: &Batch| batch.request.topic == topic && batch.request.queue_id == queue_id;
+        let index = self.open.iter().position(same).unwrap_or_else(|| {
+            self.open.push(Batch {
+                request: PublishRequest {
+                    producer_id: self.producer_id,
+                    topic,
+                    queue_id,
+                    ..PublishRequest::default()
+                },
+                bytes: 0,
+                deadline,
+                done: Vec::new(),
+            });
+            self.open.len() - 1
+        });
+        let batch = &mut self.open[index];
+        batch.request.messages.push(message);
+        batch.done.push(done);
+        batch.bytes += bytes;
+        if batch.bytes >= self.batch_bytes || batch.done.len() >= MAX_MESSAGES {
+            let batch = self.open.remove(index);
+            self.seal(batch);
+        }
+    }
+
+    fn seal(&mut self, mut batch: Batch) {
+        batch.request.sequence = self.next;
+        self.next += batch.done.len() as u64;
+        self.sealed.push_back(batch);
+    }
+
+    /// Seals every open batch: its time is over.
+    pub(crate) fn seal_all(&mut self) {
+        for batch in std::mem::take(&mut self.open) {
+            self.seal(batch);
+        }
+    }
+
+    pub(crate) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_empty()
+    }
+
+    /// A new stream: all is to be sent again.
+    pub(crate) fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// What is to be sent next.
+    pub(crate) fn unsent(&self) -> Option<&PublishRequest> {
+        self.sealed.get(self.sent).map(|batch| &batch.request)
+    }
+
+    pub(crate) fn note_sent(&mut self) {
+        self.sent += 1;
+    }
+
+    /// When the oldest is given up.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.sealed.front().map(|batch| batch.deadline)
+    }
+
+    /// Gives up those whose time is over, from the oldest on.
+    pub(crate) fn expire(&mut self, now: Instant, mut error: impl FnMut() -> Error) {
+        while self.deadline().is_some_and(|deadline| deadline <= now)
+            && let Some(batch) = self.sealed.pop_front()
+        {
+            self.sent = self.sent.saturating_sub(1);
+            batch
+                .done
+                .into_iter()
+                .for_each(|done| done.tell(Err(error())));
+        }
+    }
+
+    /// Takes in the answer to the oldest batch; an error ends the stream.
+    pub(crate) fn acknowledge(&mut self, ack: PublishAck) -> Result<()> {
+        let matches = |batch: &Batch| {
+            batch.request.sequence == ack.sequence && batch.done.len() == ack.count as usize
+        };
+        if self.sent == 0 || !self.sealed.front().is_some_and(matches) {
+            return Err(Error::Protocol(format!("it acknowledges {}", ack.sequence)));
+        }
+        let refusal = match check(ack.status.clone()) {
+            Err(error) if may_pass(&error) => return Err(error),
+            checked => checked.err(),
+        };
+        let Some(batch) = self.sealed.pop_front() else {
+            return Ok(());
+        };
+        self.sent -= 1;
+        settle(self.producer_id, batch, ack, refusal);
+        Ok(())
+    }
+}
+
+/// Whether the same messages may be taken later.
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Some(Code::TooManyRequests | Code::InternalServerError)
+    )
+}
+
+/// Tells each sender of a batch.
+fn settle(producer: u64, batch: Batch, ack: PublishAck, refusal: Option<Error>) {
+    if let Some(Error::Refused { code, text }) = refusal {
+        for done in batch.done {
+            let text = text.clone();
+            done.tell(Err(Error::Refused { code, text }));
+        }
+        return;
+    }
+    let mut places = ack.runs.iter().flat_map(|run| {
+        (0..u64::from(run.count)).map(move |n| (run.queue_id, run.queue_offset + n, run.duplicate))
+    });
+    let mut refused = ack.refused.into_iter().peekable();
+    for (index, done) in batch.done.into_iter().enumerate() {
+        if let Some(refused) = refused.next_if(|refused| refused.index as usize == index) {
+            let error = check(refused.status).err();
+            done.tell(Err(
+                error.unwrap_or_else(|| missing("a refusal without a reason"))
+            ));
+            continue;
+        }
+        let number = batch.request.sequence + index as u64;
+        done.tell(match places.next() {
+            Some((queue_id, queue_offset, duplicate)) => Ok(Published {
+                message_id: format!("02{producer:016X}{number:016X}"),
+                queue_id,
+                queue_offset,
+                duplicate,
+            }),
+            None => Err(missing("no place for a message")),
+        });
+    }
+}
+
+fn missing(what: &str) -> Error {
+    Error::Protocol(what.to_owned())
+}

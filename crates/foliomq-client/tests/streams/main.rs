@@ -1,0 +1,5 @@
+//! The stream API against a broker in the same process, through a network that breaks.
+
+mod broker;
+mod proxy;
+mod publishing;

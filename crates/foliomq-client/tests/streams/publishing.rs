@@ -1,0 +1,168 @@
+//! Every message is stored exactly once, and in order, whatever breaks on the way.
+
+use std::sync::atomic::Ordering;
+
+use foliomq_client::{Client, Code, Message, PublisherOptions};
+use foliomq_proto::v1::messaging_client::MessagingClient;
+use foliomq_proto::v1::{NewMessage, PublishAck, PublishRequest};
+use tokio::time::timeout;
+
+use crate::broker::{Broker, LIMIT};
+use crate::proxy::Proxy;
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("message {n}")).collect()
+}
+
+/// Small batches, so that many of them are under way when a connection breaks.
+fn options() -> PublisherOptions {
+    PublisherOptions {
+        batch_bytes: 1500,
+        ..PublisherOptions::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_breaks_makes_no_duplicates_and_no_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    for seed in 1..=4 {
+        let proxy = Proxy::start(&broker.endpoint, 12, seed).await;
+        let client = loop {
+            // The first connections may break while they are made.
+            match Client::connect(&proxy.endpoint).await {
+                Ok(client) => break client,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let publisher = client.publisher(options());
+        let before = broker.bodies("orders", 0).len();
+        let mut answers = Vec::new();
+        for body in numbered(3000) {
+            answers.push(publisher.send(Message::new("orders", body)).await.unwrap());
+        }
+        for (n, answer) in answers.into_iter().enumerate() {
+            let published = timeout(LIMIT, answer).await.unwrap().unwrap();
+            assert_eq!(published.queue_offset as usize, before + n);
+        }
+        assert!(proxy.cuts.load(Ordering::Relaxed) >= 3, "nothing broke");
+        assert_eq!(broker.bodies("orders", 0)[before..], numbered(3000));
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_restarted_stores_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 2);
+    let proxy = Proxy::start(&broker.endpoint, 0, 1).await;
+    let client = Client::connect(&proxy.endpoint).await.unwrap();
+    let publisher = client.publisher(options());
+    let mut answers = Vec::new();
+    for (n, body) in numbered(2000).into_iter().enumerate() {
+        if n % 500 == 250 {
+            broker.stop().await;
+            broker = Broker::start(dir.path()).await;
+            proxy.redirect(&broker.endpoint);
+        }
+        let sent = publisher
+            .send_to(Message::new("orders", body), Some(1))
+            .await;
+        answers.push(sent.unwrap());
+    }
+    for (n, answer) in answers.into_iter().enumerate() {
+        let published = timeout(LIMIT, answer).await.unwrap().unwrap();
+        assert_eq!((published.queue_id, published.queue_offset), (1, n as u64));
+    }
+    assert_eq!(broker.bodies("orders", 1), numbered(2000));
+    broker.stop().await;
+}
+
+fn frame(sequence: u64, bodies: &[&str]) -> PublishRequest {
+    let message = |body: &&str| NewMessage {
+        body: body.as_bytes().to_vec().into(),
+        ..NewMessage::default()
+    };
+    PublishRequest {
+        producer_id: 77,
+        sequence,
+        topic: "orders".into(),
+        queue_id: None,
+        messages: bodies.iter().map(message).collect(),
+    }
+}
+
+/// Sends frames over a stream of their own.
+async fn publish(broker: &Broker, frames: Vec<PublishRequest>) -> Vec<PublishAck> {
+    let endpoint = format!("http://{}", broker.endpoint);
+    let mut client = MessagingClient::connect(endpoint).await.unwrap();
+    let stream = client.publish(tokio_stream::iter(frames)).await.unwrap();
+    let (mut stream, mut acks) = (stream.into_inner(), Vec::new());
+    while let Some(response) = timeout(LIMIT, stream.message()).await.unwrap().unwrap() {
+        acks.extend(response.acks);
+    }
+    acks
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_again_is_answered_with_the_places_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    let first = publish(&broker, vec![frame(1, &["a", "b"]), frame(1, &["a", "b"])]).await;
+    assert_eq!(first[0].runs[0].queue_offset, first[1].runs[0].queue_offset);
+    assert!(!first[0].runs[0].duplicate && first[1].runs[0].duplicate);
+    broker.stop().await;
+
+    // Cut in another way, after a restart: what is new of it is stored.
+    let broker = Broker::start(dir.path()).await;
+    let again = publish(&broker, vec![frame(2, &["b", "c"]), frame(4, &["d"])]).await;
+    let runs: Vec<_> = again.iter().flat_map(|ack| &ack.runs).collect();
+    let runs: Vec<_> = runs
+        .iter()
+        .map(|run| (run.queue_offset, run.count, run.duplicate))
+        .collect();
+    assert_eq!(runs, [(1, 1, true), (2, 1, false), (3, 1, false)]);
+    assert_eq!(broker.bodies("orders", 0), ["a", "b", "c", "d"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    let publisher = broker.client().await.publisher(PublisherOptions::default());
+    let mut answers = Vec::new();
+    for body in ["a", "", "c"] {
+        answers.push(publisher.send(Message::new("orders", body)).await.unwrap());
+    }
+    let last = answers.pop().unwrap().await.unwrap();
+    let refused = answers.pop().unwrap().await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::MessageBodyEmpty));
+    assert_eq!(last.queue_offset, 1);
+    let unknown = publisher.publish(Message::new("not allowed", "x")).await;
+    assert_eq!(unknown.unwrap_err().code(), Some(Code::IllegalTopic));
+    assert_eq!(broker.bodies("orders", 0), ["a", "c"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_error_once_the_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    let options = PublisherOptions {
+        retry_for: std::time::Duration::from_millis(300),
+        ..PublisherOptions::default()
+    };
+    let publisher = broker.client().await.publisher(options);
+    broker.stop().await;
+    let sent = publisher.publish(Message::new("orders", "x"));
+    let error = timeout(LIMIT, sent).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, foliomq_client::Error::Transport { .. }),
+        "{error}"
+    );
+}

@@ -1,0 +1,145 @@
+//! Storing a frame of a Publish stream once, however often it comes.
+
+use foliomq_proto::v1::{NewMessage, Run};
+use foliomq_proto::v2::{Encoding, Message, MessageType, SystemProperties};
+use foliomq_store::{Store, StoredMessage, TopicType};
+use prost::Message as _;
+
+use crate::broker::{Broker, Handles};
+use crate::producers::{self, Progress, message_id};
+use crate::properties::{timestamp, unix_ms};
+use crate::send::{LARGE, check_type};
+use crate::status::Refusal;
+
+/// A frame that was found good.
+pub(crate) struct Draft {
+    pub(crate) producer: u64,
+    pub(crate) topic: String,
+    pub(crate) kind: TopicType,
+    pub(crate) queue: Option<u32>,
+    /// With their numbers, which grow; at least one.
+    pub(crate) messages: Vec<(u64, Message)>,
+}
+
+/// Where the messages of a frame are.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    pub(crate) runs: Vec<Run>,
+    /// They may be acknowledged once so much of the log is committed.
+    pub(crate) end: u64,
+}
+
+/// A message with the properties that it is stored with.
+pub(crate) fn message(new: NewMessage, producer: u64, sequence: u64) -> Message {
+    let born = match new.born_unix_ms {
+        0 => unix_ms(),
+        born => born,
+    };
+    let system = SystemProperties {
+        tag: new.tag,
+        keys: new.keys,
+        message_id: message_id(producer, sequence),
+        body_encoding: Encoding::Identity.into(),
+        message_type: MessageType::Normal.into(),
+        born_timestamp: Some(timestamp(born)),
+        ..SystemProperties::default()
+    };
+    Message {
+        topic: None,
+        user_properties: new.properties,
+        system_properties: Some(system),
+        body: new.body,
+    }
+}
+
+/// Stores those messages of the frame that are not stored yet.
+pub(crate) async fn place(broker: &Broker, draft: Draft) -> Result<Placed, Refusal> {
+    let dispatched = broker.store.watermarks().dispatched;
+    let progress = broker.producers.progress(draft.producer, dispatched)?;
+    let mut progress = progress.lock_owned().await;
+    let bytes: usize = draft
+        .messages
+        .iter()
+        .map(|(_, message)| message.body.len())
+        .sum();
+    let is_next = progress.last > 0 && draft.messages[0].0 > progress.last;
+    if is_next && bytes < LARGE {
+        return append(&broker.store, &draft, &mut progress, Vec::new());
+    }
+    // Looking into the log may wait for the disk.
+    let work = move |handles: &Handles| {
+        let stored = producers::stored(
+            &handles.store,
+            &draft.topic,
+            draft.producer,
+            draft.messages.iter().map(|(number, _)| *number),
+            &progress,
+        )?;
+        append(&handles.store, &draft, &mut progress, stored)
+    };
+    broker.blocking(work).await
+}
+
+fn append(
+    store: &Store,
+    draft: &Draft,
+    progress: &mut Progress,
+    stored: Vec<StoredMessage>,
+) -> Result<Placed, Refusal> {
+    let fresh = &draft.messages[stored.len()..];
+    let mut runs = Vec::new();
+    stored.iter().for_each(|message| extend(&mut runs, message));
+    let last = draft.messages.last().map_or(0, |(number, _)| *number);
+    if fresh.is_empty() {
+        // Found by the index: committed.
+        progress.last = progress.last.max(last);
+        return Ok(Placed { runs, end: 0 });
+    }
+    let encoded = fresh.iter().map(|(_, message)| encode(message, draft.kind));
+    let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+    let submitted = store.submit(&draft.topic, draft.queue, &encoded)?;
+    let end = submitted.end();
+    (progress.last, progress.end) = (last, end);
+    runs.push(Run {
+        queue_id: submitted.queue,
+        queue_offset: submitted.appended[0].queue_offset,
+        count: fresh.len() as u32,
+        duplicate: false,
+    });
+    Ok(Placed { runs, end })
+}
+
+fn encode(message: &Message, kind: TopicType) -> Result<foliomq_store::Message<'_>, Refusal> {
+    let default = SystemProperties::default();
+    let system = message.system_properties.as_ref().unwrap_or(&default);
+    check_type(system, kind)?;
+    let user = Message {
+        user_properties: message.user_properties.clone(),
+        ..Message::default()
+    };
+    let (user, system) = (user.encode_to_vec(), system.encode_to_vec());
+    Ok(foliomq_store::Message::encoded(
+        user,
+        system,
+        &message.body,
+    )?)
+}
+
+/// Adds a message that was there before.
+fn extend(runs: &mut Vec<Run>, message: &StoredMessage) {
+    let (queue_id, queue_offset) = (message.queue_id(), message.queue_offset());
+    match runs.last_mut() {
+        Some(run)
+            if run.queue_id == queue_id
+                && run.queue_offset + u64::from(run.count) == queue_offset =>
+        {
+            run.count += 1;
+        }
+        _ => runs.push(Run {
+            queue_id,
+            queue_offset,
+            count: 1,
+            duplicate: true,
+        }),
+    }
+}

@@ -1,0 +1,153 @@
+//! What is known of the producers of Publish streams: how far each has come.
+//!
+//! The log is the truth: the id of each message tells producer and number, and the key index finds it. What is kept here
+//! only spares the look-up for the producers seen last; one that is forgotten, or was never seen since the start, is asked
+//! about in the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foliomq_proto::v2::Code;
+use foliomq_store::{Store, StoredMessage};
+use parking_lot::Mutex;
+
+use crate::status::Refusal;
+
+/// Producers that are kept in memory, about 150 bytes each; then those go that were not heard of for longest.
+const MOST: usize = 65_536;
+
+/// Producers by id.
+#[derive(Debug, Default)]
+pub(crate) struct Producers {
+    known: Mutex<HashMap<u64, Known>>,
+    uses: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    progress: Arc<tokio::sync::Mutex<Progress>>,
+    /// When it was asked for last, counted in uses of all.
+    used: u64,
+}
+
+/// How far a producer is. Its lock is held while a frame is stored, so that two streams of one producer take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Number of its last stored message; 0: not known.
+    pub(crate) last: u64,
+    /// Where the log ended after that.
+    pub(crate) end: u64,
+}
+
+impl Producers {
+    /// The progress of one producer; `dispatched` is how far the log is indexed.
+    pub(crate) fn progress(
+        &self,
+        id: u64,
+        dispatched: u64,
+    ) -> Result<Arc<tokio::sync::Mutex<Progress>>, Refusal> {
+        let mut known = self.known.lock();
+        if known.len() >= MOST && !known.contains_key(&id) {
+            forget(&mut known, dispatched);
+            if known.len() >= MOST {
+                let what = format!("{MOST} producers are sending already");
+                return Err(Refusal::new(Code::TooManyRequests, what));
+            }
+        }
+        let entry = known.entry(id).or_default();
+        entry.used = self.uses.fetch_add(1, Ordering::Relaxed);
+        Ok(entry.progress.clone())
+    }
+}
+
+/// Forgets the older half of those that no stream uses and the index knows all of.
+fn forget(known: &mut HashMap<u64, Known>, dispatched: u64) {
+    let idle = |known: &Known| {
+        let unused = Arc::strong_count(&known.progress) == 1;
+        unused
+            && known
+                .progress
+                .try_lock()
+                .is_ok_and(|progress| progress.end <= dispatched)
+    };
+    let mut idle: Vec<(u64, u64)> = known
+        .iter()
+        .filter(|(_, known)| idle(known))
+        .map(|(id, known)| (known.used, *id))
+        .collect();
+    idle.sort_unstable();
+    idle.truncate(idle.len().div_ceil(2));
+    for (_, id) in idle {
+        known.remove(&id);
+    }
+}
+
+/// The id of a message: 34 hex digits, as those of the other clients, of a version of its own.
+pub(crate) fn message_id(producer: u64, sequence: u64) -> String {
+    format!("02{producer:016X}{sequence:016X}")
+}
+
+/// Those of the messages with these numbers, which grow, that are stored already: always the first ones.
+pub(crate) fn stored(
+    store: &Store,
+    topic: &str,
+    producer: u64,
+    numbers: impl Iterator<Item = u64>,
+    progress: &Progress,
+) -> Result<Vec<StoredMessage>, Refusal> {
+    // What this process has appended is found once it is committed.
+    store.wait_committed(progress.end)?;
+    let mut found = Vec::new();
+    for number in numbers {
+        if progress.last > 0 && number > progress.last {
+            break;
+        }
+        match store
+            .find_by_id(topic, &message_id(producer, number), 1)?
+            .pop()
+        {
+            Some(message) => found.push(message),
+            None if number <= progress.last => {
+                let what = format!(
+                    "message {number} of the producer is behind {}, and not in the log",
+                    progress.last
+                );
+                return Err(Refusal::new(Code::BadRequest, what));
+            }
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silent_are_forgotten_but_none_in_use_or_not_indexed() {
+        let mut known = HashMap::new();
+        for id in 1..=8 {
+            let progress = Progress {
+                last: 1,
+                end: if id == 2 { 100 } else { 10 },
+            };
+            let progress = Arc::new(tokio::sync::Mutex::new(progress));
+            known.insert(id, Known { progress, used: id });
+        }
+        let in_use = known[&1].progress.clone();
+        forget(&mut known, 50);
+        let mut left: Vec<u64> = known.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 2, 6, 7, 8]);
+        drop(in_use);
+    }
+
+    #[test]
+    fn ids_have_the_length_of_the_clients_own() {
+        let id = message_id(0xAB, 1);
+        assert_eq!(id, "0200000000000000AB0000000000000001");
+        assert_eq!(id.len(), 34);
+    }
+}

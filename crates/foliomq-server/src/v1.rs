@@ -1,0 +1,52 @@
+//! `foliomq.v1.Messaging`: each call to the module that knows it.
+//!
+//! Subscribe does not come this way: the router takes it past tonic's encoder.
+
+use std::sync::Arc;
+
+use foliomq_proto::v1::{self, messaging_server::Messaging};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::broker::Broker;
+use crate::intake::Share;
+use crate::messaging::caller;
+use crate::publish;
+
+/// Our own protocol over a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct V1(pub(crate) Arc<Broker>);
+
+#[tonic::async_trait]
+impl Messaging for V1 {
+    type PublishStream = publish::Acks;
+    type SubscribeStream = tokio_stream::Pending<Result<v1::SubscribeResponse, Status>>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::PublishRequest>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let caller = caller(&request);
+        let share = request.extensions().get::<Arc<Share>>().cloned();
+        let frames = request.into_inner();
+        Ok(Response::new(publish::open(
+            self.0.clone(),
+            caller,
+            share,
+            frames,
+        )))
+    }
+
+    async fn subscribe(
+        &self,
+        _: Request<Streaming<v1::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        Err(Status::unimplemented("subscriptions"))
+    }
+
+    async fn locate(
+        &self,
+        _: Request<v1::LocateRequest>,
+    ) -> Result<Response<v1::LocateResponse>, Status> {
+        Err(Status::unimplemented("locate"))
+    }
+}
