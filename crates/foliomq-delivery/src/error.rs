@@ -17,7 +17,7 @@ pub enum DeliveryError {
         /// Its name.
         group: String,
     },
-    /// A tag expression that cannot be read.
+    /// A tag or SQL92 expression that cannot be read.
     #[error("filter expression: {what} at {at}")]
     IllegalFilter {
         /// What is wrong.

@@ -1,22 +1,26 @@
 //! Which messages a receive asks for.
 
-use foliomq_store::tag_hash;
+use std::sync::Arc;
 
-use crate::DeliveryError;
+use foliomq_store::{StoredMessage, tag_hash};
+
+use crate::{DeliveryError, SqlFilter};
 
 /// Most tags in one expression.
 pub const MAX_TAGS: usize = 1024;
 /// Longest expression, in bytes.
 pub const MAX_EXPRESSION: usize = 16 << 10;
 
-/// Which messages a receive asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Which messages a receive asks for. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Filter {
     /// Every message.
     #[default]
     All,
     /// Those with one of some tags.
-    Tags(TagFilter),
+    Tags(Arc<TagFilter>),
+    /// Those of which an SQL92 condition is true.
+    Sql(Arc<SqlFilter>),
 }
 
 /// `A || B`: exact, case-sensitive. Tested by hash on the index first, then on the tag itself, so that two tags with the
@@ -35,22 +39,33 @@ impl Filter {
         if trimmed.is_empty() || trimmed == "*" {
             return Ok(Self::All);
         }
-        TagFilter::parse(expression).map(Self::Tags)
+        TagFilter::parse(expression).map(Arc::new).map(Self::Tags)
+    }
+
+    /// An SQL92 condition over properties and `TAGS`, compiled.
+    pub fn sql(expression: &str) -> Result<Self, DeliveryError> {
+        SqlFilter::compile(expression).map(Arc::new).map(Self::Sql)
+    }
+
+    /// Whether the message itself must be looked at: the index does not say enough.
+    pub(crate) fn needs_message(&self) -> bool {
+        matches!(self, Self::Sql(_))
     }
 
     /// Whether a message with this hash of its tag can match; false is certain.
     pub(crate) fn may_match(&self, hash: u64) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Sql(_) => true,
             Self::Tags(filter) => filter.has_hash(hash),
         }
     }
 
-    /// Whether a message with this tag matches.
-    pub(crate) fn matches(&self, tag: Option<&str>) -> bool {
+    /// Whether a message matches. Its body is not looked at.
+    pub fn matches(&self, message: &StoredMessage) -> bool {
         match self {
             Self::All => true,
-            Self::Tags(filter) => tag.is_some_and(|tag| filter.has(tag)),
+            Self::Tags(filter) => filter.matches(message.tag()),
+            Self::Sql(filter) => filter.matches(message.tag(), message.properties()),
         }
     }
 }
@@ -89,6 +104,11 @@ impl TagFilter {
         Ok(Self { tags })
     }
 
+    /// Whether a message with this tag matches.
+    fn matches(&self, tag: Option<&str>) -> bool {
+        tag.is_some_and(|tag| self.has(tag))
+    }
+
     fn has_hash(&self, hash: u64) -> bool {
         self.tags
             .binary_search_by_key(&hash, |(hash, _)| *hash)
@@ -116,7 +136,10 @@ mod tests {
     fn matches(expression: &str, tag: Option<&str>) -> bool {
         let filter = Filter::tags(expression).unwrap();
         let by_hash = filter.may_match(tag_hash(tag));
-        let by_tag = filter.matches(tag);
+        let by_tag = match &filter {
+            Filter::Tags(filter) => filter.matches(tag),
+            _ => true,
+        };
         assert!(
             by_hash || !by_tag,
             "the hash must not refuse what the tag allows"
@@ -147,10 +170,10 @@ mod tests {
     #[test]
     fn equal_hashes_are_told_apart_by_the_tag() {
         let hash = tag_hash(Some("x"));
-        let filter = Filter::Tags(TagFilter {
+        let filter = TagFilter {
             tags: vec![(hash, "other".into())],
-        });
-        assert!(filter.may_match(hash));
+        };
+        assert!(filter.has_hash(hash));
         assert!(!filter.matches(Some("x")));
     }
 

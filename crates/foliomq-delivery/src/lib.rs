@@ -61,6 +61,7 @@ mod receive;
 mod record;
 mod registry;
 mod settle;
+mod sql;
 mod subscription;
 mod wire;
 
@@ -74,6 +75,7 @@ pub use lease::{Change, Claim, Lease, Leases, Standing, Taken};
 pub use name::{MAX_GROUP_NAME, check_group};
 pub use receive::MAX_SCANNED;
 pub use registry::{MAX_GROUPS, MAX_QUEUES};
+pub use sql::{MAX_DEPTH, MAX_PROPERTIES, SqlFilter};
 
 /// Unix milliseconds; always an argument, so that a test owns the clock.
 pub type Timestamp = u64;

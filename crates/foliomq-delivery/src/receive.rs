@@ -154,7 +154,20 @@ impl<'a> Round<'a> {
             .max_in_flight
             .saturating_sub(queue.leases().in_flight());
         let from = queue.leases().next();
-        let (chosen, next) = self.scan(number, from, self.room().min(free))?;
+        let most = self.room().min(free);
+        let (chosen, next) = if self.filter.needs_message() {
+            // Messages may have to be fetched from the disk: not while others wait for the queue.
+            drop(queue);
+            let scanned = self.scan(number, from, most)?;
+            queue = self.subscription.queue(number);
+            if queue.leases().next() != from {
+                // Another receive took some of them. What was looked at in vain counts, so this ends.
+                return Ok(scanned.1 > from);
+            }
+            scanned
+        } else {
+            self.scan(number, from, most)?
+        };
         if next == from {
             return Ok(false);
         }
@@ -191,7 +204,7 @@ impl<'a> Round<'a> {
         while chosen.len() < most && self.budget > 0 {
             let wanted = match self.filter {
                 Filter::All => most - chosen.len(),
-                Filter::Tags(_) => SCAN_CHUNK,
+                Filter::Tags(_) | Filter::Sql(_) => SCAN_CHUNK,
             };
             let mut entries = Vec::new();
             let (topic, wanted) = (&self.subscription.topic, wanted.min(self.budget));
@@ -220,11 +233,18 @@ impl<'a> Round<'a> {
             if chosen.len() == most {
                 return seen;
             }
-            if self.filter.may_match(entry.tag_hash) {
+            if self.filter.may_match(entry.tag_hash) && self.may_pass(entry) {
                 chosen.push((from + seen as u64, *entry));
             }
         }
         entries.len()
+    }
+
+    /// Whether the message passes a filter that must look at it; one that cannot be read is dealt with as any that is leased.
+    fn may_pass(&self, entry: &Entry) -> bool {
+        let message = || self.shared.store.message(entry);
+        !self.filter.needs_message()
+            || message().map_or(true, |message| self.filter.matches(&message))
     }
 
     /// Journals and applies the leases of `taken`.
@@ -265,7 +285,7 @@ impl<'a> Round<'a> {
         } = leased;
         match message {
             Ok(message) if message.queue_offset() == offset => {
-                if !self.filter.matches(message.tag()) {
+                if !self.filter.matches(&message) {
                     return self
                         .shared
                         .settle(self.subscription, queue, offset, lease.sequence);

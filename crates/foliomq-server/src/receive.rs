@@ -224,12 +224,12 @@ fn invisible(request: &ReceiveMessageRequest) -> Result<Duration, Refusal> {
     Ok(asked)
 }
 
-fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> {
+pub(crate) fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> {
     let Some(expression) = expression else {
         return Ok(Filter::All);
     };
     match expression.r#type() {
-        FilterType::Sql => Err(Refusal::unsupported("SQL92 filters are")),
+        FilterType::Sql => Ok(Filter::sql(&expression.expression)?),
         FilterType::Tag | FilterType::Unspecified => Ok(Filter::tags(&expression.expression)?),
     }
 }
