@@ -52,8 +52,8 @@ impl Filter {
         matches!(self, Self::Sql(_))
     }
 
-    /// Whether a message with this hash of its tag can match; false is certain.
-    pub(crate) fn may_match(&self, hash: u64) -> bool {
+    /// Whether a message whose tag has this hash in the index can match; false is certain.
+    pub fn may_match(&self, hash: u64) -> bool {
         match self {
             Self::All | Self::Sql(_) => true,
             Self::Tags(filter) => filter.has_hash(hash),

@@ -106,6 +106,35 @@ impl Shared {
         Ok(self.describe(&policy))
     }
 
+    pub fn seek(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+        to: ResetTo,
+    ) -> Result<u64, DeliveryError> {
+        let next = self.target(topic, queue, to)?;
+        let subscription = self.join(group, topic)?;
+        let mut leases = subscription.queue(queue);
+        if leases.leases().next() != next || leases.leases().in_flight() > 0 {
+            leases.commit(&self.journal, &Change::Reset { next })?;
+        }
+        drop(leases);
+        subscription.wake();
+        Ok(next)
+    }
+
+    pub fn offset(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+    ) -> Result<Option<u64>, DeliveryError> {
+        let start = self.store.offsets(topic, queue)?.start;
+        let subscription = self.find(group, topic);
+        Ok(subscription.map(|found| found.queue(queue).leases().committed().max(start)))
+    }
+
     fn target(&self, topic: &str, queue: u32, to: ResetTo) -> Result<u64, StoreError> {
         let offsets = self.store.offsets(topic, queue)?;
         let target = match to {

@@ -220,6 +220,28 @@ impl Groups {
         self.shared.reset(group, topic, to)
     }
 
+    /// Moves the group in one queue; forgets leases and attempts there. Group and progress are created if they are not
+    /// there. Returns the offset that comes next.
+    pub fn seek(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+        to: ResetTo,
+    ) -> Result<u64, DeliveryError> {
+        self.shared.seek(group, topic, queue, to)
+    }
+
+    /// Below which offset of a queue the group is done with every message; `None` if it never read the topic.
+    pub fn offset(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+    ) -> Result<Option<u64>, DeliveryError> {
+        self.shared.offset(group, topic, queue)
+    }
+
     /// Housekeeping, about once a second: progress into the store, snapshots, dead letters of groups that nobody reads.
     /// All of it is tried; the first error is returned.
     pub fn tick(&self, now: Timestamp) -> Result<(), DeliveryError> {

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use foliomq_proto::v2::{self, messaging_service_server::MessagingService, pull_message_response};
+use foliomq_proto::v2::{self, messaging_service_server::MessagingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::answer::{Answer, answer};
@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::status::{Refusal, ok};
 use crate::telemetry::{self, Outgoing};
-use crate::{renewal, route, send, settle};
+use crate::{offsets, pull, renewal, route, send, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -189,32 +189,42 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::PullMessageRequest>,
     ) -> Result<Response<Self::PullMessageStream>, Status> {
-        let status = Refusal::unsupported("pulling is").status(caller(&request).language);
-        let response = v2::PullMessageResponse {
-            content: Some(pull_message_response::Content::Status(status)),
+        let caller = caller(&request);
+        let answer = match admit(&self.0, &caller) {
+            Ok(()) => pull::pull(&self.0, &caller, request.into_inner()).await,
+            Err(refusal) => pull::refused(refusal, &caller, None),
         };
-        Ok(Response::new(tokio_stream::iter(vec![Ok(response)])))
+        Ok(Response::new(tokio_stream::iter(answer)))
     }
 
     async fn update_offset(
         &self,
         request: Request<v2::UpdateOffsetRequest>,
     ) -> Result<Response<v2::UpdateOffsetResponse>, Status> {
-        self.refuse(request, "setting offsets is").await
+        self.call(request, |caller, request| async move {
+            offsets::update_offset(&self.0, &caller, request).await
+        })
+        .await
     }
 
     async fn get_offset(
         &self,
         request: Request<v2::GetOffsetRequest>,
     ) -> Result<Response<v2::GetOffsetResponse>, Status> {
-        self.refuse(request, "asking for offsets is").await
+        self.call(request, |caller, request| async move {
+            offsets::get_offset(&self.0, &caller, request).await
+        })
+        .await
     }
 
     async fn query_offset(
         &self,
         request: Request<v2::QueryOffsetRequest>,
     ) -> Result<Response<v2::QueryOffsetResponse>, Status> {
-        self.refuse(request, "asking for offsets is").await
+        self.call(request, |caller, request| async move {
+            offsets::query_offset(&self.0, &caller, request).await
+        })
+        .await
     }
 
     async fn end_transaction(

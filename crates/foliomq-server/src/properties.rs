@@ -4,8 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
 use foliomq_delivery::Delivery;
-use foliomq_proto::v2::{Digest, DigestType, Encoding, MessageType, SystemProperties};
+use foliomq_proto::v2::{
+    Digest, DigestType, Encoding, Message, MessageType, Resource, SystemProperties,
+};
+use foliomq_store::StoredMessage;
 use md5::{Digest as _, Md5};
+use prost::Message as _;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost_types::Timestamp;
 
@@ -52,6 +56,16 @@ pub(crate) fn of_delivery(
     store_host: &str,
 ) -> SystemProperties {
     let message = &delivery.message;
+    SystemProperties {
+        invisible_duration: prost_types::Duration::try_from(invisible).ok(),
+        delivery_attempt: Some(delivery.attempt.try_into().unwrap_or(i32::MAX)),
+        receipt_handle: Some(delivery.handle.clone()),
+        ..of_stored(message, store_host)
+    }
+}
+
+/// What every reader gets beside the stored properties.
+fn of_stored(message: &StoredMessage, store_host: &str) -> SystemProperties {
     let has = present(message.encoded_system_properties());
     let has = |field: u32| has & (1 << field) != 0;
     let mut added = SystemProperties {
@@ -59,8 +73,6 @@ pub(crate) fn of_delivery(
         store_host: store_host.to_owned(),
         queue_id: message.queue_id() as i32,
         queue_offset: Some(message.queue_offset() as i64),
-        invisible_duration: prost_types::Duration::try_from(invisible).ok(),
-        delivery_attempt: Some(delivery.attempt.try_into().unwrap_or(i32::MAX)),
         ..SystemProperties::default()
     };
     if !has(MESSAGE_ID) {
@@ -78,8 +90,21 @@ pub(crate) fn of_delivery(
     if !has(BORN_TIMESTAMP) {
         added.born_timestamp = added.store_timestamp;
     }
-    added.receipt_handle = Some(delivery.handle);
     added
+}
+
+/// A stored message as it is read without a delivery: complete but for a receipt handle and an attempt. Its body is the
+/// mapped page.
+pub(crate) fn read_message(message: &StoredMessage, topic: Resource, store_host: &str) -> Message {
+    let properties = Message::decode(message.encoded_user_properties()).unwrap_or_default();
+    let mut system = message.encoded_system_properties().to_vec();
+    system.extend(of_stored(message, store_host).encode_to_vec());
+    Message {
+        topic: Some(topic),
+        user_properties: properties.user_properties,
+        system_properties: SystemProperties::decode(&*system).ok(),
+        body: message.body_bytes(),
+    }
 }
 
 /// Which fields below 32 an encoded message has, a bit each.
@@ -128,8 +153,6 @@ pub(crate) fn duration(duration: &prost_types::Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ use crate::status::Refusal;
 use crate::unsent::Unsent;
 
 /// Most messages of one receive.
-const MAX_BATCH: usize = 32;
+pub(crate) const MAX_BATCH: usize = 32;
 /// Longest wait for a message.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(20);
 /// An answer leaves so long before the client stops waiting.
@@ -103,7 +103,7 @@ impl Poll {
                 .clamp(1, MAX_BATCH),
             invisible,
             auto_renew: request.auto_renew,
-            until: Instant::now() + polling_time(request, caller),
+            until: Instant::now() + polling_time(request.long_polling_timeout.as_ref(), caller),
         })
     }
 
@@ -185,7 +185,7 @@ impl Poll {
 }
 
 /// Makes the pages of a body resident, so that the thread which writes them to the socket finds them.
-fn touch(body: &[u8]) {
+pub(crate) fn touch(body: &[u8]) {
     let sum = body
         .iter()
         .step_by(PAGE)
@@ -194,12 +194,8 @@ fn touch(body: &[u8]) {
 }
 
 /// As long as asked, but no longer than the limit, nor than the client waits.
-fn polling_time(request: &ReceiveMessageRequest, caller: &Caller) -> Duration {
-    let asked = request
-        .long_polling_timeout
-        .as_ref()
-        .and_then(duration)
-        .unwrap_or(MAX_POLL);
+pub(crate) fn polling_time(asked: Option<&prost_types::Duration>, caller: &Caller) -> Duration {
+    let asked = asked.and_then(duration).unwrap_or(MAX_POLL);
     let patience = caller
         .timeout
         .map_or(MAX_POLL, |timeout| timeout.saturating_sub(ANSWER_AHEAD));
@@ -256,11 +252,7 @@ mod tests {
 
     #[test]
     fn polls_end_before_the_client_stops_waiting() {
-        let request = |asked| ReceiveMessageRequest {
-            long_polling_timeout: asked,
-            ..Default::default()
-        };
-        let time = |asked, timeout| polling_time(&request(asked), &caller(timeout));
+        let time = |asked: Option<_>, timeout| polling_time(asked.as_ref(), &caller(timeout));
         assert_eq!(time(seconds(1), "4S"), Duration::from_secs(1));
         assert_eq!(time(seconds(30), "33S"), MAX_POLL);
         assert_eq!(time(seconds(40), "5S"), Duration::from_millis(4800));

@@ -5,12 +5,14 @@
 const crypto = require('node:crypto');
 const fs = require('node:fs/promises');
 const readline = require('node:readline');
-const { ConsumeResult, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
-const { Code } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
+const { ConsumeResult, FilterExpression, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const { Code, FilterType } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
 const { version } = require('rocketmq-client-nodejs/package.json');
 
 const CODE_NAMES = new Map(Object.entries(Code).map(([name, number]) => [number, name]));
 const REQUEST_TIMEOUT_MS = 3000;
+// Before an expression that is not of tags.
+const SQL_MARK = 'sql:';
 // Standard output belongs to the answers.
 const TALKATIVE = new console.Console(process.stderr);
 const SILENT = { info() {}, warn() {}, error() {}, debug() {}, close() {} };
@@ -75,7 +77,10 @@ function incoming(message, digest) {
 }
 
 function subscriptions(command) {
-  return new Map(Object.entries(command.subscriptions));
+  const expression = text => (text.startsWith(SQL_MARK)
+    ? new FilterExpression(text.slice(SQL_MARK.length), FilterType.SQL)
+    : text);
+  return new Map(Object.entries(command.subscriptions).map(([topic, text]) => [topic, expression(text)]));
 }
 
 async function start(command, client) {

@@ -19,9 +19,11 @@ os.dup2(2, 1)
 from rocketmq import (ClientConfiguration, ConsumeResult, Credentials,  # noqa: E402
                       FilterExpression, Message, MessageListener, Producer,
                       PushConsumer, SimpleConsumer)
-from rocketmq.grpc_protocol import Code  # noqa: E402
+from rocketmq.grpc_protocol import Code, FilterType  # noqa: E402
 
 PARALLEL_COMMANDS = 64
+# Before an expression that is not of tags.
+SQL_MARK = "sql:"
 ANSWER_LOCK = threading.Lock()
 
 
@@ -68,6 +70,13 @@ def outgoing(fields):
     if fields.get("group") is not None:
         message.message_group = fields["group"]
     return message
+
+
+def expression(text):
+    """Tags, or SQL92 behind its mark."""
+    if text.startswith(SQL_MARK):
+        return FilterExpression(text[len(SQL_MARK):], FilterType.SQL)
+    return FilterExpression(text)
 
 
 def incoming(message, digest):
@@ -144,7 +153,7 @@ class Driver:
         self.clients[command["name"]] = consumer
 
     def subscriptions(self, command):
-        return {topic: FilterExpression(tags) for topic, tags in command["subscriptions"].items()}
+        return {topic: expression(text) for topic, text in command["subscriptions"].items()}
 
     def do_stop(self, command):
         self.clients.pop(command["name"]).shutdown()

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 pub use process::Process;
 pub use raw::Raw;
-pub use wire::{Command, Delivery, Failure, Outgoing, Received, Reply, Start};
+pub use wire::{Command, Delivery, Failure, Outgoing, Received, Reply, SQL_MARK, Start};
 
 /// One client library at work.
 pub trait Driver: Send + Sync {

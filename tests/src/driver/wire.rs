@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Before an expression of a subscription that is SQL92, and not of tags.
+pub const SQL_MARK: &str = "sql:";
+
 /// What a driver is asked to do.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -76,7 +79,7 @@ pub struct Start {
     pub topics: Vec<String>,
     /// A consumer's group.
     pub group: String,
-    /// Topic to tag expression.
+    /// Topic to tag expression, or SQL92 behind [`SQL_MARK`].
     pub subscriptions: BTreeMap<String, String>,
     /// Milliseconds that a receive call waits for a message.
     pub wait_ms: u64,

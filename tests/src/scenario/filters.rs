@@ -1,4 +1,4 @@
-//! Tag expressions.
+//! Tag and SQL92 expressions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 
 use super::Context;
-use crate::driver::Outgoing;
-use crate::session::{Session, WAIT};
+use crate::driver::{Outgoing, SQL_MARK};
+use crate::session::{INVISIBLE, Session, WAIT};
 
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(40);
 
@@ -62,6 +62,80 @@ async fn brings(
     let tags: BTreeSet<String> = tags.collect();
     let expected: BTreeSet<String> = expected.iter().map(|tag| (*tag).to_owned()).collect();
     ensure!(tags == expected, "it brought {tags:?}");
+    consumer.expect_none().await?;
+    consumer.stop().await?;
+    Ok(())
+}
+
+/// Bodies of the messages sent, with a price where it is a number.
+const BODIES: [&str; 5] = ["10", "20", "30.5", "free", "none"];
+
+/// Conditions, and the bodies that each lets through.
+const CONDITIONS: [(&str, &[&str]); 8] = [
+    ("price > 20", &["30.5"]),
+    ("price BETWEEN 10 AND 20", &["10", "20"]),
+    ("price IN ('20', 'free')", &["20", "free"]),
+    ("price IS NULL", &["none"]),
+    ("unknown = 'x' OR NOT unknown = 'x'", &[]),
+    (
+        "price STARTSWITH 'f' OR TAGS = 'tag-none'",
+        &["free", "none"],
+    ),
+    ("even = TRUE AND price >= -1.5E1", &["10", "30.5"]),
+    ("NOT (price <= 20) OR price = 'free'", &["30.5", "free"]),
+];
+
+/// Each condition brings its own messages and no others; one that cannot be read is refused.
+pub async fn sql(context: &Context<'_>) -> Result<()> {
+    let topic = context.topic().await?;
+    let session = context.session().await?;
+    let producer = session.producer(&[&topic]).await?;
+    let messages = BODIES.iter().enumerate().map(|(number, body)| {
+        let mut message = Outgoing::new(&topic, *body).tag(&format!("tag-{body}"));
+        let even = (number % 2 == 0).to_string();
+        message.properties.insert("even".to_owned(), even);
+        if *body != "none" {
+            message
+                .properties
+                .insert("price".to_owned(), (*body).to_owned());
+        }
+        message
+    });
+    producer.send_all(messages.collect()).await?;
+    let checks = CONDITIONS
+        .iter()
+        .enumerate()
+        .map(async |(number, (condition, expected))| {
+            let group = context.group(&number.to_string());
+            let check = selects(&session, &group, &topic, condition, expected).await;
+            check.with_context(|| format!("condition {condition:?}"))
+        });
+    try_join_all(checks).await?;
+    let group = context.group("broken");
+    let broken = format!("{SQL_MARK}price > AND 3");
+    let consumer = session.simple_with(&group, &topic, &broken, WAIT).await?;
+    let refused = consumer.receive(1, INVISIBLE).await;
+    context.expect_refusal(refused, "ILLEGAL_FILTER_EXPRESSION")?;
+    consumer.stop().await?;
+    Ok(())
+}
+
+async fn selects(
+    session: &Session,
+    group: &str,
+    topic: &str,
+    condition: &str,
+    expected: &[&str],
+) -> Result<()> {
+    let expression = format!("{SQL_MARK}{condition}");
+    let consumer = session.simple_with(group, topic, &expression, WAIT).await?;
+    let taken = consumer.take(expected.len(), ARRIVAL_LIMIT).await?;
+    let bodies: BTreeSet<String> = taken
+        .into_iter()
+        .map(|message| String::from_utf8(message.body))
+        .collect::<Result<_, _>>()?;
+    let expected: BTreeSet<String> = expected.iter().map(|body| (*body).to_owned()).collect();
+    ensure!(bodies == expected, "it brought {bodies:?}");
     consumer.expect_none().await?;
     consumer.stop().await?;
     Ok(())

@@ -86,6 +86,12 @@ pub const ALL: &[Scenario] = &[
         run: |context| Box::pin(filters::tags(context)),
     },
     Scenario {
+        id: "6",
+        title: "SQL92 filters, unknown properties, a syntax error",
+        needs: Needs::Basics,
+        run: |context| Box::pin(filters::sql(context)),
+    },
+    Scenario {
         id: "7",
         title: "receive(50) brings at most 32, receive(1) one",
         needs: Needs::Basics,

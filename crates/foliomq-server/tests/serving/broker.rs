@@ -9,7 +9,7 @@ use foliomq_proto::v2::{
     Message, MessageQueue, ReceiveMessageRequest, Resource, SendMessageRequest, SystemProperties,
 };
 use foliomq_server::{Config, Server};
-use foliomq_store::{Flush, Options, Store};
+use foliomq_store::{Flush, Options, Store, TopicOptions};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ pub struct Broker {
     pub dir: TempDir,
     pub stop: oneshot::Sender<()>,
     pub served: JoinHandle<()>,
-    _store: Store,
+    pub store: Store,
 }
 
 impl Broker {
@@ -55,8 +55,17 @@ impl Broker {
             dir,
             stop,
             served,
-            _store: store,
+            store,
         }
+    }
+
+    /// A topic for every kind of message.
+    pub fn create_topic(&self, name: &str, queues: u32) {
+        let options = TopicOptions {
+            queues,
+            ..TopicOptions::default()
+        };
+        self.store.create_topic(name, options).unwrap();
     }
 
     /// A connection of its own.

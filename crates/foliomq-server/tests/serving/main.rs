@@ -6,5 +6,6 @@ mod departures;
 mod garbage;
 mod limits;
 mod port;
+mod pull;
 mod settings;
 mod shutdown;

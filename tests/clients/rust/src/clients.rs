@@ -14,6 +14,9 @@ use tokio::sync::Mutex;
 use crate::message::{incoming, outgoing};
 use crate::wire::{Command, Failure, Outgoing, Start};
 
+/// Before an expression that is not of tags.
+const SQL_MARK: &str = "sql:";
+
 /// A simple consumer with the one topic that it receives from.
 struct Consumer {
     client: SimpleConsumer,
@@ -78,7 +81,10 @@ impl Clients {
             .into_iter()
             .next()
             .ok_or_else(no_topic)?;
-        let filter = FilterExpression::new(FilterType::Tag, tags);
+        let filter = match tags.strip_prefix(SQL_MARK) {
+            Some(sql) => FilterExpression::new(FilterType::Sql, sql),
+            None => FilterExpression::new(FilterType::Tag, tags),
+        };
         let consumer = Consumer {
             client,
             topic,

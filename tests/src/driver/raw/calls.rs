@@ -12,7 +12,7 @@ use foliomq_proto::v2::{
 
 use super::connection::{CALL_LIMIT, Connection};
 use super::message::{endpoints, incoming, outgoing, resource};
-use crate::driver::{Failure, Outgoing, Reply};
+use crate::driver::{Failure, Outgoing, Reply, SQL_MARK};
 
 /// Asks for the route of every topic and sends a heartbeat, as a client does when it starts.
 pub(super) async fn announce(connection: &Connection) -> Result<(), Failure> {
@@ -121,7 +121,7 @@ pub(super) async fn receive(
     invisible_ms: u64,
 ) -> Result<Reply, Failure> {
     let start = &connection.start;
-    let (topic, tags) = subscription(connection)?;
+    let (topic, expression) = subscription(connection)?;
     let wait = Duration::from_millis(start.wait_ms);
     let request = ReceiveMessageRequest {
         group: group(connection),
@@ -130,10 +130,7 @@ pub(super) async fn receive(
             id: -1,
             ..Default::default()
         }),
-        filter_expression: Some(FilterExpression {
-            r#type: FilterType::Tag.into(),
-            expression: tags.to_owned(),
-        }),
+        filter_expression: Some(filter(expression)),
         batch_size: i32::try_from(max).unwrap_or(i32::MAX),
         invisible_duration: Some(duration(Duration::from_millis(invisible_ms))),
         auto_renew: false,
@@ -254,6 +251,17 @@ fn subscription(connection: &Connection) -> Result<(&str, &str), Failure> {
     let first = connection.start.subscriptions.first_key_value();
     let first = first.map(|(topic, tags)| (topic.as_str(), tags.as_str()));
     first.ok_or_else(|| Failure::local("driver", "this client subscribes to nothing"))
+}
+
+fn filter(text: &str) -> FilterExpression {
+    let (kind, expression) = match text.strip_prefix(SQL_MARK) {
+        Some(sql) => (FilterType::Sql, sql),
+        None => (FilterType::Tag, text),
+    };
+    FilterExpression {
+        r#type: kind.into(),
+        expression: expression.to_owned(),
+    }
 }
 
 fn expect_ok(status: Option<Status>) -> Result<(), Failure> {
