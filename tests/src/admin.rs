@@ -71,6 +71,7 @@ impl Admin {
         let request = UpdateGroupRequest {
             group: group.into(),
             max_attempts,
+            ..UpdateGroupRequest::default()
         };
         self.client
             .update_group(request)

@@ -92,6 +92,24 @@ impl Admin {
         let request = v1::UpdateGroupRequest {
             group: group.to_owned(),
             max_attempts,
+            backoff: None,
+        };
+        self.answer(self.calls.clone().update_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// Sets the pauses between the deliveries of a message, in seconds: one after the other, or, with a factor, the first
+    /// and the longest. Creates the group if need be; its connected clients are told.
+    pub async fn set_backoff(
+        &self,
+        group: &str,
+        seconds: Vec<u32>,
+        factor: Option<f32>,
+    ) -> Result<Group> {
+        let request = v1::UpdateGroupRequest {
+            group: group.to_owned(),
+            max_attempts: 0,
+            backoff: Some(v1::Backoff { seconds, factor }),
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)

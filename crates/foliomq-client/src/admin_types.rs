@@ -106,12 +106,14 @@ pub struct Queue {
 }
 
 /// A consumer group as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Its name.
     pub name: String,
     /// Deliveries of one message before it goes to the dead-letter topic `%DLQ%name`.
     pub max_attempts: u32,
+    /// Pauses between these, seconds; the last repeats. With a factor, the first and the longest.
+    pub backoff: (Vec<u32>, Option<f32>),
     /// How far it is, queue by queue.
     pub queues: Vec<GroupQueue>,
 }
@@ -256,6 +258,10 @@ impl From<v1::Group> for Group {
         Self {
             name: group.group,
             max_attempts: group.max_attempts,
+            backoff: group
+                .backoff
+                .map(|backoff| (backoff.seconds, backoff.factor))
+                .unwrap_or_default(),
             queues: queues.collect(),
         }
     }

@@ -17,6 +17,12 @@ pub enum DeliveryError {
         /// Its name.
         group: String,
     },
+    /// A setting of a group that makes no sense.
+    #[error("{what}")]
+    IllegalSetting {
+        /// What is allowed.
+        what: String,
+    },
     /// A tag or SQL92 expression that cannot be read.
     #[error("filter expression: {what} at {at}")]
     IllegalFilter {

@@ -8,7 +8,7 @@ use foliomq_store::StoreError;
 use crate::groups::Shared;
 use crate::lease::Change;
 use crate::subscription::{Policy, Subscription};
-use crate::{DeliveryError, Timestamp};
+use crate::{Backoff, DeliveryError, Timestamp};
 
 /// Where [`Groups::reset`](crate::Groups::reset) moves a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Group {
     pub name: String,
     /// Deliveries of one message before it is a dead letter.
     pub max_attempts: u32,
+    /// Pauses between these, as its clients are told.
+    pub backoff: Backoff,
     /// Every queue of every topic that it reads, by topic and number.
     pub queues: Vec<GroupQueue>,
 }
@@ -87,6 +89,15 @@ impl Shared {
         }
         drop(registry);
         self.sweep_anew(&policy);
+        Ok(self.describe(&policy))
+    }
+
+    pub fn set_backoff(&self, name: &str, backoff: Backoff) -> Result<Group, DeliveryError> {
+        backoff.check()?;
+        let mut registry = self.registry.write();
+        let policy = registry.join(&self.journal, name, self.options.max_attempts)?;
+        registry.set_backoff(&self.journal, &policy, backoff)?;
+        drop(registry);
         Ok(self.describe(&policy))
     }
 
@@ -175,6 +186,7 @@ impl Shared {
         Group {
             name: policy.name.clone(),
             max_attempts: policy.max_attempts(),
+            backoff: policy.backoff.lock().clone(),
             queues,
         }
     }

@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
 use crate::registry::Registry;
 use crate::subscription::{Queue, Subscription};
-use crate::{DeliveryError, Filter, Timestamp};
+use crate::{Backoff, DeliveryError, Filter, Timestamp};
 
 /// How leases are kept.
 #[derive(Debug, Clone)]
@@ -198,6 +198,13 @@ impl Groups {
         self.shared.group(group)
     }
 
+    /// A group's deliveries of one message, and the pauses between them.
+    pub fn policy(&self, group: &str) -> Option<(u32, Backoff)> {
+        let policy = self.shared.registry.read().group(group)?;
+        let backoff = policy.backoff.lock().clone();
+        Some((policy.max_attempts(), backoff))
+    }
+
     /// All groups, by name.
     pub fn groups(&self) -> Vec<Group> {
         self.shared.groups()
@@ -206,6 +213,11 @@ impl Groups {
     /// Creates the group if it is not there. `None` leaves the setting; at least 1 attempt.
     pub fn update(&self, group: &str, max_attempts: Option<u32>) -> Result<Group, DeliveryError> {
         self.shared.update(group, max_attempts)
+    }
+
+    /// Sets the pauses between deliveries that the group's clients are told; creates the group if it is not there.
+    pub fn set_backoff(&self, group: &str, backoff: Backoff) -> Result<Group, DeliveryError> {
+        self.shared.set_backoff(group, backoff)
     }
 
     /// Moves the group in every queue of the topic; forgets leases and attempts there; older handles are void.

@@ -44,6 +44,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod backoff;
 mod dead_letter;
 mod error;
 mod filter;
@@ -65,6 +66,7 @@ mod sql;
 mod subscription;
 mod wire;
 
+pub use backoff::{Backoff, MAX_PAUSE, MAX_STEPS};
 pub use dead_letter::DEAD_LETTER_RETRY;
 pub use error::DeliveryError;
 pub use filter::{Filter, MAX_EXPRESSION, MAX_TAGS, TagFilter};

@@ -129,6 +129,7 @@ impl Replay {
                     self.replace(subscription, queue, next);
                 }
             }
+            Record::Backoff { group, backoff } => self.registry.replay_backoff(group, backoff),
             Record::SnapshotEnd { .. } => {}
         }
     }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::Timestamp;
 use crate::lease::{Change, Lease, Taken};
 use crate::wire::{Input, put, put_all, put_text};
+use crate::{Backoff, Timestamp};
 
 /// Messages in one [`Record::State`]: about 60 KiB.
 pub(crate) const STATE_CHUNK: usize = 4096;
@@ -18,6 +18,7 @@ const RESET: u8 = 6;
 const CUT: u8 = 7;
 const STATE: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
+const BACKOFF: u8 = 20;
 
 const AUTO_RENEW: u8 = 1;
 const FIRST: u8 = 1;
@@ -32,6 +33,8 @@ pub(crate) enum Record {
         name: String,
         max_attempts: u32,
     },
+    /// A group's pauses between deliveries; without one they are the default.
+    Backoff { group: u32, backoff: Backoff },
     /// A group reads a topic; `starts` is the first offset of each queue. Ignored where it is known already.
     Subscription {
         id: u32,
@@ -71,6 +74,11 @@ impl Record {
                 out.push(GROUP);
                 put_all(out, [u64::from(*id), u64::from(*max_attempts)]);
                 put_text(out, name);
+            }
+            Self::Backoff { group, backoff } => {
+                out.push(BACKOFF);
+                put(out, u64::from(*group));
+                backoff.encode(out);
             }
             Self::Subscription {
                 id,
@@ -121,6 +129,10 @@ impl Record {
                 id: input.small()?,
                 max_attempts: input.small()?,
                 name: input.text()?,
+            },
+            BACKOFF => Self::Backoff {
+                group: input.small()?,
+                backoff: Backoff::decode(&mut input)?,
             },
             SUBSCRIPTION => input.subscription()?,
             STATE => input.state()?,

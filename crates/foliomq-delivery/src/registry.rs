@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use foliomq_store::Topic;
+use parking_lot::Mutex;
 
-use crate::DeliveryError;
 use crate::journal::Journal;
 use crate::name::check_group;
 use crate::record::Record;
 use crate::subscription::{Policy, Subscription};
+use crate::{Backoff, DeliveryError};
 
 /// Most groups of a store: a bound on what clients can make it remember.
 pub const MAX_GROUPS: usize = 100_000;
@@ -99,6 +100,23 @@ impl Registry {
         Ok(())
     }
 
+    /// Sets the group's pauses between deliveries.
+    pub fn set_backoff(
+        &self,
+        journal: &Journal,
+        group: &Policy,
+        backoff: Backoff,
+    ) -> Result<(), DeliveryError> {
+        backoff.check()?;
+        let mut now = group.backoff.lock();
+        journal.append(&Record::Backoff {
+            group: group.id,
+            backoff: backoff.clone(),
+        })?;
+        *now = backoff;
+        Ok(())
+    }
+
     /// The group begins to read a topic at `starts`.
     pub fn subscribe(
         &mut self,
@@ -153,6 +171,11 @@ impl Registry {
                 name: group.name.clone(),
                 max_attempts,
             })?;
+            let backoff = group.backoff.lock().clone();
+            if backoff != Backoff::default() {
+                let group = group.id;
+                journal.append(&Record::Backoff { group, backoff })?;
+            }
         }
         for subscription in self.subscriptions.values() {
             let starts = vec![0; subscription.queue_count() as usize];
@@ -181,9 +204,18 @@ impl Registry {
                 id,
                 name,
                 max_attempts: AtomicU32::new(0),
+                backoff: Mutex::default(),
             })
         });
         group.max_attempts.store(max_attempts, Ordering::Relaxed);
+    }
+
+    /// Takes a group's pauses from the journal.
+    pub fn replay_backoff(&mut self, group: u32, backoff: Backoff) {
+        let name = self.group_names.get(&group);
+        if let Some(group) = name.and_then(|name| self.group(name)) {
+            *group.backoff.lock() = backoff;
+        }
     }
 
     /// Takes a subscription from the journal; one that is there stays as it is.

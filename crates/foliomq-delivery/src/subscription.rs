@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
 use crate::record::{Record, STATE_CHUNK};
-use crate::{DeliveryError, Timestamp};
+use crate::{Backoff, DeliveryError, Timestamp};
 
 /// A group's name and rules.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Policy {
     pub id: u32,
     pub name: String,
     pub max_attempts: AtomicU32,
+    pub backoff: Mutex<Backoff>,
 }
 
 impl Policy {
@@ -188,6 +189,7 @@ mod tests {
             id: 1,
             name: "g".into(),
             max_attempts: AtomicU32::new(3),
+            backoff: Mutex::default(),
         });
         Subscription::new(7, group, "t".into(), 0, &vec![0; queues])
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foliomq_delivery::ResetTo;
+use foliomq_delivery::{Backoff, ResetTo};
 use foliomq_proto::{v1, v2};
 use foliomq_store::{StoreError, StoredMessage, TopicOptions, TopicType};
 use prost::Message as _;
@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::broker::{Broker, Handles};
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
+use crate::settings;
 use crate::status::{Refusal, grpc_status};
 
 /// Most messages of one query.
@@ -129,17 +130,24 @@ impl v1::admin_server::Admin for Admin {
         &self,
         request: Request<v1::UpdateGroupRequest>,
     ) -> Result<Response<v1::Group>, Status> {
-        self.work(move |handles| {
-            let v1::UpdateGroupRequest {
-                group: name,
-                max_attempts,
-            } = request.into_inner();
-            Ok(group(handles.groups.update(
-                &name,
-                Some(max_attempts).filter(|&attempts| attempts > 0),
-            )?))
-        })
-        .await
+        let v1::UpdateGroupRequest {
+            group: name,
+            max_attempts,
+            backoff,
+        } = request.into_inner();
+        let changed = name.clone();
+        let backoff = backoff.map(backoff_of).transpose().map_err(grpc_status)?;
+        let answer = self
+            .work(move |handles| {
+                if let Some(backoff) = backoff {
+                    handles.groups.set_backoff(&name, backoff)?;
+                }
+                let attempts = Some(max_attempts).filter(|&attempts| attempts > 0);
+                Ok(group(handles.groups.update(&name, attempts)?))
+            })
+            .await?;
+        settings::renew(&self.0, &changed);
+        Ok(answer)
     }
 
     async fn reset_group(
@@ -382,6 +390,37 @@ fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
     })
 }
 
+fn backoff(backoff: &Backoff) -> v1::Backoff {
+    match backoff {
+        Backoff::Steps(seconds) => v1::Backoff {
+            seconds: seconds.clone(),
+            factor: None,
+        },
+        Backoff::Exponential { initial, max, .. } => v1::Backoff {
+            seconds: vec![*initial, *max],
+            factor: Some(backoff.exponential().2),
+        },
+    }
+}
+
+fn backoff_of(backoff: v1::Backoff) -> Result<Backoff, Refusal> {
+    let made = match (backoff.factor, &backoff.seconds[..]) {
+        (None, _) => Backoff::Steps(backoff.seconds),
+        (Some(factor), &[initial, max]) => Backoff::Exponential {
+            initial,
+            max,
+            // What does not fit becomes a bound, and is refused.
+            thousandths: (factor * 1000.0).round() as u32,
+        },
+        (Some(_), _) => {
+            let what = "an exponential back-off has a first and a longest pause";
+            return Err(Refusal::new(v2::Code::BadRequest, what));
+        }
+    };
+    made.check()?;
+    Ok(made)
+}
+
 fn group(group: foliomq_delivery::Group) -> v1::Group {
     let progress = group.queues.into_iter().map(|queue| v1::GroupQueue {
         topic: queue.topic,
@@ -394,6 +433,7 @@ fn group(group: foliomq_delivery::Group) -> v1::Group {
     v1::Group {
         group: group.name,
         max_attempts: group.max_attempts,
+        backoff: Some(backoff(&group.backoff)),
         progress: progress.collect(),
     }
 }

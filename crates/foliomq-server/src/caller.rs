@@ -11,6 +11,8 @@ pub(crate) enum Language {
     Node,
     /// The official Rust client. Its 5.0.0 panics on codes that it does not know.
     Rust,
+    /// Its push consumer knows a back-off in steps alone.
+    Python,
     Other,
 }
 
@@ -37,6 +39,7 @@ impl Caller {
         let language = match text("x-mq-language") {
             "HTTP" | "NODE_JS" | "NODEJS" => Language::Node,
             "RUST" => Language::Rust,
+            "PYTHON" => Language::Python,
             _ => Language::Other,
         };
         Self {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foliomq_proto::v2::TelemetryCommand;
+use foliomq_proto::v2::{Settings, TelemetryCommand};
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
@@ -15,6 +16,9 @@ use crate::caller::Caller;
 pub(crate) const EXPIRY: Duration = Duration::from_secs(60);
 /// Most clients that are remembered; a call of one more is served all the same.
 const MAX_CLIENTS: usize = 100_000;
+
+/// Largest settings of a client that are remembered, bytes.
+const MAX_SETTINGS: usize = 16 << 10;
 
 /// Where commands to a client's telemetry stream go. Bounded, and written without waiting: some clients stop reading.
 pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
@@ -34,6 +38,8 @@ struct Client {
     terminated: Arc<watch::Sender<u64>>,
     /// Of the newest telemetry stream.
     commands: Option<Commands>,
+    /// Who it is, and its own settings, as it declared them last.
+    declared: Option<Box<(Caller, Settings)>>,
     /// The last settings that were sent, and whether they are to be repeated on the next heartbeat.
     repeat: Option<TelemetryCommand>,
 }
@@ -73,6 +79,21 @@ impl Clients {
             // A full or closed stream: the command is lost, as it would be on a broken connection.
             let _ = commands.try_send(Ok(command));
         }
+    }
+
+    /// Keeps what the client declares of itself, unless that is too large to be remembered.
+    pub(crate) fn declare(&self, caller: &Caller, settings: &Settings) {
+        let small = settings.encoded_len() <= MAX_SETTINGS;
+        let declared = small.then(|| Box::new((caller.clone(), settings.clone())));
+        self.with(caller, |client| client.declared = declared);
+    }
+
+    /// What the clients declared whose telemetry is open.
+    pub(crate) fn declared(&self) -> Vec<(Caller, Settings)> {
+        let clients = self.clients.lock();
+        let open = clients.values().filter(|client| client.commands.is_some());
+        open.filter_map(|client| client.declared.as_deref().cloned())
+            .collect()
     }
 
     /// Keeps settings to send again on the next heartbeat.
@@ -130,6 +151,7 @@ impl Clients {
                 seen: Instant::now(),
                 terminated: Arc::new(watch::Sender::new(0)),
                 commands: None,
+                declared: None,
                 repeat: None,
             });
         client.seen = Instant::now();

@@ -1,8 +1,9 @@
 //! The settings that a client gets back: its own, with what the server decides.
 
+use foliomq_delivery::Backoff;
 use foliomq_proto::v2::{
     ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings,
-    retry_policy::Strategy, settings::PubSub,
+    TelemetryCommand, retry_policy::Strategy, settings::PubSub, telemetry_command::Command,
 };
 use prost_types::Duration;
 
@@ -10,7 +11,7 @@ use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::name;
 use crate::receive::MAX_POLL;
-use crate::status::Refusal;
+use crate::status::{Refusal, ok};
 
 /// How often a producer tries to send a message.
 const SEND_ATTEMPTS: i32 = 3;
@@ -19,13 +20,33 @@ const RECEIVE_BATCH: i32 = 32;
 /// Lite topics of one client, and characters of their names.
 const LITE_QUOTA: i32 = 2000;
 const LITE_NAME: i32 = 64;
-/// Seconds between the deliveries of a message that is refused again and again; the last one repeats.
-const BACKOFF: [i64; 18] = [
-    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
-];
-/// The Node.js client takes the seconds of an exponential back-off for milliseconds: from 1 s to 2 h.
-const NODE_BACKOFF: (i64, i64) = (1000, 7_200_000);
+/// The Node.js client takes the seconds of an exponential back-off for milliseconds.
+const NODE_SECOND: i64 = 1000;
 const DEFAULT_ATTEMPTS: u32 = 17;
+
+/// Sends the group's clients their settings again: something of it has changed.
+pub(crate) fn renew(broker: &Broker, group: &str) {
+    for (caller, settings) in broker.clients.declared() {
+        if of_group(&settings, &caller).as_deref() != Some(group) {
+            continue;
+        }
+        if let Ok(settings) = complete(broker, &caller, settings) {
+            let command = TelemetryCommand {
+                status: Some(ok()),
+                command: Some(Command::Settings(settings)),
+            };
+            broker.clients.send(&caller, command);
+        }
+    }
+}
+
+/// The store's name of a consumer's group.
+pub(crate) fn of_group(settings: &Settings, caller: &Caller) -> Option<String> {
+    match &settings.pub_sub {
+        Some(PubSub::Subscription(own)) => name::group(own.group.as_ref(), caller).ok(),
+        _ => None,
+    }
+}
 
 /// Completes a client's settings.
 pub(crate) fn complete(
@@ -60,15 +81,16 @@ pub(crate) fn complete(
                 subscription.lite_subscription_quota = Some(LITE_QUOTA);
                 subscription.max_lite_topic_size = Some(LITE_NAME);
             }
-            let attempts = broker
+            let (attempts, backoff) = broker
                 .groups
-                .group(&group)
-                .map_or(DEFAULT_ATTEMPTS, |group| group.max_attempts);
+                .policy(&group)
+                .unwrap_or((DEFAULT_ATTEMPTS, Backoff::default()));
             let push = matches!(
                 client_type,
                 ClientType::PushConsumer | ClientType::LitePushConsumer
             );
-            settings.backoff_policy = Some(consumer_policy(caller.language, push, attempts));
+            settings.backoff_policy =
+                Some(consumer_policy(caller.language, push, attempts, &backoff));
         }
         None => {
             return Err(Refusal::new(
@@ -95,18 +117,27 @@ fn producer_policy() -> RetryPolicy {
     }
 }
 
-fn consumer_policy(language: Language, push: bool, attempts: u32) -> RetryPolicy {
-    let strategy = if language == Language::Node && push {
-        let (initial, max) = NODE_BACKOFF;
-        let backoff = ExponentialBackoff {
-            initial: Some(seconds(initial)),
-            max: Some(seconds(max)),
-            multiplier: 2.0,
-        };
-        Strategy::ExponentialBackoff(backoff)
+/// The Node.js push consumer knows an exponential back-off alone, the Python one steps alone; the others both.
+fn consumer_policy(
+    language: Language,
+    push: bool,
+    attempts: u32,
+    backoff: &Backoff,
+) -> RetryPolicy {
+    let node = language == Language::Node && push;
+    let grows = matches!(backoff, Backoff::Exponential { .. }) && language != Language::Python;
+    let strategy = if node || grows {
+        let (initial, max, multiplier) = backoff.exponential();
+        let unit = if node { NODE_SECOND } else { 1 };
+        Strategy::ExponentialBackoff(ExponentialBackoff {
+            initial: Some(seconds(i64::from(initial) * unit)),
+            max: Some(seconds(i64::from(max) * unit)),
+            multiplier,
+        })
     } else {
+        let steps = backoff.steps().into_iter().map(i64::from);
         Strategy::CustomizedBackoff(CustomizedBackoff {
-            next: BACKOFF.map(seconds).to_vec(),
+            next: steps.map(seconds).collect(),
         })
     };
     RetryPolicy {

@@ -98,6 +98,7 @@ impl From<DeliveryError> for Refusal {
             DeliveryError::Store(error) => return error.into(),
             DeliveryError::IllegalGroup { .. } => Code::IllegalConsumerGroup,
             DeliveryError::UnknownGroup { .. } => Code::ConsumerGroupNotFound,
+            DeliveryError::IllegalSetting { .. } => Code::BadRequest,
             DeliveryError::IllegalFilter { .. } => Code::IllegalFilterExpression,
             DeliveryError::InvalidHandle { .. } => Code::InvalidReceiptHandle,
             DeliveryError::Journal(_) => Code::InternalServerError,

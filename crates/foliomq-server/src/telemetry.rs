@@ -62,6 +62,7 @@ async fn read(
 }
 
 fn answer(broker: &Arc<Broker>, caller: &Caller, settings: Settings, commands: &Commands) {
+    broker.clients.declare(caller, &settings);
     let settings = match settings::complete(broker, caller, settings) {
         Ok(settings) => settings,
         Err(refusal) => {

@@ -1,6 +1,6 @@
 //! Groups beside each other, and what an operator does with them.
 
-use foliomq_delivery::{DeliveryError, Filter, Groups, Receive, ResetTo};
+use foliomq_delivery::{Backoff, DeliveryError, Filter, Groups, Receive, ResetTo};
 use foliomq_store::{Message, StoreError, TopicOptions};
 
 use crate::fixture::{Fixture, GROUP, INVISIBLE, TOPIC, bodies, is_invalid};
@@ -256,4 +256,33 @@ fn a_receive_while_the_first_messages_come_passes_over_none() {
         });
         assert!(received.into_iter().eq(0..MESSAGES as u64), "{topic}");
     }
+}
+
+#[test]
+fn pauses_survive_a_kill_and_a_close() {
+    let f = Fixture::new(1);
+    assert_eq!(f.groups.policy(GROUP), None);
+    f.receive(1);
+    let (attempts, pauses) = f.groups.policy(GROUP).unwrap();
+    assert_eq!((attempts, pauses), (17, Backoff::default()));
+    let doubling = Backoff::Exponential {
+        initial: 3,
+        max: 90,
+        thousandths: 2000,
+    };
+    let described = f.groups.set_backoff(GROUP, doubling.clone()).unwrap();
+    assert_eq!(described.backoff, doubling);
+    f.groups
+        .set_backoff("steps", Backoff::Steps(vec![4, 5]))
+        .unwrap();
+    assert!(matches!(
+        f.groups.set_backoff(GROUP, Backoff::Steps(vec![0])),
+        Err(DeliveryError::IllegalSetting { .. })
+    ));
+    let f = f.after_kill();
+    assert_eq!(f.groups.policy(GROUP).unwrap().1, doubling);
+    let f = f.after_close().after_close();
+    assert_eq!(f.groups.policy(GROUP).unwrap().1, doubling);
+    let steps = Backoff::Steps(vec![4, 5]);
+    assert_eq!(f.groups.policy("steps").unwrap().1, steps);
 }

@@ -1,10 +1,13 @@
 //! Telemetry: what each kind of client gets as its settings.
 
+use foliomq_proto::v1::admin_client::AdminClient;
+use foliomq_proto::v1::{Backoff, UpdateGroupRequest};
 use foliomq_proto::v2::retry_policy::Strategy;
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
 use foliomq_proto::v2::{
-    ClientType, Code, HeartbeatRequest, Publishing, Settings, Subscription, TelemetryCommand,
+    ClientType, Code, HeartbeatRequest, Publishing, RetryPolicy, Settings, Subscription,
+    TelemetryCommand,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -173,4 +176,57 @@ async fn settings_of_nobody_end_the_stream_with_a_reason() {
         .unwrap();
     let error = timeout(LIMIT, stream.message()).await.unwrap().unwrap_err();
     assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_group_that_changes_is_told_to_its_clients_at_once() {
+    let broker = Broker::start().await;
+    let mut open_streams = Vec::new();
+    for (id, language) in [("java", "JAVA"), ("node", "HTTP"), ("python", "PYTHON")] {
+        let (commands, outgoing) = mpsc::channel(4);
+        let mut client = broker.client().await;
+        let stream = client.telemetry(of(id, language, ReceiverStream::new(outgoing)));
+        let mut stream = stream.await.unwrap().into_inner();
+        let settings = Some(Command::Settings(consumer(ClientType::PushConsumer)));
+        let command = TelemetryCommand {
+            status: None,
+            command: settings,
+        };
+        commands.send(command).await.unwrap();
+        let first = next(&mut stream).await;
+        assert_eq!(first.backoff_policy.unwrap().max_attempts, 17);
+        if language == "HTTP" {
+            next(&mut stream).await;
+        }
+        open_streams.push((commands, stream));
+    }
+    let update = UpdateGroupRequest {
+        group: "readers".to_owned(),
+        max_attempts: 4,
+        backoff: Some(Backoff {
+            seconds: vec![2, 8],
+            factor: Some(2.0),
+        }),
+    };
+    let mut admin = AdminClient::new(broker.channel().await);
+    admin.update_group(update).await.unwrap();
+    let mut policies = Vec::new();
+    for (_, stream) in &mut open_streams {
+        policies.push(next(stream).await.backoff_policy.unwrap());
+    }
+    assert!(policies.iter().all(|policy| policy.max_attempts == 4));
+    let exponential = |policy: &RetryPolicy| match policy.strategy.clone().unwrap() {
+        Strategy::ExponentialBackoff(backoff) => {
+            let seconds = |time: Option<prost_types::Duration>| time.unwrap().seconds;
+            (seconds(backoff.initial), seconds(backoff.max))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(exponential(&policies[0]), (2, 8));
+    assert_eq!(exponential(&policies[1]), (2000, 8000));
+    let Some(Strategy::CustomizedBackoff(steps)) = policies[2].strategy.clone() else {
+        panic!("{:?}", policies[2])
+    };
+    let seconds: Vec<i64> = steps.next.iter().map(|pause| pause.seconds).collect();
+    assert_eq!(seconds, [2, 4, 8]);
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use foliomq_client::{Group, GroupQueue, ResetTo};
+use foliomq_client::{Admin, Group, GroupQueue, ResetTo};
 use serde_json::{Value, json};
 
 use crate::arguments::{Format, Remote};
@@ -37,8 +37,11 @@ enum Action {
         /// The group
         group: String,
         /// Deliveries of one message before it goes to the dead-letter topic %DLQ%GROUP
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        max_attempts: u32,
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), required_unless_present = "backoff")]
+        max_attempts: Option<u32>,
+        /// Pauses between deliveries: seconds one after the other (1,5,30), or FIRST..LONGESTxFACTOR (1..3600x2)
+        #[arg(long, value_name = "PAUSES", value_parser = pauses)]
+        backoff: Option<Pauses>,
     },
     /// Move a group within a topic; what it has in flight there is forgotten
     Reset {
@@ -65,11 +68,56 @@ impl Groups {
             Action::Update {
                 group,
                 max_attempts,
-            } => admin.update_group(&group, max_attempts).await?,
+                backoff,
+            } => update(&admin, &group, max_attempts, backoff).await?,
             Action::Reset { group, topic, to } => admin.reset_group(&group, &topic, to).await?,
         };
         print_one(&shown, &mut out)?;
         Ok(out.flush()?)
+    }
+}
+
+/// Seconds, and a factor where they are the first and the longest.
+#[derive(Debug, Clone, PartialEq)]
+struct Pauses(Vec<u32>, Option<f32>);
+
+async fn update(
+    admin: &Admin,
+    group: &str,
+    max_attempts: Option<u32>,
+    backoff: Option<Pauses>,
+) -> foliomq_client::Result<Group> {
+    let mut updated = None;
+    if let Some(Pauses(seconds, factor)) = backoff {
+        updated = Some(admin.set_backoff(group, seconds, factor).await?);
+    }
+    match (max_attempts, updated) {
+        (None, Some(updated)) => Ok(updated),
+        (attempts, _) => admin.update_group(group, attempts.unwrap_or(0)).await,
+    }
+}
+
+fn pauses(text: &str) -> Result<Pauses, String> {
+    let wrong = || "expected seconds (1,5,30) or FIRST..LONGESTxFACTOR (1..3600x2)".to_owned();
+    let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
+    if let Some((first, rest)) = text.split_once("..") {
+        let (longest, factor) = rest.split_once('x').ok_or_else(wrong)?;
+        let factor = factor.trim().parse().map_err(|_| wrong())?;
+        return Ok(Pauses(vec![number(first)?, number(longest)?], Some(factor)));
+    }
+    let seconds = text.split(',').map(number).collect::<Result<_, _>>()?;
+    Ok(Pauses(seconds, None))
+}
+
+/// As it is given on the command line.
+fn show_pauses((seconds, factor): &(Vec<u32>, Option<f32>)) -> String {
+    match (factor, &seconds[..]) {
+        (Some(factor), [first, longest]) => format!("{first}..{longest}x{factor}"),
+        _ => seconds
+            .iter()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -125,6 +173,7 @@ fn print_one(group: &Group, out: &mut Output) -> io::Result<()> {
         "group {}, max attempts {}",
         group.name, group.max_attempts
     ))?;
+    out.line(format!("pauses {} s", show_pauses(&group.backoff)))?;
     let mut table = Table::new([
         "TOPIC",
         "QUEUE",
@@ -155,12 +204,23 @@ fn object(group: &Group) -> Value {
             "max_offset": queue.max_offset, "lag": queue.lag(), "in_flight": queue.in_flight,
         })
     });
-    json!({ "group": group.name, "max_attempts": group.max_attempts, "queues": queues.collect::<Vec<_>>() })
+    json!({ "group": group.name, "max_attempts": group.max_attempts, "backoff": show_pauses(&group.backoff), "queues": queues.collect::<Vec<_>>() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_are_read_and_shown() {
+        for text in ["1,5,30", "7", "1..3600x2", "2..9x1.5"] {
+            let Pauses(seconds, factor) = pauses(text).unwrap();
+            assert_eq!(show_pauses(&(seconds, factor)), text);
+        }
+        for bad in ["", "a", "1,,2", "1..2", "1..x2", "1..2xy", "-1"] {
+            assert!(pauses(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn places_to_reset_to() {

@@ -30,7 +30,7 @@ fn groups_are_updated_listed_and_described() {
     );
     let text = broker.run(["group", "describe", "g"]).ok();
     assert!(
-        text.starts_with("group g, max attempts 3\nTOPIC "),
+        text.starts_with("group g, max attempts 3\npauses 1,5,10,"),
         "{text}"
     );
     assert_eq!(
@@ -75,4 +75,15 @@ fn an_unknown_group_is_1() {
             .failed(1)
             .contains("nobody")
     );
+}
+
+#[test]
+fn pauses_between_deliveries_are_set_and_stay() {
+    let broker = Broker::start();
+    let update = ["group", "update", "g", "--backoff", "2..600x3", "--json"];
+    assert_eq!(broker.run(update).json()["backoff"], "2..600x3");
+    let update = ["group", "update", "g", "--max-attempts", "4", "--json"];
+    assert_eq!(broker.run(update).json()["backoff"], "2..600x3");
+    let refused = broker.run(["group", "update", "g", "--backoff", "0"]);
+    assert!(refused.failed(1).contains("1 to 43200 s"));
 }
