@@ -7,6 +7,7 @@ use foliomq_store::StoreError;
 
 use crate::groups::Shared;
 use crate::lease::Change;
+use crate::order::Order;
 use crate::subscription::{Policy, Subscription};
 use crate::{Backoff, DeliveryError, Timestamp};
 
@@ -32,6 +33,8 @@ pub struct Group {
     pub max_attempts: u32,
     /// Pauses between these, as its clients are told.
     pub backoff: Backoff,
+    /// How it is held to the order of messages.
+    pub order: Order,
     /// Every queue of every topic that it reads, by topic and number.
     pub queues: Vec<GroupQueue>,
 }
@@ -98,6 +101,17 @@ impl Shared {
         let policy = registry.join(&self.journal, name, self.options.max_attempts)?;
         registry.set_backoff(&self.journal, &policy, backoff)?;
         drop(registry);
+        Ok(self.describe(&policy))
+    }
+
+    pub fn set_order(&self, name: &str, order: Order) -> Result<Group, DeliveryError> {
+        let mut registry = self.registry.write();
+        let policy = registry.join(&self.journal, name, self.options.max_attempts)?;
+        registry.set_order(&self.journal, &policy, order)?;
+        drop(registry);
+        for subscription in self.subscriptions(&policy) {
+            subscription.wake();
+        }
         Ok(self.describe(&policy))
     }
 
@@ -187,6 +201,7 @@ impl Shared {
             name: policy.name.clone(),
             max_attempts: policy.max_attempts(),
             backoff: policy.backoff.lock().clone(),
+            order: policy.order.load(),
             queues,
         }
     }

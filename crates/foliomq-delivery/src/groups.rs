@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
-use foliomq_store::{Store, StoreError, StoredMessage};
+use foliomq_store::{Store, StoreError, StoredMessage, Topic};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::group::{Group, ResetTo};
 use crate::handle::{Handle, Key};
 use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
+use crate::order::Order;
 use crate::registry::Registry;
 use crate::subscription::{Queue, Subscription};
 use crate::{Backoff, DeliveryError, Filter, Timestamp};
@@ -120,7 +121,32 @@ impl Groups {
         request: &Receive<'_>,
         now: Timestamp,
     ) -> Result<Received, DeliveryError> {
-        self.shared.receive(request, now)
+        self.shared.receive(request, None, now)
+    }
+
+    /// The same, named by `attempt` (128 bytes count; a longer name counts as none): if the group is ordered and the last
+    /// batch of a queue went to a receive of this name, that batch comes again, with new handles and the same attempts. So
+    /// a client that lost an answer asks again without waiting for the leases to end. Names are forgotten by a restart.
+    pub fn receive_attempt(
+        &self,
+        request: &Receive<'_>,
+        attempt: &str,
+        now: Timestamp,
+    ) -> Result<Received, DeliveryError> {
+        let attempt = Some(attempt).filter(|attempt| !attempt.is_empty());
+        self.shared.receive(request, attempt, now)
+    }
+
+    /// The order in which the group gets the messages of a topic; never [`Order::Auto`].
+    pub fn order(&self, group: &str, topic: &Topic) -> Order {
+        let policy = self.shared.registry.read().group(group);
+        let order = policy.map_or(Order::Auto, |policy| policy.order.load());
+        order.within(topic.kind)
+    }
+
+    /// Sets how the group is held to the order of messages, from the next receive on; creates the group if it is not there.
+    pub fn set_order(&self, group: &str, order: Order) -> Result<Group, DeliveryError> {
+        self.shared.set_order(group, order)
     }
 
     /// Ends the lease. A second ack of the same delivery is OK.
@@ -267,6 +293,19 @@ impl Groups {
 }
 
 impl Shared {
+    /// The order of a subscription; never [`Order::Auto`].
+    pub fn order(&self, subscription: &Subscription) -> Order {
+        let kind = self
+            .store
+            .topic(&subscription.topic)
+            .map(|topic| topic.kind);
+        subscription
+            .group
+            .order
+            .load()
+            .within(kind.unwrap_or_default())
+    }
+
     /// The subscription, if the group reads the topic.
     pub fn find(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
         let topic = self.store.topic(topic)?;

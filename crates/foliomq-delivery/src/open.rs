@@ -97,6 +97,7 @@ impl Replay {
                 name,
                 max_attempts,
             } => self.registry.replay_group(id, name, max_attempts),
+            Record::Order { group, order } => self.registry.replay_order(group, order),
             Record::Subscription {
                 id,
                 group,

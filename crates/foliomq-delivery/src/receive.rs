@@ -7,6 +7,7 @@ use foliomq_store::{Entry, StoreError, StoredMessage};
 
 use crate::groups::{Shared, after, no_offset};
 use crate::lease::{Change, Lease, Taken};
+use crate::order::Order;
 use crate::subscription::{Queue, Subscription};
 use crate::{Delivery, DeliveryError, Filter, Receive, Received, Timestamp};
 
@@ -20,10 +21,12 @@ impl Shared {
     pub fn receive(
         &self,
         request: &Receive<'_>,
+        attempt: Option<&str>,
         now: Timestamp,
     ) -> Result<Received, DeliveryError> {
         let subscription = self.join(request.group, request.topic)?;
         let mut round = Round::new(self, &subscription, request, now);
+        round.attempt = attempt;
         let result = round.run();
         if let Err(error) = result.and(round.failure.take().map_or(Ok(()), Err)) {
             if round.found.is_empty() {
@@ -39,27 +42,31 @@ impl Shared {
 }
 
 /// A receive under way.
-struct Round<'a> {
-    shared: &'a Shared,
-    subscription: &'a Subscription,
-    filter: &'a Filter,
+pub(crate) struct Round<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) subscription: &'a Subscription,
+    /// Never [`Order::Auto`].
+    pub(crate) order: Order,
+    /// Names this receive, so that the client can ask for the same batch again.
+    pub(crate) attempt: Option<&'a str>,
+    pub(crate) filter: &'a Filter,
     auto_renew: bool,
     most: usize,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     visible_at: Timestamp,
     /// Messages that may still be looked at.
-    budget: usize,
-    found: Vec<Delivery>,
+    pub(crate) budget: usize,
+    pub(crate) found: Vec<Delivery>,
     /// Why a leased message could not be read, the first time.
-    failure: Option<DeliveryError>,
-    next_visible: Option<Timestamp>,
+    pub(crate) failure: Option<DeliveryError>,
+    pub(crate) next_visible: Option<Timestamp>,
 }
 
 /// A message that this round leased, before its body is read.
-struct Leased {
-    queue: u32,
-    offset: u64,
-    lease: Lease,
+pub(crate) struct Leased {
+    pub(crate) queue: u32,
+    pub(crate) offset: u64,
+    pub(crate) lease: Lease,
 }
 
 impl<'a> Round<'a> {
@@ -73,6 +80,8 @@ impl<'a> Round<'a> {
         Self {
             shared,
             subscription,
+            order: shared.order(subscription),
+            attempt: None,
             filter: request.filter,
             auto_renew: request.auto_renew,
             most: request.most.clamp(1, MAX_SCANNED),
@@ -87,11 +96,15 @@ impl<'a> Round<'a> {
 
     fn run(&mut self) -> Result<(), DeliveryError> {
         let queues: Vec<u32> = self.subscription.rotation().collect();
-        for queue in &queues {
-            while self.room() > 0 && self.redeliver(*queue)? {}
-        }
-        for queue in &queues {
-            while self.room() > 0 && self.deliver_new(*queue)? {}
+        if self.order != Order::Free {
+            self.run_ordered(&queues)?;
+        } else {
+            for queue in &queues {
+                while self.room() > 0 && self.redeliver(*queue)? {}
+            }
+            for queue in &queues {
+                while self.room() > 0 && self.deliver_new(*queue)? {}
+            }
         }
         if self.budget == 0 && self.found.is_empty() {
             self.next_visible = Some(self.now);
@@ -100,7 +113,7 @@ impl<'a> Round<'a> {
     }
 
     /// How many more messages may be taken.
-    fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.budget.min(self.most - self.found.len())
     }
 
@@ -248,7 +261,7 @@ impl<'a> Round<'a> {
     }
 
     /// Journals and applies the leases of `taken`.
-    fn lease(
+    pub(crate) fn lease(
         &self,
         queue: &mut Queue,
         number: u32,
@@ -273,7 +286,7 @@ impl<'a> Round<'a> {
     }
 
     /// Adds a leased message to what was found, if the filter lets it through.
-    fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         leased: Leased,
         message: Result<StoredMessage, StoreError>,
@@ -336,7 +349,7 @@ impl<'a> Round<'a> {
 }
 
 /// Ascending offsets as runs without a gap.
-fn runs(offsets: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
+pub(crate) fn runs(offsets: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for offset in offsets {
         match runs.last_mut() {

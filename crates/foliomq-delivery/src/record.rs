@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::lease::{Change, Lease, Taken};
+use crate::order::Order;
 use crate::wire::{Input, put, put_all, put_text};
 use crate::{Backoff, Timestamp};
 
@@ -19,6 +20,7 @@ const CUT: u8 = 7;
 const STATE: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
 const BACKOFF: u8 = 20;
+const ORDER: u8 = 10;
 
 const AUTO_RENEW: u8 = 1;
 const FIRST: u8 = 1;
@@ -35,6 +37,8 @@ pub(crate) enum Record {
     },
     /// A group's pauses between deliveries; without one they are the default.
     Backoff { group: u32, backoff: Backoff },
+    /// How a group is held to the order of messages.
+    Order { group: u32, order: Order },
     /// A group reads a topic; `starts` is the first offset of each queue. Ignored where it is known already.
     Subscription {
         id: u32,
@@ -79,6 +83,11 @@ impl Record {
                 out.push(BACKOFF);
                 put(out, u64::from(*group));
                 backoff.encode(out);
+            }
+            Self::Order { group, order } => {
+                out.push(ORDER);
+                put(out, u64::from(*group));
+                out.push(order.code());
             }
             Self::Subscription {
                 id,
@@ -133,6 +142,10 @@ impl Record {
             BACKOFF => Self::Backoff {
                 group: input.small()?,
                 backoff: Backoff::decode(&mut input)?,
+            },
+            ORDER => Self::Order {
+                group: input.small()?,
+                order: Order::from_code(input.byte()?)?,
             },
             SUBSCRIPTION => input.subscription()?,
             STATE => input.state()?,
@@ -419,6 +432,10 @@ mod tests {
                         leases,
                     }
                 }),
+            (any::<u32>(), 0..4u8).prop_map(|(group, code)| Record::Order {
+                group,
+                order: Order::from_code(code).unwrap()
+            }),
             any::<u64>().prop_map(|begin| Record::SnapshotEnd { begin }),
         ]
     }

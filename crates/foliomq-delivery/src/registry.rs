@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::journal::Journal;
 use crate::name::check_group;
+use crate::order::{Order, SharedOrder};
 use crate::record::Record;
 use crate::subscription::{Policy, Subscription};
 use crate::{Backoff, DeliveryError};
@@ -117,6 +118,29 @@ impl Registry {
         Ok(())
     }
 
+    /// Sets how the group is held to the order of messages.
+    pub fn set_order(
+        &self,
+        journal: &Journal,
+        group: &Policy,
+        order: Order,
+    ) -> Result<(), DeliveryError> {
+        journal.append(&Record::Order {
+            group: group.id,
+            order,
+        })?;
+        group.order.store(order);
+        Ok(())
+    }
+
+    /// Takes a group's order from the journal; of a group that is not known the snapshot has it.
+    pub fn replay_order(&mut self, group: u32, order: Order) {
+        let name = self.group_names.get(&group);
+        if let Some(group) = name.and_then(|name| self.group(name)) {
+            group.order.store(order);
+        }
+    }
+
     /// The group begins to read a topic at `starts`.
     pub fn subscribe(
         &mut self,
@@ -176,6 +200,8 @@ impl Registry {
                 let group = group.id;
                 journal.append(&Record::Backoff { group, backoff })?;
             }
+            let (group, order) = (group.id, group.order.load());
+            journal.append(&Record::Order { group, order })?;
         }
         for subscription in self.subscriptions.values() {
             let starts = vec![0; subscription.queue_count() as usize];
@@ -205,6 +231,7 @@ impl Registry {
                 name,
                 max_attempts: AtomicU32::new(0),
                 backoff: Mutex::default(),
+                order: SharedOrder::default(),
             })
         });
         group.max_attempts.store(max_attempts, Ordering::Relaxed);

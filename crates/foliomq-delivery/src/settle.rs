@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::groups::{Shared, after};
 use crate::handle::Handle;
 use crate::lease::{Change, Lease, Standing};
+use crate::order::Order;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 
@@ -35,7 +36,8 @@ impl Shared {
                 offset: handle.claim.offset,
             },
         )?;
-        if was_full {
+        drop(queue);
+        if was_full || self.order(&subscription) != Order::Free {
             subscription.wake();
         }
         Ok(())
@@ -117,10 +119,15 @@ impl Shared {
         let mut queue = subscription.queue(queue);
         match queue.leases().lease(offset) {
             Some(lease) if lease.sequence == sequence => {
-                queue.commit(&self.journal, &Change::Done { offset })
+                queue.commit(&self.journal, &Change::Done { offset })?;
             }
-            _ => Ok(()),
+            _ => return Ok(()),
         }
+        drop(queue);
+        if self.order(subscription) != Order::Free {
+            subscription.wake();
+        }
+        Ok(())
     }
 
     /// Puts another lease in place of the one that a handle holds. `make` is given that lease and the next sequence.

@@ -9,6 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
+use crate::order::SharedOrder;
+use crate::ordered::{Attempt, Groups};
 use crate::record::{Record, STATE_CHUNK};
 use crate::{Backoff, DeliveryError, Timestamp};
 
@@ -19,6 +21,7 @@ pub(crate) struct Policy {
     pub name: String,
     pub max_attempts: AtomicU32,
     pub backoff: Mutex<Backoff>,
+    pub order: SharedOrder,
 }
 
 impl Policy {
@@ -94,6 +97,10 @@ pub(crate) struct Queue {
     pub reported: Option<u64>,
     /// Leases that ended before were looked at for dead letters.
     pub swept: Timestamp,
+    /// The last batch of an ordered group that was asked for by name.
+    pub attempt: Option<Attempt>,
+    /// Message groups of leased messages, as far as they were read.
+    pub groups: Groups,
 }
 
 impl Queue {
@@ -105,11 +112,22 @@ impl Queue {
             behind: false,
             reported: None,
             swept: 0,
+            attempt: None,
+            groups: Groups::new(),
         }
     }
 
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Drops the message groups of messages that are done.
+    pub fn forget_groups(&mut self) {
+        let leases = &self.leases;
+        if self.groups.len() > leases.in_flight() {
+            self.groups
+                .retain(|offset, _| leases.lease(*offset).is_some());
+        }
     }
 
     pub fn is_behind(&self) -> bool {
@@ -190,6 +208,7 @@ mod tests {
             name: "g".into(),
             max_attempts: AtomicU32::new(3),
             backoff: Mutex::default(),
+            order: SharedOrder::default(),
         });
         Subscription::new(7, group, "t".into(), 0, &vec![0; queues])
     }

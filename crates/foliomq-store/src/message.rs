@@ -11,6 +11,7 @@ pub(crate) const BODY: u8 = 4;
 pub(crate) const TAG: u8 = 1;
 pub(crate) const KEYS: u8 = 2;
 pub(crate) const MESSAGE_ID: u8 = 3;
+pub(crate) const MESSAGE_GROUP: u8 = 17;
 /// Fields of an entry of a map.
 pub(crate) const MAP_KEY: u8 = 1;
 pub(crate) const MAP_VALUE: u8 = 2;

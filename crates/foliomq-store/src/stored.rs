@@ -7,7 +7,9 @@ use bytes::Bytes;
 use foliomq_commitlog::{Kind, Record};
 
 use crate::error::StoreError;
-use crate::message::{BODY, KEYS, MESSAGE_ID, SYSTEM_PROPERTIES, TAG, USER_PROPERTIES, property};
+use crate::message::{
+    BODY, KEYS, MESSAGE_GROUP, MESSAGE_ID, SYSTEM_PROPERTIES, TAG, USER_PROPERTIES, property,
+};
 use crate::wire::Fields;
 
 /// Size in the index of a message that a salvage gave up: smaller than any record.
@@ -96,6 +98,11 @@ impl StoredMessage {
     /// The keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.system().keys()
+    }
+
+    /// The message group, within which messages keep their order.
+    pub fn message_group(&self) -> Option<&str> {
+        self.system().texts(MESSAGE_GROUP).last()
     }
 
     /// The sender's message id, or one made of the position (34 hex digits, as the clients' own).

@@ -6,6 +6,7 @@ mod fixture;
 mod groups;
 mod lost;
 mod model;
+mod ordered;
 mod restart;
 mod rules;
 mod world;

@@ -1,0 +1,330 @@
+//! Ordered groups: what an un-acked message holds back, and that the order is kept whatever happens.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foliomq_delivery::{Delivery, Filter, Order, Receive};
+use foliomq_store::{Message, TopicOptions, TopicType};
+use proptest::prelude::*;
+
+use crate::fixture::{Fixture, GROUP, INVISIBLE, TOPIC};
+
+fn ordered(order: Order) -> Fixture {
+    let f = Fixture::new(1);
+    f.groups.set_order(GROUP, order).unwrap();
+    f
+}
+
+/// Appends bodies that begin with their message group and a colon; without one they have none.
+fn append(f: &Fixture, bodies: &[&str]) {
+    for body in bodies {
+        let mut system = Vec::new();
+        if let Some((group, _)) = body.split_once(':') {
+            system.extend([0x8a, 0x01, group.len() as u8]);
+            system.extend(group.as_bytes());
+        }
+        f.append(
+            0,
+            &Message::encoded(Vec::new(), system, body.as_bytes()).unwrap(),
+        );
+    }
+}
+
+fn bodies(deliveries: &[Delivery]) -> Vec<(String, u32)> {
+    let body = |one: &Delivery| String::from_utf8(one.message.body().to_vec()).unwrap();
+    deliveries
+        .iter()
+        .map(|one| (body(one), one.attempt))
+        .collect()
+}
+
+fn named(f: &Fixture, most: usize, attempt: &str) -> Vec<Delivery> {
+    let request = Receive {
+        group: GROUP,
+        topic: TOPIC,
+        filter: &Filter::All,
+        most,
+        invisible: INVISIBLE,
+        auto_renew: false,
+    };
+    f.groups
+        .receive_attempt(&request, attempt, f.now)
+        .unwrap()
+        .messages
+}
+
+fn expect(deliveries: &[Delivery], expected: &[(&str, u32)]) {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(body, attempt)| ((*body).to_owned(), *attempt))
+        .collect();
+    assert_eq!(bodies(deliveries), expected);
+}
+
+#[test]
+fn a_batch_holds_back_its_queue_until_all_of_it_is_done() {
+    let f = ordered(Order::Queue);
+    append(&f, &["a:1", "b:1", "a:2"]);
+    let batch = f.receive(2);
+    expect(&batch, &[("a:1", 1), ("b:1", 1)]);
+    expect(&f.receive(9), &[]);
+    f.ack(&batch[0].handle).unwrap();
+    expect(&f.receive(9), &[]);
+    f.ack(&batch[1].handle).unwrap();
+    expect(&f.receive(9), &[("a:2", 1)]);
+}
+
+#[test]
+fn delivery_goes_on_from_the_first_that_is_not_done() {
+    let mut f = ordered(Order::Queue);
+    append(&f, &["1", "2", "3", "4"]);
+    let batch = f.receive(3);
+    f.ack(&batch[1].handle).unwrap();
+    f.change(&batch[0].handle, Duration::from_secs(1)).unwrap();
+    f.pass(Duration::from_secs(2));
+    expect(&f.receive(9), &[]);
+    f.pass(INVISIBLE);
+    expect(&f.receive(9), &[("1", 2), ("3", 2), ("4", 1)]);
+}
+
+#[test]
+fn the_same_attempt_gets_the_same_batch_and_another_one_nothing() {
+    let mut f = ordered(Order::Queue);
+    append(&f, &["1", "2", "3"]);
+    let lost = named(&f, 2, "first");
+    expect(&named(&f, 2, "other"), &[]);
+    expect(&f.receive(2), &[]);
+    f.pass(Duration::from_secs(20));
+    let again = named(&f, 2, "first");
+    expect(&again, &[("1", 1), ("2", 1)]);
+    assert!(
+        f.ack(&lost[0].handle).is_err(),
+        "the lost answer's handle is void"
+    );
+    // Leased anew: the end of the first lease changes nothing.
+    f.pass(Duration::from_secs(20));
+    expect(&f.receive(2), &[]);
+    f.ack(&again[0].handle).unwrap();
+    expect(&named(&f, 2, "first"), &[("2", 1)]);
+    f.pass(INVISIBLE);
+    expect(&named(&f, 2, "first"), &[("2", 2), ("3", 1)]);
+}
+
+#[test]
+fn a_message_group_holds_back_only_itself() {
+    let f = ordered(Order::MessageGroup);
+    append(&f, &["a:1", "a:2", "b:1", "none", "a:3", "b:2"]);
+    let first = f.receive_one();
+    expect(std::slice::from_ref(&first), &[("a:1", 1)]);
+    expect(&f.receive(2), &[("b:1", 1), ("none", 1)]);
+    expect(&f.receive(9), &[]);
+    f.ack(&first.handle).unwrap();
+    expect(&f.receive(9), &[("a:2", 1), ("a:3", 1)]);
+}
+
+#[test]
+fn what_waits_behind_its_group_survives_a_kill() {
+    let f = ordered(Order::MessageGroup);
+    append(&f, &["a:1", "a:2", "b:1"]);
+    let first = f.receive_one();
+    expect(&f.receive(9), &[("b:1", 1)]);
+    let f = f.after_kill();
+    assert_eq!(f.groups.group(GROUP).unwrap().order, Order::MessageGroup);
+    expect(&f.receive(9), &[]);
+    f.ack(&first.handle).unwrap();
+    expect(&f.receive(9), &[("a:2", 1)]);
+}
+
+#[test]
+fn a_dead_letter_holds_back_nothing() {
+    for order in [Order::Queue, Order::MessageGroup] {
+        let mut f = ordered(order);
+        f.groups.update(GROUP, Some(1)).unwrap();
+        append(&f, &["a:1", "a:2"]);
+        f.receive_one();
+        f.pass(INVISIBLE);
+        expect(&f.receive(9), &[("a:2", 1)]);
+        f.wait_for("%DLQ%g", 0, 1);
+        assert_eq!(f.store.offsets("%DLQ%g", 0).unwrap(), 0..1);
+    }
+}
+
+#[test]
+fn topics_of_the_type_fifo_are_read_in_order_unless_the_group_says_otherwise() {
+    let f = Fixture::new(1);
+    let options = TopicOptions {
+        queues: 1,
+        kind: TopicType::Fifo,
+    };
+    let topic = f.store.create_topic("fifo", options).unwrap();
+    assert_eq!(f.groups.order(GROUP, &topic), Order::Queue);
+    f.groups.set_order(GROUP, Order::Free).unwrap();
+    assert_eq!(f.groups.order(GROUP, &topic), Order::Free);
+    let f = f.after_close();
+    assert_eq!(f.groups.order(GROUP, &topic), Order::Free);
+}
+
+/// With a queue that is blocked the next look is not now, or a waiting receive would go in circles.
+#[test]
+fn a_blocked_queue_says_when_to_look_again() {
+    let mut f = ordered(Order::Queue);
+    append(&f, &["1", "2"]);
+    let batch = f.receive(2);
+    f.change(&batch[0].handle, Duration::from_secs(1)).unwrap();
+    f.pass(Duration::from_secs(2));
+    let looked = f.try_receive(&Filter::All, 2, INVISIBLE, false).unwrap();
+    assert_eq!(looked.next_visible, Some(batch[1].visible_at));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u8),
+    Receive(usize),
+    Ack(prop::sample::Index),
+    Nack(prop::sample::Index, u64),
+    Pass(u64),
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => (0..4u8).prop_map(Step::Append),
+        6 => (1..6usize).prop_map(Step::Receive),
+        6 => index().prop_map(Step::Ack),
+        2 => (index(), 0..40u64).prop_map(|(which, seconds)| Step::Nack(which, seconds)),
+        3 => (1..20u64).prop_map(Step::Pass),
+        1 => Just(Step::Kill),
+    ]
+}
+
+/// One entry for each message, looked through as a whole.
+struct Entry {
+    /// What holds it back: 0 where the queue does.
+    group: u8,
+    attempt: u32,
+    done: bool,
+    visible_at: u64,
+    handle: String,
+}
+
+/// A message may come if it is not leased, not done, and all before it of its group are done or come before it in the
+/// same batch; in a queue that is held as a whole, no message may be leased.
+fn check(model: &mut [Entry], batch: &[Delivery], now: u64, order: Order) {
+    let leased = |entry: &Entry| !entry.done && entry.attempt > 0 && entry.visible_at > now;
+    let mut in_batch: Vec<usize> = Vec::new();
+    for delivery in batch {
+        let offset = delivery.message.queue_offset() as usize;
+        assert!(
+            in_batch.last().is_none_or(|last| *last < offset),
+            "a batch out of order"
+        );
+        let (before, rest) = model.split_at(offset);
+        assert!(
+            !rest[0].done && !leased(&rest[0]),
+            "{offset} is done or leased"
+        );
+        for (earlier, entry) in before.iter().enumerate() {
+            assert!(
+                entry.group != rest[0].group || entry.done || in_batch.contains(&earlier),
+                "{offset} before {earlier}"
+            );
+        }
+        assert!(
+            order != Order::Queue || !model.iter().any(leased),
+            "out of a queue that is held"
+        );
+        assert_eq!(delivery.attempt, rest[0].attempt + 1);
+        in_batch.push(offset);
+    }
+    for (delivery, offset) in batch.iter().zip(in_batch) {
+        let entry = &mut model[offset];
+        (entry.attempt, entry.visible_at) = (delivery.attempt, delivery.visible_at);
+        entry.handle.clone_from(&delivery.handle);
+    }
+}
+
+fn run(steps: &[Step], order: Order) {
+    let mut f = ordered(order);
+    f.groups.update(GROUP, Some(60_000)).unwrap();
+    let mut model: Vec<Entry> = Vec::new();
+    for step in steps {
+        let now = f.now;
+        let held: Vec<usize> = (0..model.len())
+            .filter(|&offset| {
+                !model[offset].done && model[offset].attempt > 0 && model[offset].visible_at > now
+            })
+            .collect();
+        match step {
+            Step::Append(group) => {
+                append(&f, &[&format!("{group}:x")]);
+                let group = if order == Order::Queue { 0 } else { *group };
+                model.push(Entry {
+                    group,
+                    attempt: 0,
+                    done: false,
+                    visible_at: 0,
+                    handle: String::new(),
+                });
+            }
+            Step::Receive(most) => {
+                let batch = f.receive(*most);
+                // Nothing that is free is withheld: the first of a message group that is not done.
+                let mut seen: HashMap<u8, bool> = HashMap::new();
+                let any_leased = !held.is_empty();
+                let free = model.iter().any(|entry| {
+                    if entry.done {
+                        return false;
+                    }
+                    let first = *seen.entry(entry.group).or_insert(true);
+                    seen.insert(entry.group, false);
+                    first
+                        && !(entry.attempt > 0 && entry.visible_at > now)
+                        && !(order == Order::Queue && any_leased)
+                });
+                assert_eq!(free, !batch.is_empty(), "{order:?}");
+                check(&mut model, &batch, now, order);
+            }
+            Step::Ack(which) if !held.is_empty() => {
+                let entry = &mut model[held[which.index(held.len())]];
+                f.ack(&entry.handle).unwrap();
+                entry.done = true;
+            }
+            Step::Nack(which, seconds) if !held.is_empty() => {
+                let entry = &mut model[held[which.index(held.len())]];
+                entry.handle = f
+                    .change(&entry.handle, Duration::from_secs(*seconds))
+                    .unwrap();
+                entry.visible_at = now + seconds * 1000;
+            }
+            Step::Ack(_) | Step::Nack(..) => {}
+            Step::Pass(seconds) => f.pass(Duration::from_secs(*seconds)),
+            Step::Kill => f = f.after_kill(),
+        }
+    }
+    // Nothing is lost: all of it comes in the end.
+    for _ in 0..=model.len() {
+        f.pass(INVISIBLE * 2);
+        let batch = f.receive(100);
+        check(&mut model, &batch, f.now, order);
+        for delivery in batch {
+            f.ack(&delivery.handle).unwrap();
+            model[delivery.message.queue_offset() as usize].done = true;
+        }
+    }
+    assert!(model.iter().all(|entry| entry.done));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn queues_are_held_as_a_naive_model_says(steps in prop::collection::vec(step(), 1..60)) {
+        run(&steps, Order::Queue);
+    }
+
+    #[test]
+    fn message_groups_are_held_as_a_naive_model_says(steps in prop::collection::vec(step(), 1..60)) {
+        run(&steps, Order::MessageGroup);
+    }
+}
