@@ -73,7 +73,7 @@ fn runs(program: &str) -> bool {
     found.is_ok_and(|output| output.status.success())
 }
 
-/// Tries what can only be found out by trying: a namespace, and a loop device with an ext4.
+/// Tries what can only be found out by trying: a namespace, a loop device with an ext4, and FUSE.
 fn refused() -> Option<String> {
     const TRY: &str = r#"
 set -e
@@ -82,6 +82,9 @@ truncate -s 8M /tmp/image
 mkfs.ext4 -q -F /tmp/image
 mkdir /tmp/on
 mount -o loop /tmp/image /tmp/on
+mkdir /tmp/fuse
+exec 3<>/dev/fuse
+mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 crashrig /tmp/fuse
 "#;
     let attempt = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", TRY])

@@ -13,9 +13,10 @@ fn rig(arguments: &[&str]) -> Option<(bool, String)> {
         .args(arguments)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr);
+    // The reason of a failure comes first.
+    let said = String::from_utf8_lossy(&stderr) + String::from_utf8_lossy(&stdout);
     println!("{said}");
-    (!said.starts_with("skipped")).then(|| (status.success(), said.into_owned()))
+    (!stdout.starts_with(b"skipped")).then(|| (status.success(), format!("{status}: {said}")))
 }
 
 #[test]
