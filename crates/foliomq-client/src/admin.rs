@@ -127,6 +127,17 @@ impl Admin {
             .map(Group::from)
     }
 
+    /// Gives a group up to `most` of its dead letters again (`None`: all). Returns how many it gets, and of how many the
+    /// original is gone.
+    pub async fn redrive_group(&self, group: &str, most: Option<u64>) -> Result<(u64, u64)> {
+        let request = v1::RedriveGroupRequest {
+            group: group.to_owned(),
+            limit: most.unwrap_or(0),
+        };
+        let answer = self.answer(self.calls.clone().redrive_group(short(request)).await)?;
+        Ok((answer.back, answer.kept))
+    }
+
     /// A topic's messages in the order of each queue; with `follow` also those to come, otherwise up to what is there now.
     pub async fn tail(&self, topic: &str, from: TailFrom, follow: bool) -> Result<Tail> {
         let request = v1::TailRequest {

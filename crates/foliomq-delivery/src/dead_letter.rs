@@ -13,7 +13,7 @@ use foliomq_store::{Message, StoreError, StoredMessage, TopicOptions, TopicType}
 use crate::groups::{Shared, after};
 use crate::lease::{Change, Lease, Standing};
 use crate::subscription::{Queue, Subscription};
-use crate::wire::{Input, put, put_text};
+use crate::wire::{Input, put, put_all, put_text};
 use crate::{DeliveryError, Timestamp};
 
 /// How long the broker holds a message that becomes a dead letter, and so when a failed move is tried again.
@@ -23,6 +23,18 @@ pub const DEAD_LETTER_RETRY: Duration = Duration::from_secs(30);
 const DEAD_LETTER_QUEUE: u64 = 20;
 const TOPIC: u64 = 1;
 const MESSAGE_ID: u64 = 2;
+/// Our own, which a client passes over: where the original lies.
+const QUEUE: u64 = 100;
+const OFFSET: u64 = 101;
+
+/// Where a dead letter came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub topic: String,
+    pub id: String,
+    pub queue: u32,
+    pub offset: u64,
+}
 
 /// A message that the broker holds to move it.
 #[derive(Debug, Clone, Copy)]
@@ -206,41 +218,63 @@ impl Shared {
 fn with_origin(message: &StoredMessage) -> Vec<u8> {
     let mut system = message.encoded_system_properties().to_vec();
     if !has_field(&system, DEAD_LETTER_QUEUE) {
-        put_origin(&mut system, message.topic(), message.id());
+        let place = (message.queue_id(), message.queue_offset());
+        put_origin(&mut system, message.topic(), message.id(), place);
     }
     system
 }
 
-fn put_origin(system: &mut Vec<u8>, topic: &str, id: Cow<'_, str>) {
-    let mut origin = Vec::with_capacity(topic.len() + id.len() + 4);
+fn put_origin(system: &mut Vec<u8>, topic: &str, id: Cow<'_, str>, (queue, offset): (u32, u64)) {
+    let mut origin = Vec::with_capacity(topic.len() + id.len() + 24);
     put(&mut origin, TOPIC << 3 | 2);
     put_text(&mut origin, topic);
     put(&mut origin, MESSAGE_ID << 3 | 2);
     put_text(&mut origin, &id);
+    put_all(
+        &mut origin,
+        [QUEUE << 3, u64::from(queue), OFFSET << 3, offset],
+    );
     put(system, DEAD_LETTER_QUEUE << 3 | 2);
     put(system, origin.len() as u64);
     system.extend_from_slice(&origin);
 }
 
+/// Where a dead letter came from; `None` if it does not say.
+pub(crate) fn origin(letter: &StoredMessage) -> Option<Origin> {
+    let content = find(letter.encoded_system_properties(), DEAD_LETTER_QUEUE)?.1;
+    let text = |field| String::from_utf8(find(content, field)?.1.to_vec()).ok();
+    Some(Origin {
+        topic: text(TOPIC)?,
+        id: text(MESSAGE_ID)?,
+        queue: find(content, QUEUE)?.0.try_into().ok()?,
+        offset: find(content, OFFSET)?.0,
+    })
+}
+
 /// Whether a protobuf message has a field. One that is malformed counts as far as it goes.
 fn has_field(message: &[u8], field: u64) -> bool {
+    find(message, field).is_some()
+}
+
+/// The first of a field's values: a number, or what has a length; the other is empty.
+fn find(message: &[u8], field: u64) -> Option<(u64, &[u8])> {
     let mut input = Input(message);
-    while let Some(key) = input.number() {
-        if key >> 3 == field {
-            return true;
-        }
-        let skipped = match key & 7 {
-            0 => input.number().map(|_| ()),
-            1 => input.slice(8).map(|_| ()),
-            2 => input.count().and_then(|size| input.slice(size)).map(|_| ()),
-            5 => input.slice(4).map(|_| ()),
-            _ => None,
+    loop {
+        let key = input.number()?;
+        let value: (u64, &[u8]) = match key & 7 {
+            0 => (input.number()?, &[]),
+            1 => (0, input.slice(8)?),
+            2 => {
+                let size = input.count()?;
+                (0, input.slice(size)?)
+            }
+            5 => (0, input.slice(4)?),
+            _ => return None,
         };
-        if skipped.is_none() {
-            return false;
+        if key >> 3 == field {
+            return Some(value);
         }
     }
-    false
 }
 
 #[cfg(test)]
@@ -250,8 +284,13 @@ mod tests {
     #[test]
     fn the_origin_is_a_protobuf_message() {
         let mut system = vec![];
-        put_origin(&mut system, "T", "ID".into());
-        assert_eq!(system, [0xa2, 1, 7, 0x0a, 1, b'T', 0x12, 2, b'I', b'D']);
+        put_origin(&mut system, "T", "ID".into(), (3, 300));
+        let place = [0xa0, 6, 3, 0xa8, 6, 0xac, 2];
+        assert_eq!(system[..2], [0xa2, 1]);
+        assert_eq!(system[3..10], [0x0a, 1, b'T', 0x12, 2, b'I', b'D']);
+        assert_eq!((usize::from(system[2]), &system[10..]), (14, &place[..]));
+        let content = find(&system, DEAD_LETTER_QUEUE).unwrap().1;
+        assert_eq!(find(content, OFFSET).unwrap().0, 300);
         assert!(has_field(&system, 20));
     }
 

@@ -13,6 +13,7 @@ use crate::handle::{Handle, Key};
 use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
 use crate::order::Order;
+use crate::redrive::Redriven;
 use crate::registry::Registry;
 use crate::subscription::{Queue, Subscription};
 use crate::{Backoff, DeliveryError, Filter, Timestamp};
@@ -244,6 +245,17 @@ impl Groups {
     /// Sets the pauses between deliveries that the group's clients are told; creates the group if it is not there.
     pub fn set_backoff(&self, group: &str, backoff: Backoff) -> Result<Group, DeliveryError> {
         self.shared.set_backoff(group, backoff)
+    }
+
+    /// Gives the group up to `most` of its dead letters again that it was not given again yet, oldest first: the
+    /// originals, in their places, from attempt 1. They stay in `%DLQ%group` as well.
+    pub fn redrive(
+        &self,
+        group: &str,
+        most: u64,
+        now: Timestamp,
+    ) -> Result<Redriven, DeliveryError> {
+        self.shared.redrive(group, most, now)
     }
 
     /// Moves the group in every queue of the topic; forgets leases and attempts there; older handles are void.

@@ -62,6 +62,7 @@ mod order;
 mod ordered;
 mod receive;
 mod record;
+mod redrive;
 mod registry;
 mod settle;
 mod sql;
@@ -79,6 +80,7 @@ pub use lease::{Change, Claim, Lease, Leases, Standing, Taken};
 pub use name::{MAX_GROUP_NAME, check_group};
 pub use order::{Order, queue_of};
 pub use receive::MAX_SCANNED;
+pub use redrive::Redriven;
 pub use registry::{MAX_GROUPS, MAX_QUEUES};
 pub use sql::{MAX_DEPTH, MAX_PROPERTIES, SqlFilter};
 

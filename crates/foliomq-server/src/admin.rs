@@ -175,6 +175,22 @@ impl v1::admin_server::Admin for Admin {
         .await
     }
 
+    async fn redrive_group(
+        &self,
+        request: Request<v1::RedriveGroupRequest>,
+    ) -> Result<Response<v1::RedriveGroupResponse>, Status> {
+        let v1::RedriveGroupRequest { group, limit } = request.into_inner();
+        let most = if limit == 0 { u64::MAX } else { limit };
+        self.work(move |handles| {
+            let redriven = handles.groups.redrive(&group, most, unix_ms())?;
+            Ok(v1::RedriveGroupResponse {
+                back: redriven.back,
+                kept: redriven.kept,
+            })
+        })
+        .await
+    }
+
     async fn tail(
         &self,
         request: Request<v1::TailRequest>,

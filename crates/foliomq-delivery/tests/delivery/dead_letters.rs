@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foliomq_delivery::{DEAD_LETTER_RETRY, Filter, Options, Receive};
+use foliomq_delivery::{DEAD_LETTER_RETRY, DeliveryError, Filter, Options, Receive, Redriven};
 use foliomq_store::Message;
 
 use crate::fixture::{Fixture, GROUP, INVISIBLE, TOPIC, bodies, is_invalid};
@@ -35,7 +35,7 @@ fn past_the_last_attempt_a_message_is_a_dead_letter() {
         (&b"poison"[..], Some("T"), "ID-1")
     );
     assert_eq!(dead.properties().collect::<Vec<_>>(), [("p", "v")]);
-    let origin = b"\xa2\x01\x09\x0a\x01t\x12\x04ID-1";
+    let origin = b"\xa2\x01\x0f\x0a\x01t\x12\x04ID-1\xa0\x06\x01\xa8\x06\x00";
     assert!(
         dead.encoded_system_properties().ends_with(origin),
         "{:?}",
@@ -163,4 +163,63 @@ fn a_message_that_cannot_be_given_up_stays_with_its_client() {
     );
     f.dead_letters(0);
     f.ack(&handle).expect("the handle is as good as before");
+}
+
+#[test]
+fn dead_letters_go_back_to_their_group_alone_and_in_their_places() {
+    let mut f = Fixture::new(2);
+    f.groups.update(GROUP, Some(1)).unwrap();
+    f.append(0, &Message::new(b"fine"));
+    f.append(1, &Message::new(b"poison").id("P"));
+    f.append(1, &Message::new(b"worse"));
+    let all = f.receive(9);
+    let fine = all
+        .iter()
+        .find(|delivery| delivery.message.body() == b"fine");
+    f.ack(&fine.unwrap().handle).unwrap();
+    f.pass(INVISIBLE);
+    assert!(f.receive(9).is_empty());
+    f.dead_letters(2);
+    let other = Receive {
+        group: "other",
+        topic: TOPIC,
+        filter: &Filter::All,
+        most: 9,
+        invisible: SECOND,
+        auto_renew: false,
+    };
+    assert_eq!(f.groups.receive(&other, f.now).unwrap().messages.len(), 3);
+
+    let one = f.groups.redrive(GROUP, 1, f.now).unwrap();
+    assert_eq!(one, Redriven { back: 1, kept: 0 });
+    let mut f = f.after_kill();
+    let again = f.receive(9);
+    assert_eq!((bodies(&again), again[0].attempt), (vec!["poison"], 1));
+    f.ack(&again[0].handle).unwrap();
+    let rest = f.groups.redrive(GROUP, 99, f.now).unwrap();
+    assert_eq!(rest, Redriven { back: 1, kept: 0 });
+    assert_eq!(bodies(&f.receive(9)), ["worse"]);
+    let none = f.groups.redrive(GROUP, 99, f.now).unwrap();
+    assert_eq!(none, Redriven::default());
+    f.pass(INVISIBLE);
+    assert!(f.receive(9).is_empty());
+    f.dead_letters(3);
+}
+
+#[test]
+fn a_dead_letter_whose_topic_is_gone_stays() {
+    let mut f = Fixture::new(1);
+    f.groups.update(GROUP, Some(1)).unwrap();
+    f.append_bodies(0, &["a"]);
+    f.receive(1);
+    f.pass(INVISIBLE);
+    f.receive(1);
+    f.dead_letters(1);
+    f.store.delete_topic(TOPIC).unwrap();
+    let redriven = f.groups.redrive(GROUP, 9, f.now).unwrap();
+    assert_eq!(redriven, Redriven { back: 0, kept: 1 });
+    assert!(matches!(
+        f.groups.redrive("nobody", 9, f.now),
+        Err(DeliveryError::UnknownGroup { .. })
+    ));
 }

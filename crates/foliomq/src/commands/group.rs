@@ -43,6 +43,14 @@ enum Action {
         #[arg(long, value_name = "PAUSES", value_parser = pauses)]
         backoff: Option<Pauses>,
     },
+    /// Give a group its dead letters again: the original messages, in their places, from attempt 1
+    Redrive {
+        /// The group
+        group: String,
+        /// At most this many, oldest first
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        max: Option<u64>,
+    },
     /// Move a group within a topic; what it has in flight there is forgotten
     Reset {
         /// The group
@@ -70,6 +78,17 @@ impl Groups {
                 max_attempts,
                 backoff,
             } => update(&admin, &group, max_attempts, backoff).await?,
+            Action::Redrive { group, max } => {
+                let (back, kept) = admin.redrive_group(&group, max).await?;
+                if out.is_json() {
+                    out.json(&json!({ "group": group, "back": back, "kept": kept }))?;
+                } else {
+                    out.line(format!(
+                        "group {group}: {back} back, {kept} kept (their originals are gone)"
+                    ))?;
+                }
+                return Ok(out.flush()?);
+            }
             Action::Reset { group, topic, to } => admin.reset_group(&group, &topic, to).await?,
         };
         print_one(&shown, &mut out)?;

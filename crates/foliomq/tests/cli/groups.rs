@@ -87,3 +87,21 @@ fn pauses_between_deliveries_are_set_and_stay() {
     let refused = broker.run(["group", "update", "g", "--backoff", "0"]);
     assert!(refused.failed(1).contains("1 to 43200 s"));
 }
+
+#[test]
+fn dead_letters_are_redriven() {
+    let broker = Broker::start();
+    broker.run(["send", "orders", "latte"]).ok();
+    let redrive = ["group", "redrive", "g", "--json"];
+    assert!(broker.run(redrive).failed(1).contains("does not exist"));
+    broker
+        .run(["group", "update", "g", "--max-attempts", "1"])
+        .ok();
+    let redriven = broker.run(redrive).json();
+    assert_eq!(
+        (&redriven["back"], &redriven["kept"]),
+        (&0.into(), &0.into())
+    );
+    let text = broker.run(["group", "redrive", "g", "--max", "5"]).ok();
+    assert!(text.starts_with("group g: 0 back, 0 kept"), "{text}");
+}
