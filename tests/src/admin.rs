@@ -50,11 +50,22 @@ impl Admin {
     /// # Errors
     /// If the broker refuses.
     pub async fn create_topic(&mut self, topic: &str) -> Result<()> {
-        let kind = TopicType::Normal.into();
+        self.create(topic, TopicType::Normal).await
+    }
+
+    /// Creates a topic that takes FIFO messages only.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_fifo_topic(&mut self, topic: &str) -> Result<()> {
+        self.create(topic, TopicType::Fifo).await
+    }
+
+    async fn create(&mut self, topic: &str, kind: TopicType) -> Result<()> {
         let request = CreateTopicRequest {
             topic: topic.into(),
             queues: QUEUES,
-            r#type: kind,
+            r#type: kind.into(),
         };
         self.client
             .create_topic(request)

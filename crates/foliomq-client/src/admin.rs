@@ -6,7 +6,7 @@ use foliomq_proto::v1;
 use foliomq_proto::v1::query_messages_request::By;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::admin_types::{Broker, Group, ResetTo, TailFrom, Topic, TopicKind, tailed};
+use crate::admin_types::{Broker, Group, GroupOrder, ResetTo, TailFrom, Topic, TopicKind, tailed};
 use crate::client::{Administration, Connection, within};
 use crate::error::Result;
 use crate::headers::Headers;
@@ -93,6 +93,7 @@ impl Admin {
             group: group.to_owned(),
             max_attempts,
             backoff: None,
+            order: None,
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)
@@ -110,6 +111,19 @@ impl Admin {
             group: group.to_owned(),
             max_attempts: 0,
             backoff: Some(v1::Backoff { seconds, factor }),
+            order: None,
+        };
+        self.answer(self.calls.clone().update_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// Sets how the group is held to the order of messages; creates the group if need be.
+    pub async fn order_group(&self, group: &str, order: GroupOrder) -> Result<Group> {
+        let request = v1::UpdateGroupRequest {
+            group: group.to_owned(),
+            max_attempts: 0,
+            backoff: None,
+            order: Some(v1::Order::from(order).into()),
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)

@@ -114,8 +114,58 @@ pub struct Group {
     pub max_attempts: u32,
     /// Pauses between these, seconds; the last repeats. With a factor, the first and the longest.
     pub backoff: (Vec<u32>, Option<f32>),
+    /// How it is held to the order of messages.
+    pub order: GroupOrder,
     /// How far it is, queue by queue.
     pub queues: Vec<GroupQueue>,
+}
+
+/// How a group is held to the order of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupOrder {
+    /// As [`Queue`](Self::Queue) in topics of the type FIFO, as [`Free`](Self::Free) in others.
+    #[default]
+    Auto,
+    /// Messages that are not done hold back no others.
+    Free,
+    /// A batch that is not done holds back its queue, as in RocketMQ.
+    Queue,
+    /// A message that is not done holds back its message group only.
+    MessageGroup,
+}
+
+impl GroupOrder {
+    /// As the command line names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Free => "free",
+            Self::Queue => "queue",
+            Self::MessageGroup => "message-group",
+        }
+    }
+}
+
+impl From<v1::Order> for GroupOrder {
+    fn from(order: v1::Order) -> Self {
+        match order {
+            v1::Order::Auto => Self::Auto,
+            v1::Order::Free => Self::Free,
+            v1::Order::Queue => Self::Queue,
+            v1::Order::MessageGroup => Self::MessageGroup,
+        }
+    }
+}
+
+impl From<GroupOrder> for v1::Order {
+    fn from(order: GroupOrder) -> Self {
+        match order {
+            GroupOrder::Auto => Self::Auto,
+            GroupOrder::Free => Self::Free,
+            GroupOrder::Queue => Self::Queue,
+            GroupOrder::MessageGroup => Self::MessageGroup,
+        }
+    }
 }
 
 /// A group's progress in one queue.
@@ -247,6 +297,7 @@ impl TryFrom<v1::Topic> for Topic {
 
 impl From<v1::Group> for Group {
     fn from(group: v1::Group) -> Self {
+        let order = group.order().into();
         let queues = group.progress.into_iter().map(|queue| GroupQueue {
             topic: queue.topic,
             queue_id: queue.queue_id,
@@ -257,6 +308,7 @@ impl From<v1::Group> for Group {
         });
         Self {
             name: group.group,
+            order,
             max_attempts: group.max_attempts,
             backoff: group
                 .backoff

@@ -39,7 +39,7 @@ mod publishing;
 
 pub use admin::{Admin, Tail};
 pub use admin_types::{
-    Broker, Group, GroupQueue, Preheat, Queue, ResetTo, TailFrom, Topic, TopicKind,
+    Broker, Group, GroupOrder, GroupQueue, Preheat, Queue, ResetTo, TailFrom, Topic, TopicKind,
 };
 pub use client::Client;
 pub use consumer::Consumer;

@@ -97,7 +97,7 @@ impl Future for Acknowledgement {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = Pin::new(&mut self.0).poll(context);
-        answer.map(|answer| answer.unwrap_or_else(|_| Err(Error::Closed)))
+        answer.map(|answer| answer.unwrap_or(Err(Error::Closed)))
     }
 }
 

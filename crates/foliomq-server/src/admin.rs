@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foliomq_delivery::{Backoff, ResetTo};
+use foliomq_delivery::{Backoff, Order, ResetTo};
 use foliomq_proto::{v1, v2};
 use foliomq_store::{StoreError, StoredMessage, TopicOptions, TopicType};
 use prost::Message as _;
@@ -134,13 +134,18 @@ impl v1::admin_server::Admin for Admin {
             group: name,
             max_attempts,
             backoff,
+            order,
         } = request.into_inner();
         let changed = name.clone();
         let backoff = backoff.map(backoff_of).transpose().map_err(grpc_status)?;
+        let order = order.map(order_of).transpose().map_err(grpc_status)?;
         let answer = self
             .work(move |handles| {
                 if let Some(backoff) = backoff {
                     handles.groups.set_backoff(&name, backoff)?;
+                }
+                if let Some(order) = order {
+                    handles.groups.set_order(&name, order)?;
                 }
                 let attempts = Some(max_attempts).filter(|&attempts| attempts > 0);
                 Ok(group(handles.groups.update(&name, attempts)?))
@@ -437,6 +442,28 @@ fn backoff_of(backoff: v1::Backoff) -> Result<Backoff, Refusal> {
     Ok(made)
 }
 
+fn order_of(code: i32) -> Result<Order, Refusal> {
+    match v1::Order::try_from(code) {
+        Ok(v1::Order::Auto) => Ok(Order::Auto),
+        Ok(v1::Order::Free) => Ok(Order::Free),
+        Ok(v1::Order::Queue) => Ok(Order::Queue),
+        Ok(v1::Order::MessageGroup) => Ok(Order::MessageGroup),
+        Err(_) => Err(Refusal::new(
+            v2::Code::BadRequest,
+            format!("{code} is not an order of a group"),
+        )),
+    }
+}
+
+fn order_code(order: Order) -> v1::Order {
+    match order {
+        Order::Auto => v1::Order::Auto,
+        Order::Free => v1::Order::Free,
+        Order::Queue => v1::Order::Queue,
+        Order::MessageGroup => v1::Order::MessageGroup,
+    }
+}
+
 fn group(group: foliomq_delivery::Group) -> v1::Group {
     let progress = group.queues.into_iter().map(|queue| v1::GroupQueue {
         topic: queue.topic,
@@ -450,6 +477,7 @@ fn group(group: foliomq_delivery::Group) -> v1::Group {
         group: group.name,
         max_attempts: group.max_attempts,
         backoff: Some(backoff(&group.backoff)),
+        order: order_code(group.order).into(),
         progress: progress.collect(),
     }
 }

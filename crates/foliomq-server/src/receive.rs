@@ -39,6 +39,8 @@ struct Poll {
     most: usize,
     invisible: Duration,
     auto_renew: bool,
+    /// The client's name for this receive; it repeats it when an answer was lost.
+    attempt: String,
     until: Instant,
 }
 
@@ -103,6 +105,7 @@ impl Poll {
                 .clamp(1, MAX_BATCH),
             invisible,
             auto_renew: request.auto_renew,
+            attempt: request.attempt_id.clone().unwrap_or_default(),
             until: Instant::now() + polling_time(request.long_polling_timeout.as_ref(), caller),
         })
     }
@@ -143,6 +146,7 @@ impl Poll {
     async fn take(&self, broker: &Broker) -> Result<(Received, Unsent), Refusal> {
         let (group, topic, filter) = (self.group.clone(), self.topic.clone(), self.filter.clone());
         let (most, invisible, auto_renew) = (self.most, self.invisible, self.auto_renew);
+        let attempt = self.attempt.clone();
         let work = move |handles: &crate::broker::Handles| {
             let request = Receive {
                 group: &group,
@@ -152,7 +156,9 @@ impl Poll {
                 invisible,
                 auto_renew,
             };
-            let received = handles.groups.receive(&request, unix_ms())?;
+            let received = handles
+                .groups
+                .receive_attempt(&request, &attempt, unix_ms())?;
             let unsent = Unsent::new(handles.groups.clone(), &received.messages);
             received
                 .messages

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use foliomq_delivery::Order;
 use foliomq_proto::v2::{
     Address, AddressScheme, Assignment, Broker as BrokerName, Endpoints, MessageQueue, Permission,
     QueryAssignmentRequest, QueryAssignmentResponse, QueryRouteRequest, QueryRouteResponse,
@@ -44,21 +45,28 @@ pub(crate) async fn query_assignment(
     caller: &Caller,
     request: QueryAssignmentRequest,
 ) -> Result<QueryAssignmentResponse, Refusal> {
-    name::group(request.group.as_ref(), caller)?;
+    let group = name::group(request.group.as_ref(), caller)?;
     let topic = broker
         .topic(&name::topic(request.topic.as_ref(), caller)?)
         .await?;
-    let queue = message_queue(
-        request.topic,
-        ALL_QUEUES,
-        &topic,
-        endpoints(broker, request.endpoints),
-    );
+    // A consumer works through what one assignment brings in order: with one for each queue, queues do not wait for
+    // each other.
+    let queues = match broker.groups.order(&group, &topic) {
+        Order::Free => ALL_QUEUES..ALL_QUEUES + 1,
+        _ => 0..topic.queues as i32,
+    };
+    let endpoints = endpoints(broker, request.endpoints);
+    let assignment = |queue| Assignment {
+        message_queue: Some(message_queue(
+            request.topic.clone(),
+            queue,
+            &topic,
+            endpoints.clone(),
+        )),
+    };
     Ok(QueryAssignmentResponse {
         status: Some(ok()),
-        assignments: vec![Assignment {
-            message_queue: Some(queue),
-        }],
+        assignments: queues.map(assignment).collect(),
     })
 }
 

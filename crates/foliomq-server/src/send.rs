@@ -1,6 +1,7 @@
 //! SendMessage: checks, stores, and answers when it is committed.
 
 use bytes::Bytes;
+use foliomq_delivery::queue_of;
 use foliomq_proto::v2::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
     SendMessageResponse, SendResultEntry, SystemProperties,
@@ -36,12 +37,13 @@ pub(crate) async fn send(
         validate::message(message, broker.store.options().max_body)?;
     }
     // After the checks: a message that is refused creates no topic.
-    let kind = broker.topic(&topic).await?.kind;
+    let found = broker.topic(&topic).await?;
+    let (kind, queue) = (found.kind, queue(&messages, found.queues)?);
     let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
     let (ids, submitted) = if bytes < LARGE {
-        submit(&broker.store, &topic, kind, messages)?
+        submit(&broker.store, &topic, kind, queue, messages)?
     } else {
-        let work = move |handles: &Handles| submit(&handles.store, &topic, kind, messages);
+        let work = move |handles: &Handles| submit(&handles.store, &topic, kind, queue, messages);
         broker.blocking(work).await?
     };
     broker.store.committed(submitted.end()).await?;
@@ -63,6 +65,7 @@ fn submit(
     store: &Store,
     topic: &str,
     kind: TopicType,
+    queue: Option<u32>,
     messages: Vec<Message>,
 ) -> Result<(Vec<String>, foliomq_store::Submitted), Refusal> {
     // The bodies are parts of the request's buffer: the store copies them from there into its page.
@@ -78,7 +81,7 @@ fn submit(
         .collect::<Result<Vec<_>, Refusal>>()?
         .into_iter()
         .unzip();
-    Ok((ids, store.submit(topic, None, &drafts)?))
+    Ok((ids, store.submit(topic, queue, &drafts)?))
 }
 
 /// The topic that all messages name.
@@ -97,6 +100,27 @@ fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
         return corrupted("the messages of one request name different topics");
     }
     Ok(first.topic.as_ref())
+}
+
+/// The queue of the message group that all messages share; `None`: they have none. Where a client would send them does not
+/// count, for each library hashes in its own way.
+fn queue(messages: &[Message], queues: u32) -> Result<Option<u32>, Refusal> {
+    let group = |message: &Message| {
+        let system = message.system_properties.as_ref();
+        system.and_then(|system| system.message_group.clone())
+    };
+    let first = messages.first().and_then(group);
+    if messages
+        .iter()
+        .skip(1)
+        .any(|message| group(message) != first)
+    {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            "the messages of one request have different message groups",
+        ));
+    }
+    Ok(first.map(|group| queue_of(&group, queues)))
 }
 
 /// The id of a message that is found good, and the message as it is stored.
@@ -126,7 +150,7 @@ pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(
         return Err(Refusal::new(Code::MessagePropertyConflictWithType, what));
     }
     match message_type {
-        MessageType::Normal => Ok(()),
+        MessageType::Normal | MessageType::Fifo => Ok(()),
         other => Err(Refusal::unsupported(&format!(
             "{} messages are",
             other.as_str_name()
@@ -161,7 +185,7 @@ pub(crate) fn accepted_types(kind: TopicType) -> Vec<MessageType> {
 fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
     clear_server_fields(system);
     system.body_digest = Some(digest(system.body_digest.take(), body)?);
-    system.message_type = MessageType::Normal.into();
+    system.message_type = validate::message_type(system).into();
     if system.body_encoding == Encoding::Unspecified as i32 {
         system.body_encoding = Encoding::Identity.into();
     }
@@ -242,8 +266,14 @@ mod tests {
             code(TopicType::Normal),
             Code::MessagePropertyConflictWithType
         );
-        assert_eq!(code(TopicType::Fifo), Code::Unsupported);
-        assert_eq!(code(TopicType::Any), Code::Unsupported);
+        check_type(&fifo, TopicType::Fifo).unwrap();
+        check_type(&fifo, TopicType::Any).unwrap();
+        let lite = SystemProperties {
+            lite_topic: Some("l".into()),
+            ..Default::default()
+        };
+        let unsupported = check_type(&lite, TopicType::Any).unwrap_err();
+        assert_eq!(unsupported.code, Code::Unsupported);
         check_type(&SystemProperties::default(), TopicType::Any).unwrap();
     }
 }

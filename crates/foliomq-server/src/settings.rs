@@ -71,7 +71,16 @@ pub(crate) fn complete(
         }
         Some(PubSub::Subscription(subscription)) => {
             let group = name::group(subscription.group.as_ref(), caller)?;
-            subscription.fifo = Some(false);
+            let mut ordered = false;
+            for entry in &subscription.subscriptions {
+                let topic = broker
+                    .store
+                    .topic(&name::topic(entry.topic.as_ref(), caller)?);
+                ordered |= topic.is_some_and(|topic| {
+                    broker.groups.order(&group, &topic) != foliomq_delivery::Order::Free
+                });
+            }
+            subscription.fifo = Some(ordered);
             subscription.receive_batch_size = Some(RECEIVE_BATCH);
             subscription.long_polling_timeout = Some(seconds(MAX_POLL.as_secs() as i64));
             if matches!(

@@ -3,6 +3,7 @@
 mod basics;
 mod context;
 mod cross;
+mod fifo;
 mod filters;
 mod limits;
 mod outage;
@@ -150,6 +151,12 @@ pub const ALL: &[Scenario] = &[
         title: "after 3 attempts a message is a dead letter",
         needs: Needs::Basics,
         run: |context| Box::pin(redelivery::dead_letter(context)),
+    },
+    Scenario {
+        id: "19",
+        title: "FIFO: one queue, in order, held back until acknowledged",
+        needs: Needs::Basics,
+        run: |context| Box::pin(fifo::in_order(context)),
     },
     Scenario {
         id: "31",

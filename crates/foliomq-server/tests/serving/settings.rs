@@ -207,6 +207,7 @@ async fn a_group_that_changes_is_told_to_its_clients_at_once() {
             seconds: vec![2, 8],
             factor: Some(2.0),
         }),
+        ..UpdateGroupRequest::default()
     };
     let mut admin = AdminClient::new(broker.channel().await);
     admin.update_group(update).await.unwrap();

@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use foliomq_client::{Admin, Group, GroupQueue, ResetTo};
+use foliomq_client::{Admin, Group, GroupOrder, GroupQueue, ResetTo};
 use serde_json::{Value, json};
 
 use crate::arguments::{Format, Remote};
@@ -37,11 +37,15 @@ enum Action {
         /// The group
         group: String,
         /// Deliveries of one message before it goes to the dead-letter topic %DLQ%GROUP
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), required_unless_present = "backoff")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), required_unless_present_any = ["backoff", "order"])]
         max_attempts: Option<u32>,
         /// Pauses between deliveries: seconds one after the other (1,5,30), or FIRST..LONGESTxFACTOR (1..3600x2)
         #[arg(long, value_name = "PAUSES", value_parser = pauses)]
         backoff: Option<Pauses>,
+        /// What a message that is not done holds back: auto (its queue in FIFO topics, else nothing), free, queue, or
+        /// message-group
+        #[arg(long, value_parser = order)]
+        order: Option<GroupOrder>,
     },
     /// Give a group its dead letters again: the original messages, in their places, from attempt 1
     Redrive {
@@ -77,7 +81,8 @@ impl Groups {
                 group,
                 max_attempts,
                 backoff,
-            } => update(&admin, &group, max_attempts, backoff).await?,
+                order,
+            } => update(&admin, &group, max_attempts, backoff, order).await?,
             Action::Redrive { group, max } => {
                 let (back, kept) = admin.redrive_group(&group, max).await?;
                 if out.is_json() {
@@ -105,10 +110,14 @@ async fn update(
     group: &str,
     max_attempts: Option<u32>,
     backoff: Option<Pauses>,
+    order: Option<GroupOrder>,
 ) -> foliomq_client::Result<Group> {
     let mut updated = None;
     if let Some(Pauses(seconds, factor)) = backoff {
         updated = Some(admin.set_backoff(group, seconds, factor).await?);
+    }
+    if let Some(order) = order {
+        updated = Some(admin.order_group(group, order).await?);
     }
     match (max_attempts, updated) {
         (None, Some(updated)) => Ok(updated),
@@ -138,6 +147,18 @@ fn show_pauses((seconds, factor): &(Vec<u32>, Option<f32>)) -> String {
             .collect::<Vec<_>>()
             .join(","),
     }
+}
+
+fn order(text: &str) -> Result<GroupOrder, String> {
+    let all = [
+        GroupOrder::Auto,
+        GroupOrder::Free,
+        GroupOrder::Queue,
+        GroupOrder::MessageGroup,
+    ];
+    all.into_iter()
+        .find(|order| order.as_str() == text)
+        .ok_or_else(|| "expected auto, free, queue, or message-group".to_owned())
 }
 
 fn reset_to(text: &str) -> Result<ResetTo, String> {
@@ -189,8 +210,10 @@ fn print_one(group: &Group, out: &mut Output) -> io::Result<()> {
         return out.json(&object(group));
     }
     out.line(format!(
-        "group {}, max attempts {}",
-        group.name, group.max_attempts
+        "group {}, max attempts {}, order {}",
+        group.name,
+        group.max_attempts,
+        group.order.as_str()
     ))?;
     out.line(format!("pauses {} s", show_pauses(&group.backoff)))?;
     let mut table = Table::new([
@@ -223,7 +246,10 @@ fn object(group: &Group) -> Value {
             "max_offset": queue.max_offset, "lag": queue.lag(), "in_flight": queue.in_flight,
         })
     });
-    json!({ "group": group.name, "max_attempts": group.max_attempts, "backoff": show_pauses(&group.backoff), "queues": queues.collect::<Vec<_>>() })
+    json!({
+        "group": group.name, "max_attempts": group.max_attempts, "order": group.order.as_str(),
+        "backoff": show_pauses(&group.backoff), "queues": queues.collect::<Vec<_>>(),
+    })
 }
 
 #[cfg(test)]

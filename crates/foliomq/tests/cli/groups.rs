@@ -30,7 +30,7 @@ fn groups_are_updated_listed_and_described() {
     );
     let text = broker.run(["group", "describe", "g"]).ok();
     assert!(
-        text.starts_with("group g, max attempts 3\npauses 1,5,10,"),
+        text.starts_with("group g, max attempts 3, order auto\npauses 1,5,10,"),
         "{text}"
     );
     assert_eq!(
