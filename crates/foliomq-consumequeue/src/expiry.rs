@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_listed_twice_is_due_once() {
         let mut expiry = Expiry::default();
-        [1, 2, 1].map(|queue| expiry.add(queue, 0));
+        [1, 2, 1].into_iter().for_each(|queue| expiry.add(queue, 0));
         assert_eq!(expiry.take_due(1), [[1, 2]]);
     }
 }
