@@ -4,11 +4,17 @@ use foliomq_crashkit::{MODES, Mode, cut_power, cut_power_apart, seed};
 
 /// Images of each mode.
 const IMAGES: u64 = 10_000;
+/// At most one image in so many makes its indexes anew, though they were flushed.
+const MOST_ANEW: u64 = 1000;
 
 fn nothing_promised_is_lost(mode: Mode) {
     let tally = cut_power(mode, IMAGES, seed()).unwrap();
     println!("{}: {tally:?}", mode.name);
     assert!(tally.power >= IMAGES && tally.again > 0 && tally.kill > 0);
+    assert!(
+        tally.anew * MOST_ANEW <= tally.power,
+        "indexes are made anew too often: {tally:?}"
+    );
 }
 
 #[test]
