@@ -8,6 +8,7 @@ use http_body::Frame;
 
 use crate::encode::Frames;
 use crate::rope::Rope;
+use crate::subscribe::Responses;
 
 /// A response's body, whose data is a [`Rope`].
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) enum Body {
     Tonic(tonic::body::Body),
     /// Received messages, from the mapped pages.
     Receive(Frames),
+    /// A subscription.
+    Subscribe(Responses),
     /// Nothing more.
     End,
 }
@@ -39,6 +42,14 @@ impl http_body::Body for Body {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            Self::Subscribe(responses) => {
+                let rope = std::task::ready!(responses.poll_recv(context));
+                let frame = rope.map_or_else(trailers, Frame::data);
+                if frame.is_trailers() {
+                    *self = Self::End;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             Self::End => Poll::Ready(None),
         }
     }
@@ -46,7 +57,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Tonic(body) => body.is_end_stream(),
-            Self::Receive(_) => false,
+            Self::Receive(_) | Self::Subscribe(_) => false,
             Self::End => true,
         }
     }

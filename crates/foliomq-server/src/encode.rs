@@ -30,7 +30,7 @@ const MESSAGE_TOPIC: u32 = 1;
 const MESSAGE_SYSTEM_PROPERTIES: u32 = 3;
 const MESSAGE_BODY: u32 = 4;
 /// Bytes before each gRPC message: compressed or not 1, length 4.
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 /// Messages are gathered in one frame up to this many bytes.
 const FRAME: usize = 64 << 10;
 
@@ -175,11 +175,11 @@ impl Size {
     }
 }
 
-fn field_len(field: u32, content: usize) -> usize {
+pub(crate) fn field_len(field: u32, content: usize) -> usize {
     key_len(field) + encoded_len_varint(content as u64) + content
 }
 
-fn put_head(out: &mut BytesMut, field: u32, len: usize) {
+pub(crate) fn put_head(out: &mut BytesMut, field: u32, len: usize) {
     encode_key(field, WireType::LengthDelimited, out);
     encode_varint(len as u64, out);
 }

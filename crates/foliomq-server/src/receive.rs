@@ -23,7 +23,7 @@ pub(crate) const MAX_POLL: Duration = Duration::from_secs(20);
 /// An answer leaves so long before the client stops waiting.
 const ANSWER_AHEAD: Duration = Duration::from_millis(200);
 /// Bounds of the invisible time that a client asks for.
-const MIN_INVISIBLE: Duration = Duration::from_secs(10);
+pub(crate) const MIN_INVISIBLE: Duration = Duration::from_secs(10);
 pub(crate) const MAX_INVISIBLE: Duration = Duration::from_secs(12 * 3600);
 /// Bytes of a page.
 const PAGE: usize = 4096;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use foliomq_proto::v1::SubscribeRequest;
 use foliomq_proto::v1::admin_server::AdminServer;
 use foliomq_proto::v1::messaging_server::MessagingServer;
 use foliomq_proto::v2::{
@@ -13,8 +14,10 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use prost::Message;
-use tonic::Status;
+use tonic::codec::Codec;
 use tonic::service::Routes;
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
 use tower::ServiceExt;
 
 use crate::admin::Admin;
@@ -25,6 +28,7 @@ use crate::encode::Frames;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::receive;
+use crate::subscribe;
 use crate::v1::V1;
 
 /// Largest request that sends messages, bytes: a batch of full-size messages.
@@ -36,6 +40,7 @@ const MAX_RECEIVE_REQUEST: usize = 256 << 10;
 /// Bytes before a gRPC message: compressed or not 1, length 4.
 const PREFIX: usize = 5;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
+const SUBSCRIBE: &str = "/foliomq.v1.Messaging/Subscribe";
 const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
 const SEND: &str = "/apache.rocketmq.v2.MessagingService/SendMessage";
 /// A stream without end: what it brought is not kept, so it is not counted.
@@ -99,6 +104,9 @@ impl Router {
                 .await
                 .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
         }
+        if request.uri().path() == SUBSCRIBE {
+            return Ok(self.subscribe(request, caller));
+        }
         request.extensions_mut().insert(caller);
         let routes = match request.uri().path() {
             SEND | PUBLISH => self.sending,
@@ -129,13 +137,28 @@ impl Router {
                 Frames::empty(self.broker, Resource::default(), status)
             }
         };
-        let mut response = Response::new(Body::Receive(frames));
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
-        Ok(response)
+        Ok(grpc(Body::Receive(frames)))
     }
+
+    fn subscribe(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
+        let decoder = ProstCodec::<(), SubscribeRequest>::default().decoder();
+        let requests =
+            Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
+        grpc(Body::Subscribe(subscribe::open(
+            self.broker,
+            caller,
+            requests,
+        )))
+    }
+}
+
+fn grpc(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
 }
 
 /// The one message of a request.

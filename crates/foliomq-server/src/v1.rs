@@ -9,8 +9,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::broker::Broker;
 use crate::intake::Share;
+use crate::locate;
 use crate::messaging::caller;
 use crate::publish;
+use crate::status::grpc_status;
 
 /// Our own protocol over a broker.
 #[derive(Debug, Clone)]
@@ -40,13 +42,15 @@ impl Messaging for V1 {
         &self,
         _: Request<Streaming<v1::SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        Err(Status::unimplemented("subscriptions"))
+        Err(Status::internal("a subscription came past the router"))
     }
 
     async fn locate(
         &self,
-        _: Request<v1::LocateRequest>,
+        request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
-        Err(Status::unimplemented("locate"))
+        let caller = caller(&request);
+        let located = locate::locate(&self.0, &caller, request.into_inner()).await;
+        located.map(Response::new).map_err(grpc_status)
     }
 }

@@ -9,3 +9,4 @@ mod port;
 mod pull;
 mod settings;
 mod shutdown;
+mod subscriptions;

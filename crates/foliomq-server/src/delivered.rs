@@ -1,0 +1,168 @@
+//! The responses of a subscription, encoded from the stored bytes: properties verbatim, a large body by reference.
+
+use std::sync::atomic::Ordering;
+
+use bytes::{BufMut, BytesMut};
+use foliomq_proto::v1::{Delivered, SubscribeResponse};
+use foliomq_store::{ReadMode, StoredMessage};
+use prost::Message;
+
+use crate::broker::Broker;
+use crate::encode::{PREFIX, field_len, put_head};
+use crate::rope::{Rope, RopeBuilder};
+use crate::unsent::Unsent;
+
+/// Fields of `SubscribeResponse`, `Delivered` and `Message`.
+const DELIVERIES: u32 = 1;
+const MESSAGE: u32 = 8;
+const SYSTEM_PROPERTIES: u32 = 3;
+const BODY: u32 = 4;
+
+/// What comes before the message of a delivery, and the message.
+pub(crate) type Item = (Delivered, StoredMessage);
+
+/// One response with these deliveries. With `positions`, the messages themselves stay where they are.
+pub(crate) fn rope(
+    broker: &Broker,
+    items: &[Item],
+    positions: bool,
+    unsent: Option<Unsent>,
+) -> Rope {
+    let sizes = items.iter().map(|item| Size::new(item, positions));
+    let sizes: Vec<_> = sizes.collect();
+    let total: usize = sizes
+        .iter()
+        .map(|size| field_len(DELIVERIES, size.delivered))
+        .sum();
+    let mut out = RopeBuilder::default();
+    put_prefix(out.scratch(), total);
+    for ((head, message), size) in items.iter().zip(&sizes) {
+        put_head(out.scratch(), DELIVERIES, size.delivered);
+        head.encode_raw(out.scratch());
+        if let Some(len) = size.message {
+            put_head(out.scratch(), MESSAGE, len);
+            put_message(broker, &mut out, message);
+        }
+    }
+    out.finish(unsent)
+}
+
+/// A response without messages.
+pub(crate) fn plain(response: &SubscribeResponse) -> Rope {
+    let mut out = BytesMut::new();
+    put_prefix(&mut out, response.encoded_len());
+    response.encode_raw(&mut out);
+    out.freeze().into()
+}
+
+fn put_prefix(out: &mut BytesMut, len: usize) {
+    out.reserve(PREFIX + len.min(64 << 10));
+    out.put_u8(0);
+    out.put_u32(len as u32);
+}
+
+fn put_message(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) {
+    let system = message.encoded_system_properties();
+    let scratch = out.scratch();
+    scratch.put_slice(message.encoded_user_properties());
+    put_head(scratch, SYSTEM_PROPERTIES, system.len());
+    scratch.put_slice(system);
+    put_head(scratch, BODY, message.body().len());
+    let mut counter = &broker.body_bytes_copied;
+    if message.body().len() < broker.config.by_reference_from {
+        scratch.put_slice(message.body());
+    } else {
+        out.push(message.body_bytes());
+        // A store that reads into buffers has copied it already.
+        if broker.store.options().read_mode == ReadMode::Mapped {
+            counter = &broker.body_bytes_by_reference;
+        }
+    }
+    counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
+}
+
+/// Lengths that come before what they measure.
+struct Size {
+    message: Option<usize>,
+    delivered: usize,
+}
+
+impl Size {
+    fn new((head, message): &Item, positions: bool) -> Self {
+        let len = message.encoded_user_properties().len()
+            + field_len(SYSTEM_PROPERTIES, message.encoded_system_properties().len())
+            + field_len(BODY, message.body().len());
+        let message = (!positions).then_some(len);
+        let field = message.map_or(0, |len| field_len(MESSAGE, len));
+        Self {
+            message,
+            delivered: head.encoded_len() + field,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use foliomq_proto::v2;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encode::tests::{broker, publish, sent};
+
+    /// What prost makes of the same response.
+    fn reference(items: &[Item], positions: bool) -> Vec<u8> {
+        let whole = |(head, message): &Item| {
+            let stored = v2::Message {
+                system_properties: Some(
+                    v2::SystemProperties::decode(message.encoded_system_properties()).unwrap(),
+                ),
+                body: message.body_bytes(),
+                ..v2::Message::decode(message.encoded_user_properties()).unwrap()
+            };
+            Delivered {
+                message: (!positions).then_some(stored),
+                ..head.clone()
+            }
+        };
+        let response = SubscribeResponse {
+            deliveries: items.iter().map(whole).collect(),
+            ..SubscribeResponse::default()
+        };
+        let mut bytes = vec![0];
+        bytes.put_u32(response.encoded_len() as u32);
+        bytes.extend(response.encode_to_vec());
+        bytes
+    }
+
+    #[test]
+    fn a_response_is_byte_for_byte_what_prost_encodes() {
+        let (_dir, broker) = broker();
+        let round = std::cell::Cell::new(0);
+        let sizes =
+            prop::collection::vec((1..9000usize, "[a-z]{0,9}", 0..3u32, any::<bool>()), 1..12);
+        proptest!(ProptestConfig::with_cases(32), |(messages in sizes)| {
+            round.set(round.get() + 1);
+            let name = format!("round-{}", round.get());
+            let messages: Vec<_> = messages.into_iter().enumerate().map(|(n, (size, value, attempt, property))| {
+                let mut message = sent(&name, &format!("{n}-{attempt}"), vec![n as u8; size]);
+                if property { message.user_properties.insert("p".into(), value); }
+                message
+            }).collect();
+            let count = messages.len();
+            publish(&broker, messages);
+            let queues = 0..broker.store.topic(&name).unwrap().queues;
+            let stored = queues.flat_map(|queue| broker.store.read_many(&name, queue, 0, count).unwrap());
+            let items: Vec<Item> = stored.map(|message| {
+                let head = Delivered { topic: name.clone(), queue_offset: message.queue_offset(), position: message.position(), ..Delivered::default() };
+                (head, message)
+            }).collect();
+            prop_assert_eq!(items.len(), count);
+            for positions in [false, true] {
+                let mut rope = rope(&broker, &items, positions, None);
+                let bytes = rope.copy_to_bytes(rope.remaining());
+                prop_assert_eq!(bytes.to_vec(), reference(&items, positions));
+            }
+        });
+    }
+}

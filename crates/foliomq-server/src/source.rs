@@ -1,0 +1,295 @@
+//! Where the messages of a subscription come from: leases of a group, or queues from an offset on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_delivery::{Filter, Receive};
+use foliomq_proto::v1::{Delivered, Open, open::From};
+use foliomq_proto::v2::{Code, Resource};
+use foliomq_store::StoredMessage;
+use futures_util::future::select_all;
+use tokio::time::{Instant, sleep_until};
+
+use crate::broker::{Broker, Handles};
+use crate::caller::Caller;
+use crate::delivered::{self, Item};
+use crate::name;
+use crate::properties::{duration, unix_ms};
+use crate::receive::{MAX_INVISIBLE, MIN_INVISIBLE, filter, touch};
+use crate::rope::Rope;
+use crate::status::Refusal;
+use crate::unsent::Unsent;
+
+/// Most messages of one response.
+const MAX_BATCH: usize = 64;
+/// A response is closed once its bodies have so many bytes.
+const FULL: usize = 64 << 10;
+const MAX_TOPICS: usize = 64;
+const MAX_QUEUES: usize = 1024;
+const DEFAULT_INVISIBLE: Duration = Duration::from_secs(60);
+/// How long to wait when no lease ends sooner.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A source, and how its messages are sent.
+#[derive(Debug)]
+pub(crate) struct Source {
+    from: Origin,
+    positions: bool,
+    /// Which topic or queue comes next: all get their turn.
+    turn: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Group {
+        group: String,
+        topics: Vec<String>,
+        filter: Filter,
+        invisible: Duration,
+    },
+    Queues(Vec<Place>),
+}
+
+/// A queue, and the offset that comes next.
+#[derive(Debug, Clone)]
+struct Place {
+    topic: String,
+    queue: u32,
+    offset: u64,
+}
+
+/// What was found, what gives it back, and when to look again.
+#[derive(Debug, Default)]
+struct Batch {
+    items: Vec<Item>,
+    unsent: Option<Unsent>,
+    next_visible: Option<u64>,
+}
+
+impl Source {
+    pub(crate) async fn new(broker: &Broker, caller: &Caller, open: Open) -> Result<Self, Refusal> {
+        let bad = |what: String| Err(Refusal::new(Code::BadRequest, what));
+        let filter = filter(open.filter.as_ref())?;
+        let from = match open.from {
+            None => return bad("a subscription names a group or queues".to_owned()),
+            Some(From::Group(source)) => {
+                if !(1..=MAX_TOPICS).contains(&source.topics.len()) {
+                    return bad(format!("a subscription names 1 to {MAX_TOPICS} topics"));
+                }
+                let group = name::group(Some(&resource(&source.group)), caller)?;
+                let mut topics = Vec::new();
+                for topic in &source.topics {
+                    let topic = name::topic(Some(&resource(topic)), caller)?;
+                    topics.push(broker.topic(&topic).await?.name);
+                }
+                if !broker.config.auto_create && broker.groups.group(&group).is_none() {
+                    return Err(foliomq_delivery::DeliveryError::UnknownGroup { group }.into());
+                }
+                let asked = source.invisible.as_ref();
+                let asked = asked.map_or(Some(DEFAULT_INVISIBLE), duration);
+                let allowed = asked.filter(|asked| (MIN_INVISIBLE..=MAX_INVISIBLE).contains(asked));
+                let invisible = allowed.ok_or_else(|| {
+                    let what = "the invisible time is not between 10 s and 12 h";
+                    Refusal::new(Code::IllegalInvisibleTime, what)
+                })?;
+                Origin::Group {
+                    group,
+                    topics,
+                    filter,
+                    invisible,
+                }
+            }
+            Some(From::Queues(source)) => {
+                if !(1..=MAX_QUEUES).contains(&source.queues.len()) {
+                    return bad(format!("a subscription names 1 to {MAX_QUEUES} queues"));
+                }
+                if filter != Filter::All {
+                    return Err(Refusal::unsupported("filters without a group are"));
+                }
+                let mut places = Vec::new();
+                for start in source.queues {
+                    let topic = name::topic(Some(&resource(&start.topic)), caller)?;
+                    // An unknown topic or queue is an error now, not when it is its turn.
+                    broker.store.offsets(&topic, start.queue_id)?;
+                    let (queue, offset) = (start.queue_id, start.queue_offset);
+                    places.push(Place {
+                        topic,
+                        queue,
+                        offset,
+                    });
+                }
+                Origin::Queues(places)
+            }
+        };
+        Ok(Self {
+            from,
+            positions: open.positions,
+            turn: 0,
+        })
+    }
+
+    /// The group whose leases are delivered.
+    pub(crate) fn group(&self) -> Option<&str> {
+        match &self.from {
+            Origin::Group { group, .. } => Some(group),
+            Origin::Queues(_) => None,
+        }
+    }
+
+    /// The next response, of at most so many messages; waits until there is one.
+    pub(crate) async fn next(
+        &mut self,
+        broker: &Arc<Broker>,
+        credit: usize,
+    ) -> Result<(Rope, usize), Refusal> {
+        loop {
+            let mut events = Vec::new();
+            for topic in self.topics() {
+                events.push(broker.store.listen(topic)?);
+                if let Some(group) = self.group() {
+                    events.push(broker.groups.listen(group, topic));
+                }
+            }
+            let (mut from, turn) = (self.from.clone(), self.turn);
+            let most = credit.clamp(1, MAX_BATCH);
+            // Reading may fault pages in: not on a thread of the runtime.
+            let work = move |handles: &Handles| {
+                let batch = from.take(handles, turn, most)?;
+                Ok((from, batch))
+            };
+            let (from, batch) = broker.blocking(work).await?;
+            (self.from, self.turn) = (from, turn.wrapping_add(1));
+            if !batch.items.is_empty() {
+                let rope = delivered::rope(broker, &batch.items, self.positions, batch.unsent);
+                return Ok((rope, batch.items.len()));
+            }
+            let left = batch.next_visible.map_or(LONGEST, |at| {
+                Duration::from_millis(at.saturating_sub(unix_ms()))
+            });
+            tokio::select! {
+                _ = select_all(events) => {}
+                () = sleep_until(Instant::now() + left) => {}
+            }
+        }
+    }
+
+    fn topics(&self) -> Vec<&str> {
+        let mut topics: Vec<&str> = match &self.from {
+            Origin::Group { topics, .. } => topics.iter().map(String::as_str).collect(),
+            Origin::Queues(places) => places.iter().map(|place| place.topic.as_str()).collect(),
+        };
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+}
+
+impl Origin {
+    fn take(&mut self, handles: &Handles, turn: usize, most: usize) -> Result<Batch, Refusal> {
+        let mut batch = Batch::default();
+        match self {
+            Self::Group { topics, .. } => {
+                let topics = topics.clone();
+                for n in 0..topics.len() {
+                    let topic = &topics[(turn + n) % topics.len()];
+                    let next_visible = self.lease(handles, topic, most, &mut batch)?;
+                    let times = [batch.next_visible, next_visible];
+                    batch.next_visible = times.into_iter().flatten().min();
+                    if !batch.items.is_empty() {
+                        break;
+                    }
+                }
+            }
+            Self::Queues(places) => {
+                for n in 0..places.len() {
+                    let index = (turn + n) % places.len();
+                    places[index].read(handles, most, &mut batch)?;
+                    if !batch.items.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn lease(
+        &self,
+        handles: &Handles,
+        topic: &str,
+        most: usize,
+        batch: &mut Batch,
+    ) -> Result<Option<u64>, Refusal> {
+        let Self::Group {
+            group,
+            filter,
+            invisible,
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let request = Receive {
+            group,
+            topic,
+            filter,
+            most,
+            invisible: *invisible,
+            auto_renew: false,
+        };
+        let received = handles.groups.receive(&request, unix_ms())?;
+        batch.unsent = Some(Unsent::new(handles.groups.clone(), &received.messages));
+        for delivery in received.messages {
+            touch(delivery.message.body());
+            let mut head = head(&delivery.message);
+            head.attempt = delivery.attempt;
+            head.handle = delivery.handle;
+            batch.items.push((head, delivery.message));
+        }
+        Ok(received.next_visible)
+    }
+}
+
+impl Place {
+    fn read(&mut self, handles: &Handles, most: usize, batch: &mut Batch) -> Result<(), Refusal> {
+        let store = &handles.store;
+        let end = store.offsets(&self.topic, self.queue)?.end;
+        if self.offset >= end {
+            return Ok(());
+        }
+        let messages = store.read_many(&self.topic, self.queue, self.offset, most)?;
+        // A whole batch that a salvage gave up is passed over: nothing else is missing below the end.
+        if messages.is_empty() {
+            self.offset = end.min(self.offset + most as u64);
+        }
+        let mut bytes = 0;
+        for message in messages {
+            if bytes >= FULL {
+                break;
+            }
+            touch(message.body());
+            bytes += message.body().len();
+            self.offset = message.queue_offset() + 1;
+            batch.items.push((head(&message), message));
+        }
+        Ok(())
+    }
+}
+
+fn head(message: &StoredMessage) -> Delivered {
+    Delivered {
+        topic: message.topic().to_owned(),
+        queue_id: message.queue_id(),
+        queue_offset: message.queue_offset(),
+        position: message.position(),
+        store_unix_ms: message.store_time(),
+        ..Delivered::default()
+    }
+}
+
+fn resource(name: &str) -> Resource {
+    Resource {
+        name: name.to_owned(),
+        ..Resource::default()
+    }
+}

@@ -1,0 +1,141 @@
+//! `foliomq.v1.Messaging/Subscribe`: one task delivers for as long as there is credit, another hears credit and settlements.
+
+use std::sync::Arc;
+
+use foliomq_proto::v1::{SubscribeRequest, SubscribeResponse, subscribe_request::Request};
+use foliomq_proto::v2::Code;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::StreamExt;
+use tonic::Streaming;
+
+use crate::broker::Broker;
+use crate::caller::{Caller, Language};
+use crate::delivered;
+use crate::rope::Rope;
+use crate::settling;
+use crate::source::Source;
+use crate::status::Refusal;
+
+/// Responses that wait for the connection. One place is kept for messages while there are none, so that it takes another
+/// for the answers to settlements.
+const RESPONSES: usize = 2;
+/// Most credit at once, messages.
+const MAX_CREDIT: usize = 1 << 20;
+
+/// What goes to the client.
+pub(crate) type Responses = mpsc::Receiver<Rope>;
+type Sender = mpsc::Sender<Rope>;
+
+/// Opens a stream.
+pub(crate) fn open(
+    broker: Arc<Broker>,
+    caller: Caller,
+    requests: Streaming<SubscribeRequest>,
+) -> Responses {
+    let (responses, outgoing) = mpsc::channel(RESPONSES);
+    tokio::spawn(async move {
+        if let Err(refusal) = serve(&broker, &caller, requests, &responses).await {
+            let response = SubscribeResponse {
+                status: Some(refusal.status(Language::Other)),
+                ..SubscribeResponse::default()
+            };
+            // Not there any more if this does not arrive.
+            let _ = responses.send(delivered::plain(&response)).await;
+        }
+    });
+    outgoing
+}
+
+async fn serve(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    mut requests: Streaming<SubscribeRequest>,
+    responses: &Sender,
+) -> Result<(), Refusal> {
+    let bad = |what: &str| Refusal::new(Code::BadRequest, what);
+    let mut stopping = broker.stopping.subscribe();
+    let first = tokio::select! {
+        first = requests.next() => first,
+        () = responses.closed() => return Ok(()),
+        _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let Some(Ok(first)) = first else {
+        return Ok(());
+    };
+    let Some(Request::Open(open)) = first.request else {
+        return Err(bad("the first request of a subscription opens it"));
+    };
+    let credit = Semaphore::new(0);
+    grant(&credit, open.credit)?;
+    let source = Source::new(broker, caller, open).await?;
+    let group = source.group().map(str::to_owned);
+    tokio::select! {
+        ended = deliver(broker, source, &credit, responses) => ended,
+        ended = hear(broker, caller, group.as_deref(), requests, &credit, responses) => ended,
+        () = responses.closed() => Ok(()),
+        _ = stopping.wait_for(|stop| *stop) => Ok(()),
+    }
+}
+
+/// Sends what there is, for as long as there is credit.
+async fn deliver(
+    broker: &Arc<Broker>,
+    mut source: Source,
+    credit: &Semaphore,
+    responses: &Sender,
+) -> Result<(), Refusal> {
+    loop {
+        // Room before messages: a reader that does not read holds none that could go to another.
+        let Ok(room) = responses.reserve().await else {
+            return Ok(());
+        };
+        let Ok(permit) = credit.acquire().await else {
+            return Ok(());
+        };
+        drop(permit);
+        let (rope, count) = source.next(broker, credit.available_permits()).await?;
+        room.send(rope);
+        credit.forget_permits(count);
+    }
+}
+
+/// Takes in credit and settlements until the client ends its side.
+async fn hear(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    group: Option<&str>,
+    mut requests: Streaming<SubscribeRequest>,
+    credit: &Semaphore,
+    responses: &Sender,
+) -> Result<(), Refusal> {
+    // A stream that breaks is the client's business: its leases end by themselves.
+    while let Some(Ok(request)) = requests.next().await {
+        match request.request {
+            Some(Request::Credit(more)) => grant(credit, more)?,
+            Some(Request::Settle(settle)) => {
+                let settled = settling::settle(broker, caller, group, settle)?;
+                let response = SubscribeResponse {
+                    settled: vec![settled],
+                    ..SubscribeResponse::default()
+                };
+                if responses.send(delivered::plain(&response)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Some(Request::Open(_)) | None => {
+                let what = "a subscription is opened once";
+                return Err(Refusal::new(Code::BadRequest, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn grant(credit: &Semaphore, more: u32) -> Result<(), Refusal> {
+    if credit.available_permits() + more as usize > MAX_CREDIT {
+        let what = format!("more credit than for {MAX_CREDIT} messages");
+        return Err(Refusal::new(Code::BadRequest, what));
+    }
+    credit.add_permits(more as usize);
+    Ok(())
+}

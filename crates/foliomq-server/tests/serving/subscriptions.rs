@@ -1,0 +1,236 @@
+//! Subscribe and Locate, as a client of the protocol sees them.
+
+use foliomq_proto::v1::messaging_client::MessagingClient;
+use foliomq_proto::v1::{
+    Delivered, GroupSource, LocateRequest, Open, QueueSource, QueueStart, Settle, Settlement,
+    SubscribeRequest, SubscribeResponse, open::From, subscribe_request::Request,
+};
+use foliomq_proto::v2::Code;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::broker::{Broker, LIMIT, of, publish};
+
+struct Subscription {
+    requests: mpsc::Sender<SubscribeRequest>,
+    responses: Streaming<SubscribeResponse>,
+}
+
+impl Subscription {
+    async fn open(broker: &Broker, open: Open) -> Self {
+        let (requests, stream) = mpsc::channel(16);
+        let request = |request| SubscribeRequest {
+            request: Some(request),
+        };
+        requests.send(request(Request::Open(open))).await.unwrap();
+        let mut client = MessagingClient::new(broker.channel().await);
+        let opened = client.subscribe(ReceiverStream::new(stream)).await.unwrap();
+        Self {
+            requests,
+            responses: opened.into_inner(),
+        }
+    }
+
+    async fn say(&self, request: Request) {
+        let request = Some(request);
+        self.requests
+            .send(SubscribeRequest { request })
+            .await
+            .unwrap();
+    }
+
+    async fn next(&mut self) -> SubscribeResponse {
+        let next = timeout(LIMIT, self.responses.message()).await;
+        next.unwrap().unwrap().expect("the stream goes on")
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<Delivered> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            taken.extend(self.next().await.deliveries);
+        }
+        taken
+    }
+}
+
+async fn send(broker: &Broker, ids: std::ops::Range<usize>, size: usize) {
+    let mut client = broker.client().await;
+    for id in ids {
+        let sent = client.send_message(of("c", "JAVA", publish("t", id, size)));
+        let status = sent.await.unwrap().into_inner().status.unwrap();
+        assert_eq!(status.code, Code::Ok as i32, "{}", status.message);
+    }
+}
+
+fn group(credit: u32) -> Open {
+    Open {
+        from: Some(From::Group(GroupSource {
+            group: "readers".into(),
+            topics: vec!["t".into()],
+            invisible: None,
+        })),
+        credit,
+        ..Open::default()
+    }
+}
+
+#[tokio::test]
+async fn no_more_comes_than_there_is_credit_for_and_what_comes_is_settled() {
+    let broker = Broker::start().await;
+    send(&broker, 0..10, 9000).await;
+    let mut first = Subscription::open(&broker, group(4)).await;
+    let taken = first.take(4).await;
+    assert_eq!(taken.len(), 4);
+    // Without credit the others stay for whoever asks: six of ten.
+    let mut second = Subscription::open(&broker, group(100)).await;
+    assert_eq!(second.take(6).await.len(), 6);
+
+    let settle = |id, how, delivery: &Delivered| {
+        Request::Settle(Settle {
+            id,
+            topic: "t".into(),
+            handles: vec![delivery.handle.clone()],
+            how: how as i32,
+            after: None,
+        })
+    };
+    first.say(settle(1, Settlement::Ack, &taken[0])).await;
+    let settled = first.next().await.settled;
+    assert_eq!(
+        (settled[0].id, settled[0].statuses[0].code),
+        (1, Code::Ok as i32)
+    );
+    // Given back: it comes to the one that has credit, and a nack counts where a release does not.
+    first.say(settle(2, Settlement::Release, &taken[1])).await;
+    assert_eq!(first.next().await.settled[0].id, 2);
+    let again = second.take(1).await;
+    assert_eq!(
+        (&again[0].message, again[0].attempt),
+        (&taken[1].message, 1)
+    );
+    first.say(settle(3, Settlement::Nack, &taken[2])).await;
+    assert_eq!(first.next().await.settled[0].id, 3);
+    let again = second.take(1).await;
+    assert_eq!(
+        (&again[0].message, again[0].attempt),
+        (&taken[2].message, 2)
+    );
+    // An extension replaces the handle, and a forged one is refused with the protocol's code.
+    first.say(settle(4, Settlement::Extend, &taken[3])).await;
+    let settled = first.next().await.settled;
+    assert_ne!(settled[0].handles, [taken[3].handle.clone()]);
+    first
+        .say(settle(5, Settlement::Ack, &Delivered::default()))
+        .await;
+    let status = &first.next().await.settled[0].statuses[0];
+    assert_eq!(status.code, Code::InvalidReceiptHandle as i32);
+}
+
+#[tokio::test]
+async fn what_comes_later_wakes_a_subscription_and_a_queue_is_resumed_at_its_offset() {
+    let broker = Broker::start().await;
+    send(&broker, 0..1, 100).await;
+    let starts = |offset| {
+        let start = |queue_id| QueueStart {
+            topic: "t".into(),
+            queue_id,
+            queue_offset: offset,
+        };
+        Open {
+            from: Some(From::Queues(QueueSource {
+                queues: (0..8).map(start).collect(),
+            })),
+            credit: 100,
+            ..Open::default()
+        }
+    };
+    let mut stream = Subscription::open(&broker, starts(0)).await;
+    let first = stream.take(1).await;
+    assert_eq!(first[0].message.as_ref().unwrap().body, vec![0; 100]);
+    send(&broker, 1..17, 9000).await;
+    assert_eq!(stream.take(16).await.len(), 16);
+    // Seventeen messages over eight queues: only one queue has a third.
+    let mut resumed = Subscription::open(&broker, starts(2)).await;
+    let rest = resumed.take(1).await;
+    assert_eq!((rest.len(), rest[0].queue_offset), (1, 2));
+}
+
+#[tokio::test]
+async fn positions_are_those_that_a_reader_of_the_folder_finds() {
+    let broker = Broker::start().await;
+    send(&broker, 0..9, 500).await;
+    let open = Open {
+        positions: true,
+        ..group(100)
+    };
+    let mut stream = Subscription::open(&broker, open).await;
+    let reader = foliomq_store::Store::open_reader(broker.dir.path()).unwrap();
+    for delivery in stream.take(9).await {
+        assert_eq!(delivery.message, None);
+        let message = reader.read_at(delivery.position).unwrap();
+        assert_eq!(message.queue_offset(), delivery.queue_offset);
+        assert_eq!(message.queue_id(), delivery.queue_id);
+        let mut client = MessagingClient::new(broker.channel().await);
+        let request = LocateRequest {
+            topic: "t".into(),
+            queue_id: delivery.queue_id,
+            queue_offset: delivery.queue_offset,
+            limit: 1,
+        };
+        let located = client.locate(request).await.unwrap().into_inner();
+        assert_eq!(located.located[0].position, delivery.position);
+        assert_eq!(located.located[0].size, message.size());
+        let directory = located.place.unwrap().directory;
+        assert_eq!(
+            directory,
+            broker.dir.path().canonicalize().unwrap().to_str().unwrap()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_bad_subscription_ends_with_the_protocols_code() {
+    let broker = Broker::start().await;
+    let cases = [
+        (Open::default(), Code::BadRequest),
+        (
+            Open {
+                credit: u32::MAX,
+                ..group(0)
+            },
+            Code::BadRequest,
+        ),
+        (
+            Open {
+                from: Some(From::Group(GroupSource {
+                    group: "not allowed".into(),
+                    topics: vec!["t".into()],
+                    invisible: None,
+                })),
+                ..Open::default()
+            },
+            Code::IllegalConsumerGroup,
+        ),
+        (
+            Open {
+                from: Some(From::Queues(QueueSource {
+                    queues: vec![QueueStart {
+                        topic: "none".into(),
+                        ..QueueStart::default()
+                    }],
+                })),
+                ..Open::default()
+            },
+            Code::TopicNotFound,
+        ),
+    ];
+    for (open, code) in cases {
+        let mut stream = Subscription::open(&broker, open).await;
+        let status = stream.next().await.status.unwrap();
+        assert_eq!(status.code, code as i32, "{}", status.message);
+        let end = timeout(LIMIT, stream.responses.message()).await.unwrap();
+        assert_eq!(end.unwrap(), None);
+    }
+}
