@@ -5,6 +5,7 @@ use std::path::PathBuf;
 const FILES: [&str; 4] = [
     "apache/rocketmq/v2/definition.proto",
     "apache/rocketmq/v2/service.proto",
+    "apache/rocketmq/v2/admin.proto",
     "foliomq/v1/admin.proto",
     "foliomq/v1/messaging.proto",
 ];

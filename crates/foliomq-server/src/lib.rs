@@ -58,6 +58,7 @@ mod telemetry;
 mod tls;
 mod unsent;
 mod v1;
+mod v2_admin;
 mod validate;
 
 pub use config::{Config, ServeError};

@@ -27,9 +27,9 @@ use crate::caller::Caller;
 use crate::encode::Frames;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
-use crate::receive;
 use crate::subscribe;
 use crate::v1::V1;
+use crate::{receive, v2_admin};
 
 /// Largest request that sends messages, bytes: a batch of full-size messages.
 const MAX_SEND_REQUEST: usize = 64 << 20;
@@ -63,6 +63,8 @@ impl Router {
                 .max_decoding_message_size(largest)
         };
         let admin = AdminServer::new(Admin(broker.clone()));
+        let v2_admin =
+            foliomq_proto::v2::admin_server::AdminServer::new(v2_admin::Admin(broker.clone()));
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter
             .set_serving::<MessagingServiceServer<Messaging>>()
@@ -75,6 +77,7 @@ impl Router {
         };
         let routes = Routes::new(messaging(MAX_REQUEST))
             .add_service(admin)
+            .add_service(v2_admin)
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);

@@ -10,3 +10,4 @@ mod pull;
 mod settings;
 mod shutdown;
 mod subscriptions;
+mod v2_admin;
