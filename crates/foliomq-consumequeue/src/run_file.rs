@@ -74,8 +74,11 @@ impl RunFile {
         })
     }
 
-    /// Forgets the pairs at or above `checkpoint`. Those below it in a run that reaches across stay: the file is
-    /// replaced at once by one that holds them in a run of their own, since nothing brings them again.
+    /// Forgets the pairs at or above `checkpoint`. Those below it in a run that reaches across stay, in a run of their
+    /// own, since nothing brings them again.
+    ///
+    /// The file is replaced, not cut: of a cut that is not on the device yet the old seal might come back behind new runs,
+    /// and vouch for what is half of each.
     pub(crate) fn cut_at(&mut self, checkpoint: u64) -> Result<(), IndexError> {
         let keep = self.runs.partition_point(|run| run.highest < checkpoint);
         if keep == self.runs.len() {
@@ -87,17 +90,16 @@ impl RunFile {
             below.extend(pairs.into_iter().filter(|pair| pair.1 < checkpoint));
         }
         let end = self.runs.last().map_or(0, Run::end);
-        if below.is_empty() {
-            return disk::set_len(&self.file, end).map_err(IndexError::io("cutting", &self.path));
-        }
         let mut bytes = vec![0; end as usize];
         self.file
             .read_exact_at(&mut bytes, 0)
             .map_err(IndexError::io("reading", &self.path))?;
-        let run = run::encode(&mut below);
-        self.runs.extend(Run::from_header(&run, end));
-        bytes.extend_from_slice(&run);
-        bytes.extend_from_slice(&run::seal(end + run.len() as u64));
+        if !below.is_empty() {
+            let run = run::encode(&mut below);
+            self.runs.extend(Run::from_header(&run, end));
+            bytes.extend_from_slice(&run);
+        }
+        bytes.extend_from_slice(&run::seal(bytes.len() as u64));
         self.file =
             Arc::new(replace(&self.path, &bytes).map_err(IndexError::io("rewriting", &self.path))?);
         Ok(())
