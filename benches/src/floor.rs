@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(late.len(), 10);
         assert!(random_touch(LOAD) > 0.0);
         for asleep in [false, true] {
-            assert!(!hand_over(asleep, 20).unwrap().is_empty());
+            assert!(!hand_over(asleep, 2000).unwrap().is_empty());
         }
     }
 }
