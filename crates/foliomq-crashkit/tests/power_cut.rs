@@ -36,7 +36,7 @@ fn async_mapped() {
 
 /// No default: async goes with the mapped writer.
 #[test]
-#[ignore = "fails about once in 10,000 images: a group is not given a message that the log has (SEED=97669285862668346)"]
+#[ignore = "was seen to fail once in some 10,000 images: a group was not given a message that the log has (SEED=97669285862668346)"]
 fn async_staged() {
     nothing_promised_is_lost(MODES[3]);
 }
