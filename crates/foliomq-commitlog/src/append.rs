@@ -119,9 +119,13 @@ impl Shared {
 
     /// Bounds what a staged writer holds.
     fn keep_up(&self) -> Result<(), AppendError> {
-        let staged = self.options.writer() == WriterKind::Staged;
-        if staged && self.publication.complete().value() - self.publication.position() > MOST_STAGED
-        {
+        if self.options.writer() != WriterKind::Staged {
+            return Ok(());
+        }
+        // In this order: what is written out only grows, and never beyond what is complete.
+        let written = self.publication.position();
+        let complete = self.publication.complete().value();
+        if complete - written > MOST_STAGED {
             self.write_out()?;
         }
         Ok(())
