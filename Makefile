@@ -17,7 +17,14 @@ run: binary ## build the broker and serve on 127.0.0.1:8081 (ARGS="..." adds fla
 binary:
 	cargo build --locked --release -p foliomq
 
-test: binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
+test: locks binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
+
+.PHONY: locks
+locks: # the lock files of the workspaces of their own follow the crates they use
+	@mkdir -p target
+	@for workspace in benches/peers tests/fuzz/fuzz tests/clients/rust; do \
+		cargo metadata --locked --format-version 1 --manifest-path $$workspace/Cargo.toml > target/metadata.json; \
+	done
 
 unit: binary clients ## the Rust tests and the documentation's examples
 ifdef NEXTEST
