@@ -87,6 +87,13 @@ impl<'a> Episode<'a> {
         Ok(())
     }
 
+    /// Closes the group's journal and the store: the one whether or not the other can be.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        let journal = self.consumer.as_ref().map_or(Ok(()), Consumer::close);
+        let store = self.store.close();
+        journal.map_err(delivery).and(store)
+    }
+
     /// Closes the store, or leaves it as it is.
     pub(crate) fn end(mut self, clean: bool) -> Result<(History, Vec<Cut>), StoreError> {
         if let Some(consumer) = &self.consumer {

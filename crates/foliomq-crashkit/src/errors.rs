@@ -117,8 +117,9 @@ impl Round {
             after_an_error(kind, error, &mut episode, what)?;
         }
         episode.keep().map_err(text)?;
-        // To close is refused, too, on a log that has lost something.
-        let closed = episode.store.close();
+        // To close is refused, too, on a log that has lost something: the messages' own, or the journal, whose last flush
+        // nobody may have waited for.
+        let closed = episode.close();
         let told = told.is_some() || closed.is_err();
         episode.keep().map_err(text)?;
         device.unplug();
