@@ -148,6 +148,10 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// A protobuf duration that is not negative.
 pub(crate) fn duration(duration: &prost_types::Duration) -> Option<Duration> {
+    // The conversion negates what is below zero, and the least number cannot be.
+    if duration.seconds < 0 {
+        return None;
+    }
     Duration::try_from(*duration).ok()
 }
 
@@ -158,6 +162,25 @@ mod tests {
     #[test]
     fn digests_are_upper_case_hex() {
         assert_eq!(md5_digest(b"").checksum, "D41D8CD98F00B204E9800998ECF8427E");
+    }
+
+    #[test]
+    fn durations_below_zero_are_none() {
+        let of = |seconds, nanos| duration(&prost_types::Duration { seconds, nanos });
+        assert_eq!(of(1, 5), Some(Duration::new(1, 5)));
+        assert_eq!(
+            of(i64::MAX, i32::MAX).map(|time| time.as_secs()),
+            Some(i64::MAX as u64)
+        );
+        for (seconds, nanos) in [
+            (i64::MIN, 0),
+            (i64::MIN, i32::MIN),
+            (-1, 0),
+            (0, -1),
+            (0, i32::MIN),
+        ] {
+            assert_eq!(of(seconds, nanos), None, "{seconds} s {nanos} ns");
+        }
     }
 
     #[test]
