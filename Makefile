@@ -20,10 +20,9 @@ binary:
 test: locks binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
 
 .PHONY: locks
-locks: # the lock files of the workspaces of their own follow the crates they use
-	@mkdir -p target
+locks: # the lock files of the workspaces of their own follow the crates they use; nothing is fetched for it but the registry's index
 	@for workspace in benches/peers tests/fuzz/fuzz tests/clients/rust; do \
-		cargo metadata --locked --format-version 1 --manifest-path $$workspace/Cargo.toml > target/metadata.json; \
+		cargo update --quiet --workspace --locked --manifest-path $$workspace/Cargo.toml; \
 	done
 
 unit: binary clients ## the Rust tests and the documentation's examples
