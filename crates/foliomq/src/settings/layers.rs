@@ -132,7 +132,7 @@ impl Layers {
     /// The settings that result.
     pub fn resolve(&self) -> Result<Settings, Invalid> {
         let mut settings = Settings::default();
-        for row in &ROWS {
+        for row in ROWS {
             let Ok(value) = self.figment.find_value(row.key) else {
                 continue;
             };

@@ -41,7 +41,7 @@ macro_rules! row {
 }
 
 /// Every setting, in the order in which it is shown.
-pub const ROWS: [Row; 31] = [
+pub const ROWS: &[Row] = &[
     row!("store-dir", store_dir, "folder of the store", "a path"),
     row!(
         "listen",
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn every_default_is_allowed_and_shows_as_it_is_written() {
         let defaults = Settings::default();
-        for row in &ROWS {
+        for row in ROWS {
             let (text, mut settings) = ((row.show)(&defaults), defaults.clone());
             assert!((row.set)(&mut settings, &text), "{} = {text}", row.key);
             assert_eq!(settings, defaults, "{}", row.key);
