@@ -27,6 +27,8 @@ pub enum Kind {
     Control = 2,
     /// Fills a segment to its end, or covers a damaged stretch. Readers skip it.
     Filler = 3,
+    /// A message that is in no queue before a control record puts it there.
+    Hidden = 4,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             1 => Some(Self::Message),
             2 => Some(Self::Control),
             3 => Some(Self::Filler),
+            4 => Some(Self::Hidden),
             _ => None,
         }
     }

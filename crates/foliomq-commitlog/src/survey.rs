@@ -209,7 +209,7 @@ impl SegmentSurvey {
 
     fn count(&mut self, header: &Header) {
         match header.kind {
-            Kind::Message => self.messages += 1,
+            Kind::Message | Kind::Hidden => self.messages += 1,
             Kind::Control => self.controls += 1,
             Kind::Filler => return,
         }

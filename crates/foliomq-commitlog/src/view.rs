@@ -63,6 +63,27 @@ impl View {
         whole(bytes, position, room)
     }
 
+    /// The same, to be looked at by [`loaded`](Self::loaded): where it depends on the record what is read next.
+    #[inline]
+    pub fn load(&mut self, position: u64, size: u32) -> Result<Header, ReadError> {
+        self.record(position, size).map(|record| *record.header())
+    }
+
+    /// The record that was loaded last, by its header.
+    #[inline]
+    pub fn loaded(&self, header: Header) -> Option<RecordRef<'_>> {
+        let size = header.size as usize;
+        let bytes = match self.log.options.read_mode {
+            ReadMode::Mapped => {
+                let held = self.held.as_ref()?;
+                let start = usize::try_from(header.position.checked_sub(held.base)?).ok()?;
+                held.pages.get(start..start.checked_add(size)?)?
+            }
+            ReadMode::Buffered => self.buffer.get(..size)?,
+        };
+        Some(RecordRef::new(header, bytes))
+    }
+
     /// Keeps the segment at `position` mapped from now on, until one is read from another.
     #[inline]
     pub fn hold(&mut self, position: u64) -> Result<(), ReadError> {

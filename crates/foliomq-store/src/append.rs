@@ -83,7 +83,7 @@ impl Shared {
         Ok(queue)
     }
 
-    fn check_body(&self, message: &Message<'_>) -> Result<(), StoreError> {
+    pub(crate) fn check_body(&self, message: &Message<'_>) -> Result<(), StoreError> {
         let (size, limit) = (message.body().len(), self.options.max_body);
         if size > limit {
             Err(StoreError::BodyTooLarge { size, limit })

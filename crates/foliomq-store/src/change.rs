@@ -24,6 +24,10 @@ pub(crate) enum Change {
     Emptied { queue: u32, next: u64 },
     /// The id and the queue number of the next topic: those of deleted topics are not given again.
     Counters { id: u32, number: u32 },
+    /// The number of the queue that lists hidden messages.
+    Ledger { queue: u32 },
+    /// No hidden message lies below; from here on retention leaves the log alone.
+    Held { position: u64 },
 }
 
 /// A topic as it is kept.
@@ -49,6 +53,8 @@ const DELETED: u8 = 2;
 const PROGRESS: u8 = 3;
 const EMPTIED: u8 = 4;
 const COUNTERS: u8 = 5;
+const LEDGER: u8 = 40;
+const HELD: u8 = 41;
 
 /// In the order of their codes.
 const KINDS: [TopicType; 7] = [
@@ -108,6 +114,8 @@ impl Batch {
             Change::Counters { id, number } => {
                 self.add(COUNTERS, None, &[u64::from(*id), u64::from(*number)]);
             }
+            Change::Ledger { queue } => self.add(LEDGER, None, &[u64::from(*queue)]),
+            Change::Held { position } => self.add(HELD, None, &[*position]),
         }
     }
 
@@ -210,6 +218,12 @@ impl Reader<'_> {
                 id: self.half()?,
                 number: self.half()?,
             },
+            LEDGER => Change::Ledger {
+                queue: self.half()?,
+            },
+            HELD => Change::Held {
+                position: self.number()?,
+            },
             _ => return None,
         })
     }
@@ -281,6 +295,8 @@ mod tests {
             ),
             (any::<u32>(), any::<u64>()).prop_map(|(queue, next)| Change::Emptied { queue, next }),
             (any::<u32>(), any::<u32>()).prop_map(|(id, number)| Change::Counters { id, number }),
+            any::<u32>().prop_map(|queue| Change::Ledger { queue }),
+            any::<u64>().prop_map(|position| Change::Held { position }),
         ]
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use foliomq_commitlog::{Kind, ReadError, RecordRef, View};
+use foliomq_commitlog::{Header, Kind, ReadError, RecordRef, View};
 use foliomq_consumequeue::Entry;
 
 use crate::error::StoreError;
+use crate::hidden::{Control, PREFIX, Place};
 use crate::message::TAG;
 use crate::shared::Shared;
 use crate::stored::{LOST, Parts};
@@ -39,6 +40,8 @@ pub struct Cursor {
 pub struct MessageRef<'a> {
     record: RecordRef<'a>,
     body: &'a [u8],
+    /// Where a control record has put it.
+    place: Option<Place>,
     /// The content of its system properties.
     system: &'a [u8],
 }
@@ -75,21 +78,61 @@ impl Cursor {
     )]
     #[inline]
     pub fn next(&mut self) -> Result<Option<MessageRef<'_>>, StoreError> {
-        let entry = loop {
+        let (header, place) = loop {
             let Some(entry) = self.next_entry()? else {
                 return Ok(None);
             };
-            match self.view.hold(entry.position) {
-                Err(ReadError::Deleted { .. }) => {}
-                _ if entry.size == LOST => {}
-                held => break held.map(|()| entry)?,
+            if let Some(found) = self.load(&entry)? {
+                break found;
             }
         };
-        let record = self.view.record(entry.position, entry.size)?;
-        let message = MessageRef::new(record)?;
-        self.offset = record.header().queue_offset + 1;
+        let record = self.view.loaded(header);
+        let record = record.ok_or_else(|| not_a_message(header.position))?;
+        let message = MessageRef::new(record, place)?;
+        self.offset = place.map_or(header.queue_offset, |place| place.queue_offset) + 1;
         self.delivered += message.body.len() as u64;
         Ok(Some(message))
+    }
+
+    /// Loads the record of a message; `None` if it is gone.
+    #[inline]
+    fn load(&mut self, entry: &Entry) -> Result<Option<(Header, Option<Place>)>, StoreError> {
+        if entry.size == LOST || !self.hold(entry.position)? {
+            return Ok(None);
+        }
+        let header = self.view.load(entry.position, entry.size)?;
+        match header.kind {
+            Kind::Control => self.load_revealed(header),
+            _ => Ok(Some((header, None))),
+        }
+    }
+
+    /// Loads the record of the message that a control record, which is loaded, has put into its queue.
+    #[cold]
+    fn load_revealed(
+        &mut self,
+        control: Header,
+    ) -> Result<Option<(Header, Option<Place>)>, StoreError> {
+        let record = self.view.loaded(control);
+        let original = record.and_then(|record| Control::reveal(record.message()));
+        let original = original.ok_or_else(|| not_a_message(control.position))?;
+        let (position, size) = (original.position, original.size);
+        if !self.hold(position)? {
+            return Ok(None);
+        }
+        match self.view.load(position, size) {
+            Err(ReadError::Filler { .. }) => Ok(None),
+            header => Ok(Some((header?, Some(Place::of(&control))))),
+        }
+    }
+
+    /// Whether the log still has the segment at `position`, which then stays.
+    #[inline]
+    fn hold(&mut self, position: u64) -> Result<bool, StoreError> {
+        match self.view.hold(position) {
+            Err(ReadError::Deleted { .. }) => Ok(false),
+            held => Ok(held.map(|()| true)?),
+        }
     }
 
     #[inline]
@@ -142,15 +185,17 @@ impl Drop for Cursor {
 
 impl<'a> MessageRef<'a> {
     #[inline]
-    fn new(record: RecordRef<'a>) -> Result<Self, StoreError> {
-        let message = record.message();
-        let parts = match record.header().kind {
-            Kind::Message => Parts::of(message),
+    fn new(record: RecordRef<'a>, place: Option<Place>) -> Result<Self, StoreError> {
+        let message = match (record.header().kind, place) {
+            (Kind::Message, None) => Some(record.message()),
+            (Kind::Hidden, Some(_)) => record.message().get(PREFIX..),
             _ => None,
         };
-        let parts = parts.ok_or_else(|| not_a_message(record.header().position))?;
+        let found = message.and_then(|message| Some((message, Parts::of(message)?)));
+        let (message, parts) = found.ok_or_else(|| not_a_message(record.header().position))?;
         Ok(Self {
             record,
+            place,
             body: &message[parts.body.clone()],
             system: &message[parts.system],
         })
@@ -175,22 +220,26 @@ impl<'a> MessageRef<'a> {
 
     /// Its queue within the topic.
     pub fn queue_id(&self) -> u32 {
-        self.record.header().queue_id
+        let own = self.record.header().queue_id;
+        self.place.map_or(own, |place| place.queue_id)
     }
 
     /// Its place in the queue.
     pub fn queue_offset(&self) -> u64 {
-        self.record.header().queue_offset
+        let own = self.record.header().queue_offset;
+        self.place.map_or(own, |place| place.queue_offset)
     }
 
     /// Byte offset in the commit log.
     pub fn position(&self) -> u64 {
-        self.record.header().position
+        let own = self.record.header().position;
+        self.place.map_or(own, |place| place.position)
     }
 
     /// Unix milliseconds.
     pub fn store_time(&self) -> u64 {
-        self.record.header().store_time
+        let own = self.record.header().store_time;
+        self.place.map_or(own, |place| place.store_time)
     }
 
     /// Whether the record is as it was written, by its checksum. Reads the whole record.

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use foliomq_consumequeue::{Entry, key_hash, tag_hash};
 
 use crate::change::{Change, TopicMeta};
 use crate::error::{OpenError, StoreError};
+use crate::hidden::{Control, Verdict};
 use crate::known::Known;
+use crate::ledger::LedgerEvent;
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
@@ -107,6 +110,7 @@ impl Shared {
                 // Records of it may have been entered after its queues were removed.
                 self.remove_queues(&gone.meta);
             }
+            let listed = self.listed.load(Ordering::Relaxed);
             let mut count = 0;
             while count < BATCH
                 && let Some(record) = feed.records.next_ref()
@@ -119,6 +123,9 @@ impl Shared {
             self.dispatched.advance(position);
             self.flush_indexes_past(position);
             feed.known.wake();
+            if self.listed.load(Ordering::Relaxed) != listed {
+                self.ledger_event.notify(usize::MAX);
+            }
             entered += count;
             if count == 0 {
                 return Ok(entered);
@@ -139,36 +146,85 @@ impl Shared {
         known: &mut Known,
         gap: Gap,
     ) -> Result<(), CatchUpError> {
-        let header = record.header();
-        if header.kind != Kind::Message {
+        match record.header().kind {
+            Kind::Message => self.enter_message(record, known, gap),
+            Kind::Control => self.enter_control(record, known, gap),
+            Kind::Hidden => {
+                let event = LedgerEvent::of_hidden(record.message())
+                    .ok_or_else(|| contradiction(record, "not a hidden message"))?;
+                self.enter_ledger(record, event)
+            }
+            Kind::Filler => Ok(()),
+        }
+    }
+
+    fn enter_message(
+        &self,
+        record: &RecordRef<'_>,
+        known: &mut Known,
+        gap: Gap,
+    ) -> Result<(), CatchUpError> {
+        let Some(topic) = self.topic_of(record, known)? else {
+            return Ok(());
+        };
+        let system = system_properties(record.message())
+            .ok_or_else(|| contradiction(record, "not a message"))?;
+        let keys = system.keys().chain(system.sender_id());
+        let keys = keys.map(|key| key_hash(&topic.meta.name, key));
+        self.enter_queue(record, topic, gap, tag_hash(system.tag()), keys)?;
+        known.touch();
+        Ok(())
+    }
+
+    fn enter_control(
+        &self,
+        record: &RecordRef<'_>,
+        known: &mut Known,
+        gap: Gap,
+    ) -> Result<(), CatchUpError> {
+        let control = Control::decode(record.message())
+            .ok_or_else(|| contradiction(record, "a control record of another version"))?;
+        self.enter_ledger(record, LedgerEvent::of_control(&control))?;
+        if control.verdict == Verdict::Cancelled {
             return Ok(());
         }
         let Some(topic) = self.topic_of(record, known)? else {
             return Ok(());
         };
+        self.enter_queue(record, topic, gap, control.tag_hash, control.keys())?;
+        known.touch();
+        Ok(())
+    }
+
+    /// Enters a record that stands for a message into its queue, and under its keys.
+    fn enter_queue(
+        &self,
+        record: &RecordRef<'_>,
+        topic: &TopicState,
+        gap: Gap,
+        tag_hash: u64,
+        keys: impl Iterator<Item = u64>,
+    ) -> Result<(), CatchUpError> {
+        let header = record.header();
         let Ok(number) = topic.number(header.queue_id) else {
             return Err(contradiction(
                 record,
                 "of a queue that its topic does not have",
             ));
         };
-        let system = system_properties(record.message())
-            .ok_or_else(|| contradiction(record, "not a message"))?;
         let entry = Entry {
             position: header.position,
             size: header.size,
-            tag_hash: tag_hash(system.tag()),
+            tag_hash,
             store_time: header.store_time,
         };
         if gap == Gap::IsLost {
             self.fill_gap(record, number, entry)?;
         }
         self.queues.put(number, header.queue_offset, entry)?;
-        for key in system.keys().chain(system.sender_id()) {
-            self.keys
-                .put(key_hash(&topic.meta.name, key), header.position)?;
+        for key in keys {
+            self.keys.put(key, header.position)?;
         }
-        known.touch();
         Ok(())
     }
 
@@ -243,7 +299,12 @@ impl Shared {
         let mut queues = 0;
         for record in self.log.records(position) {
             let record = record.map_err(|error| failed(error.into()))?;
-            if record.kind() == Kind::Message && record.topic() == name {
+            let stands = match record.kind() {
+                Kind::Message => true,
+                Kind::Control => Control::reveal(record.message()).is_some(),
+                Kind::Hidden | Kind::Filler => false,
+            };
+            if stands && record.topic() == name {
                 queues = queues.max(record.queue_id().saturating_add(1));
             }
         }
@@ -295,7 +356,7 @@ fn nap_on_time() -> bool {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).is_ok()
 }
 
-fn contradiction(record: &RecordRef<'_>, what: &str) -> CatchUpError {
+pub(crate) fn contradiction(record: &RecordRef<'_>, what: &str) -> CatchUpError {
     let position = record.header().position;
     CatchUpError::Failed(OpenError::invalid(format!("record {position} is {what}")))
 }

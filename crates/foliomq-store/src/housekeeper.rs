@@ -113,7 +113,12 @@ impl Shared {
             .usage()
             .map_err(|error| StoreError::Read(format!("disk usage: {error}")))?;
         let segments = self.log.segments();
-        if let Some(position) = drop_before(&self.options.retention, &segments, usage, unix_ms()) {
+        let position = drop_before(&self.options.retention, &segments, usage, unix_ms());
+        let position = self.unheld(position.unwrap_or(0));
+        if segments
+            .first()
+            .is_some_and(|first| first.base + first.size <= position)
+        {
             self.drop_segments(position)?;
         }
         self.watch_disk(usage);
@@ -220,7 +225,8 @@ fn share(usage: Usage) -> f64 {
     1.0 - usage.free as f64 / usage.total.max(1) as f64
 }
 
-fn unix_ms() -> u64 {
+/// Unix milliseconds now.
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_millis() as u64)

@@ -27,7 +27,11 @@ impl Progress {
                 offset,
             } => self.set(group, (*topic, *queue), *offset),
             Change::Deleted { id, .. } => self.forget(*id),
-            Change::Topic(_) | Change::Emptied { .. } | Change::Counters { .. } => {}
+            Change::Topic(_)
+            | Change::Emptied { .. }
+            | Change::Counters { .. }
+            | Change::Ledger { .. }
+            | Change::Held { .. } => {}
         }
     }
 

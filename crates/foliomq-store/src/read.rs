@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// Waits until what is committed now is in the indexes.
-    fn catch_up_with_commits(&self) {
+    pub(crate) fn catch_up_with_commits(&self) {
         self.dispatched
             .wait_past(self.log.watermarks().committed.saturating_sub(1), CATCH_UP);
     }

@@ -10,6 +10,7 @@ use foliomq_commitlog::{
 };
 
 use crate::error::OpenError;
+use crate::hidden::{Control, Place};
 use crate::shared::COMMIT_LOG;
 use crate::store::Store;
 use crate::stored::StoredMessage;
@@ -87,13 +88,18 @@ impl Reader {
 
     /// The message at `position`. Its checksum is not looked at.
     pub fn read_at(&self, position: u64) -> Result<StoredMessage, ReaderError> {
-        message(self.log.read(position)?)
+        let record = self.log.read(position)?;
+        match record.kind() {
+            Kind::Control => revealed(&self.log, &record),
+            _ => message(record),
+        }
     }
 
     /// Messages from `position` on: that of a message, the end of one, or a [watermark](Self::watermarks).
     pub fn messages(&self, position: u64) -> Messages {
         Messages {
             records: self.log.records(position),
+            log: self.log.clone(),
             topic: None,
             queue: None,
         }
@@ -122,6 +128,7 @@ impl Reader {
 #[derive(Debug)]
 pub struct Messages {
     records: FollowedRecords,
+    log: Arc<LogReader>,
     topic: Option<String>,
     queue: Option<u32>,
 }
@@ -157,7 +164,10 @@ impl Messages {
         loop {
             let left = timeout.saturating_sub(begin.elapsed());
             match self.records.next_timeout(left)? {
-                Some(record) if self.wants(&record) => return message(record).map(Some),
+                Some(record) if self.wants(&record) => match self.message(record)? {
+                    None => {}
+                    found => return Ok(found),
+                },
                 Some(_) if begin.elapsed() < timeout => {}
                 Some(_) => return Ok(None),
                 None => return Ok(None),
@@ -165,8 +175,24 @@ impl Messages {
         }
     }
 
+    /// The message of a record; `None` if it lies further back than the record, and retention has dropped it.
+    fn message(&self, record: Record) -> Result<Option<StoredMessage>, ReaderError> {
+        if record.kind() != Kind::Control {
+            return message(record).map(Some);
+        }
+        match revealed(&self.log, &record) {
+            Err(ReaderError::Expired { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     fn wants(&self, record: &Record) -> bool {
-        record.kind() == Kind::Message
+        let stands = match record.kind() {
+            Kind::Message => true,
+            Kind::Control => Control::reveal(record.message()).is_some(),
+            Kind::Hidden | Kind::Filler => false,
+        };
+        stands
             && self.queue.is_none_or(|queue| queue == record.queue_id())
             && self
                 .topic
@@ -181,12 +207,27 @@ impl Iterator for Messages {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.records.next()? {
-                Ok(record) if self.wants(&record) => return Some(message(record)),
+                Ok(record) if self.wants(&record) => {
+                    if let Some(found) = self.message(record).transpose() {
+                        return Some(found);
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
     }
+}
+
+/// The message that a control record has put into its queue.
+fn revealed(log: &LogReader, control: &Record) -> Result<StoredMessage, ReaderError> {
+    let position = control.position();
+    let invalid = |reason: String| ReaderError::Invalid { position, reason };
+    let original = Control::reveal(control.message());
+    let original = original.ok_or_else(|| invalid("not a message".to_owned()))?;
+    let record = log.read(original.position)?;
+    let place = Place::of(control.header());
+    StoredMessage::hidden(record, Some(place)).map_err(|error| invalid(error.to_string()))
 }
 
 fn message(record: Record) -> Result<StoredMessage, ReaderError> {

@@ -38,6 +38,10 @@ struct Inner {
     deleted: HashMap<String, Deleted>,
     next_id: u32,
     next_number: QueueNumber,
+    /// The queue that lists hidden messages.
+    ledger: Option<QueueNumber>,
+    /// From where on retention leaves the log alone.
+    held: Option<u64>,
 }
 
 /// A topic that is found by its name, which is kept once.
@@ -87,6 +91,15 @@ impl Registry {
                 inner.next_number = inner.next_number.max(*number);
                 return;
             }
+            Change::Ledger { queue } => {
+                inner.ledger = Some(*queue);
+                inner.next_number = inner.next_number.max(queue.saturating_add(1));
+                return;
+            }
+            Change::Held { position } => {
+                inner.held = inner.held.max(Some(*position));
+                return;
+            }
             Change::Progress { .. } => return,
         }
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -98,6 +111,12 @@ impl Registry {
         // What no new topic may fall below.
         let (id, number) = (inner.next_id, inner.next_number);
         sink.push(|batch| batch.push(&Change::Counters { id, number }))?;
+        if let Some(queue) = inner.ledger {
+            sink.push(|batch| batch.push(&Change::Ledger { queue }))?;
+        }
+        if let Some(position) = inner.held {
+            sink.push(|batch| batch.push(&Change::Held { position }))?;
+        }
         let deleted = inner
             .deleted
             .iter()
@@ -169,6 +188,16 @@ impl Registry {
         topics
     }
 
+    /// The queue that lists hidden messages, once there was one.
+    pub(crate) fn ledger(&self) -> Option<QueueNumber> {
+        self.inner.read().ledger
+    }
+
+    /// From where on retention leaves the log alone; `None`: no message was ever hidden.
+    pub(crate) fn held(&self) -> Option<u64> {
+        self.inner.read().held
+    }
+
     /// The first free id and queue number.
     pub(crate) fn next(&self) -> (u32, QueueNumber) {
         let inner = self.inner.read();
@@ -194,6 +223,7 @@ impl Registry {
                 .filter(|topic| topic.meta.first_number <= number);
             match topic {
                 Some(topic) => topic.reaches(number - topic.meta.first_number, end),
+                None if inner.ledger == Some(number) => {}
                 None => unknown.push(number),
             }
         }

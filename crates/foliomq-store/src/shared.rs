@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use event_listener::Event;
-use foliomq_commitlog::{AppendError, CommitLog, ReadMode, Recovery, Usage};
+use foliomq_commitlog::{AppendError, CommitLog, Kind, ReadMode, Record, Recovery, Usage};
 use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Entry, IndexError, KeyIndex};
 use foliomq_segment::watermark::Watermark;
 use parking_lot::Mutex;
 
 use crate::change::Change;
 use crate::error::StoreError;
+use crate::hidden::{Control, Place};
 use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::stored::{LOST, StoredMessage};
+use crate::topic_state::Arrivals;
 
 /// An open store.
 #[derive(Debug)]
@@ -32,6 +34,11 @@ pub(crate) struct Shared {
     pub(crate) checkpoint: Checkpoint,
     /// Everything below is in the indexes.
     pub(crate) dispatched: Watermark,
+    /// How many lines were added to the ledger of hidden messages since the start, and who waits for more.
+    pub(crate) listed: AtomicU64,
+    pub(crate) ledger_event: Arrivals,
+    /// What retention would drop up to, but for hidden messages; 0: nothing.
+    pub(crate) wanted: AtomicU64,
     /// Held while metadata changes, so that log and memory agree on the order.
     pub(crate) changing: Mutex<()>,
     /// Held while the indexes are flushed, so that the checkpoint never goes back.
@@ -61,9 +68,22 @@ impl Shared {
 
     /// The message of the record at `position`.
     pub(crate) fn message(&self, position: u64) -> Result<StoredMessage, StoreError> {
-        let message = StoredMessage::new(self.log.read(position)?)?;
+        let record = self.log.read(position)?;
+        let message = match record.kind() {
+            Kind::Control => self.revealed(&record)?,
+            _ => StoredMessage::new(record)?,
+        };
         self.count_delivered(message.body().len() as u64);
         Ok(message)
+    }
+
+    /// The message that a control record has put into its queue.
+    fn revealed(&self, control: &Record) -> Result<StoredMessage, StoreError> {
+        let Some(original) = Control::reveal(control.message()) else {
+            return Err(StoredMessage::malformed(control.position()));
+        };
+        let record = self.log.read(original.position)?;
+        StoredMessage::hidden(record, Some(Place::of(control.header())))
     }
 
     /// Counts body bytes that a reader got.

@@ -16,9 +16,12 @@ use crate::change::Change;
 use crate::cursor::Cursor;
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
+use crate::hidden::{Awaits, HiddenMessage};
+use crate::ledger::LedgerEntry;
 use crate::message::Message;
 use crate::open::{CatchUpError, wipe_indexes};
 use crate::options::Options;
+use crate::reveal::Revealed;
 use crate::shared::Shared;
 use crate::stored::StoredMessage;
 use crate::tail::Tail;
@@ -257,6 +260,80 @@ impl Store {
         self.0.shared.append_all(&topic, queue, messages)
     }
 
+    /// Appends all or none, in no queue, *without* waiting, as [`submit`](Self::submit): nobody reads them before
+    /// [`reveal`](Self::reveal). `queue` is where they go then; `None`: the next in turn. The position of each is its id.
+    ///
+    /// From the first of them on, retention drops nothing unless [`keep_from`](Self::keep_from) says that it may.
+    pub fn submit_hidden(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        awaits: Awaits,
+        messages: &[Message<'_>],
+    ) -> Result<Vec<Appended>, StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        self.0.shared.append_hidden(&topic, queue, awaits, messages)
+    }
+
+    /// The hidden message whose record lies at `position`.
+    pub fn hidden(&self, position: u64) -> Result<HiddenMessage, StoreError> {
+        self.0.shared.hidden(position)
+    }
+
+    /// Puts hidden messages, by the positions where they lie, into their queues *without* waiting: the first of them, as many
+    /// as go into one batch. An error means that none was, yet what was carried forward is. Each is to be revealed or cancelled
+    /// once: see [`ledger`](Self::ledger).
+    pub fn reveal(&self, positions: &[u64]) -> Result<Revealed, StoreError> {
+        self.0.shared.reveal(positions)
+    }
+
+    /// Gives up the hidden message `id` that lies at `position`, *without* waiting; returns the position to wait for.
+    pub fn cancel(&self, id: u64, position: u64) -> Result<u64, StoreError> {
+        self.0.shared.cancel(id, position)
+    }
+
+    /// Appends the hidden message at `position` again, under the same id, so that the old record may go.
+    pub fn carry(&self, position: u64) -> Result<Appended, StoreError> {
+        self.0.shared.carry(position)
+    }
+
+    /// The number of the first ledger line of a record at or after `position`.
+    pub fn ledger_at(&self, position: u64) -> Result<u64, StoreError> {
+        self.0.shared.ledger_at(position)
+    }
+
+    /// Lines of the ledger, in log order, from number `from` (or the first that is there) on, at most `most`, appended to
+    /// `out`; returns the number that comes next. Numbers change when the indexes are made anew, never while the store is open.
+    pub fn ledger(
+        &self,
+        from: u64,
+        most: usize,
+        out: &mut Vec<LedgerEntry>,
+    ) -> Result<u64, StoreError> {
+        self.0.shared.ledger(from, most, out)
+    }
+
+    /// Woken when the ledger has new lines, and when the store closes. Listen first, then look, then wait.
+    pub fn listen_ledger(&self) -> EventListener {
+        self.0.shared.ledger_event.listen()
+    }
+
+    /// Waits until what is committed now is in the indexes.
+    pub fn catch_up(&self) {
+        self.0.shared.catch_up_with_commits();
+    }
+
+    /// Up to which position retention would drop the log, if it may not for what [`keep_from`](Self::keep_from) says.
+    pub fn held_back(&self) -> Option<u64> {
+        let wanted = self.0.shared.wanted.load(Ordering::Acquire);
+        Some(wanted).filter(|&wanted| wanted > 0)
+    }
+
+    /// Says that no hidden message lies below `position` any more, so that retention may drop it. It never goes back.
+    pub fn keep_from(&self, position: u64) -> Result<(), StoreError> {
+        self.0.shared.keep_from(position)
+    }
+
     /// Blocks until everything below `end` is committed.
     pub fn wait_committed(&self, end: u64) -> Result<(), StoreError> {
         Ok(self.0.shared.log.wait_committed(end)?)
@@ -474,6 +551,7 @@ impl Owner {
             .all()
             .iter()
             .for_each(|topic| topic.event.notify(usize::MAX));
+        shared.ledger_event.notify(usize::MAX);
         let indexes = shared.flush_indexes();
         let meta = shared.meta.close();
         log.map_err(StoreError::from).and(indexes).and(meta)

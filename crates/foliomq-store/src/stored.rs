@@ -7,6 +7,7 @@ use bytes::Bytes;
 use foliomq_commitlog::{Kind, Record};
 
 use crate::error::StoreError;
+use crate::hidden::{PREFIX, Place};
 use crate::message::{
     BODY, KEYS, MESSAGE_GROUP, MESSAGE_ID, SYSTEM_PROPERTIES, TAG, USER_PROPERTIES, property,
 };
@@ -27,27 +28,44 @@ pub struct StoredMessage {
     user: Range<usize>,
     system: Range<usize>,
     body: Range<usize>,
+    /// Where a control record has put it.
+    place: Option<Place>,
 }
 
 impl StoredMessage {
     /// Finds the parts.
     pub(crate) fn new(record: Record) -> Result<Self, StoreError> {
-        let malformed = || {
-            StoreError::Read(format!(
-                "the record at position {} is not a message",
-                record.position()
-            ))
-        };
-        if record.kind() != Kind::Message {
-            return Err(malformed());
-        }
-        let parts = Parts::of(record.message()).ok_or_else(malformed)?;
+        Self::parse(record, Kind::Message, 0)
+    }
+
+    /// The message of a hidden record, where `place` says, or in no queue.
+    pub(crate) fn hidden(record: Record, place: Option<Place>) -> Result<Self, StoreError> {
+        let message = Self::parse(record, Kind::Hidden, PREFIX)?;
+        Ok(Self { place, ..message })
+    }
+
+    /// Finds the parts of a record of this kind, whose message follows so many other bytes.
+    fn parse(record: Record, kind: Kind, before: usize) -> Result<Self, StoreError> {
+        let message = record.message().get(before..);
+        let parts = message
+            .filter(|_| record.kind() == kind)
+            .and_then(Parts::of);
+        let parts = parts.ok_or_else(|| Self::malformed(record.position()))?;
+        let within = |range: Range<usize>| range.start + before..range.end + before;
         Ok(Self {
-            user: parts.user,
-            system: parts.system,
-            body: parts.body,
+            user: within(parts.user),
+            system: within(parts.system),
+            body: within(parts.body),
+            place: None,
             record,
         })
+    }
+
+    #[cold]
+    pub(crate) fn malformed(position: u64) -> StoreError {
+        StoreError::Read(format!(
+            "the record at position {position} is not a message"
+        ))
     }
 
     /// Its topic.
@@ -57,22 +75,26 @@ impl StoredMessage {
 
     /// Its queue within the topic.
     pub fn queue_id(&self) -> u32 {
-        self.record.queue_id()
+        self.place
+            .map_or(self.record.queue_id(), |place| place.queue_id)
     }
 
     /// Its place in the queue.
     pub fn queue_offset(&self) -> u64 {
-        self.record.queue_offset()
+        self.place
+            .map_or(self.record.queue_offset(), |place| place.queue_offset)
     }
 
-    /// Byte offset in the commit log.
+    /// Byte offset in the commit log: of the record, or of the one that has put it into its queue.
     pub fn position(&self) -> u64 {
-        self.record.position()
+        self.place
+            .map_or(self.record.position(), |place| place.position)
     }
 
-    /// Unix milliseconds.
+    /// Unix milliseconds. Of a message that was hidden: when it came into its queue.
     pub fn store_time(&self) -> u64 {
-        self.record.store_time()
+        self.place
+            .map_or(self.record.store_time(), |place| place.store_time)
     }
 
     /// Bytes that it takes in the log.

@@ -11,8 +11,10 @@ use tempfile::TempDir;
 
 use super::report::{Part, Report};
 use super::unreadable;
-use super::walk::{RawRecord, walk};
+use super::walk::{CONTROL, HIDDEN, MESSAGE, RawRecord, walk};
 use crate::error::OpenError;
+use crate::hidden::{Control, Verdict};
+use crate::ledger::LedgerEvent;
 use crate::message::{MESSAGE_ID, TAG};
 use crate::registry::Registry;
 use crate::shared::{CONSUME_QUEUES, KEYS};
@@ -41,9 +43,10 @@ pub(super) fn compare(
         registry,
         indexes,
         next: HashMap::new(),
+        line: None,
         report,
     };
-    walk(survey, |record| comparison.message(&record)).map_err(unreadable(dir))?;
+    walk(survey, |record| comparison.record(&record)).map_err(unreadable(dir))?;
     comparison.ends();
     Ok(())
 }
@@ -94,17 +97,63 @@ struct Comparison<'a> {
     indexes: Option<Indexes>,
     /// For each queue number: the offset that comes next in the log, and that comes next below the indexes' checkpoint.
     next: HashMap<u32, (u64, u64)>,
+    /// The ledger's line that comes next, once there was one.
+    line: Option<u64>,
     report: &'a mut Report,
 }
 
 impl Comparison<'_> {
-    fn message(&mut self, record: &RawRecord) {
-        if !record.is_message() {
-            return;
+    fn record(&mut self, record: &RawRecord) {
+        match record.kind {
+            MESSAGE => match Parts::of(&record.message) {
+                Some(parts) => {
+                    let system = &record.message[parts.system];
+                    let id = text(system, MESSAGE_ID).filter(|id| !id.is_empty());
+                    let key = id.map(|id| key_hash(&record.topic, id));
+                    self.placed(record, tag_hash(text(system, TAG)), key);
+                }
+                None => self.wrong(Part::Log, record, "is not a message"),
+            },
+            CONTROL => match Control::decode(&record.message) {
+                Some(control) => {
+                    self.listed(record, LedgerEvent::of_control(&control));
+                    if control.verdict == Verdict::Revealed {
+                        self.placed(record, control.tag_hash, control.keys().last());
+                    }
+                }
+                None => self.wrong(Part::Log, record, "is not a control record"),
+            },
+            HIDDEN => match LedgerEvent::of_hidden(&record.message) {
+                Some(event) => self.listed(record, event),
+                None => self.wrong(Part::Log, record, "is not a hidden message"),
+            },
+            _ => {}
         }
-        let Some(parts) = Parts::of(&record.message) else {
-            return self.wrong(Part::Log, record, "is not a message");
+    }
+
+    /// A record about a hidden message: the ledger must have its line.
+    fn listed(&mut self, record: &RawRecord, event: LedgerEvent) {
+        let (Some(indexes), true) = (&self.indexes, record.position < self.report.indexed) else {
+            return;
         };
+        let Some(number) = self.registry.ledger() else {
+            return self.wrong(Part::Metadata, record, "is hidden, and nothing lists such");
+        };
+        let first = || indexes.queues.offsets(number).start;
+        let line = self.line.unwrap_or_else(first);
+        self.line = Some(line + 1);
+        let expected = event.entry(record.position, record.size as u32, record.store_time);
+        match indexes.queues.entry(number, line) {
+            Ok(Some(entry)) if entry == expected => {}
+            found => {
+                let what = format!("is {expected:?}, line {line} of the ledger {found:?}");
+                self.wrong(Part::Index, record, &what);
+            }
+        }
+    }
+
+    /// A record that stands for a message in a queue, with the hash of one of its keys.
+    fn placed(&mut self, record: &RawRecord, tag_hash: u64, key: Option<u64>) {
         let Some(topic) = self.registry.find(&record.topic) else {
             if !self.registry.is_deleted(&record.topic, record.position) {
                 self.wrong(Part::Metadata, record, "is of a topic that is not there");
@@ -115,12 +164,12 @@ impl Comparison<'_> {
             return;
         }
         match topic.number(record.queue_id) {
-            Ok(number) => self.entry(number, record, &record.message[parts.system]),
+            Ok(number) => self.entry(number, record, tag_hash, key),
             Err(error) => self.wrong(Part::Metadata, record, &error.to_string()),
         }
     }
 
-    fn entry(&mut self, number: u32, record: &RawRecord, system: &[u8]) {
+    fn entry(&mut self, number: u32, record: &RawRecord, tag_hash: u64, key: Option<u64>) {
         let offset = record.queue_offset;
         let indexed = record.position < self.report.indexed;
         let (next, next_indexed) = self.next.entry(number).or_insert((offset, offset));
@@ -135,7 +184,7 @@ impl Comparison<'_> {
         }
         if let Some(indexes) = self.indexes.as_ref().filter(|_| indexed) {
             self.report.compared += 1;
-            let wrong = indexes.contradict(number, record, system);
+            let wrong = indexes.contradict(number, record, tag_hash, key);
             wrong
                 .into_iter()
                 .for_each(|what| self.wrong(Part::Index, record, &what));
@@ -166,12 +215,18 @@ impl Comparison<'_> {
 
 impl Indexes {
     /// What they say of a record that is not so.
-    fn contradict(&self, number: u32, record: &RawRecord, system: &[u8]) -> Vec<String> {
+    fn contradict(
+        &self,
+        number: u32,
+        record: &RawRecord,
+        tag_hash: u64,
+        key: Option<u64>,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         let expected = Entry {
             position: record.position,
             size: record.size as u32,
-            tag_hash: tag_hash(text(system, TAG)),
+            tag_hash,
             store_time: record.store_time,
         };
         match self.queues.entry(number, record.queue_offset) {
@@ -180,10 +235,10 @@ impl Indexes {
             Ok(None) => wrong.push("has no index entry".to_owned()),
             Err(error) => wrong.push(error.to_string()),
         }
-        if let Some(id) = text(system, MESSAGE_ID).filter(|id| !id.is_empty()) {
-            match self.keys.positions(key_hash(&record.topic, id), SAME_ID) {
+        if let Some(key) = key {
+            match self.keys.positions(key, SAME_ID) {
                 Ok(found) if found.contains(&record.position) || found.len() == SAME_ID => {}
-                Ok(_) => wrong.push(format!("is not in the key index by its id {id}")),
+                Ok(_) => wrong.push("is not in the key index".to_owned()),
                 Err(error) => wrong.push(error.to_string()),
             }
         }

@@ -9,8 +9,10 @@ use foliomq_commitlog::{SegmentSurvey, Survey};
 const HEADER: usize = 64;
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
-const MESSAGE: u8 = 1;
+pub(super) const MESSAGE: u8 = 1;
+pub(super) const CONTROL: u8 = 2;
 const FILLER: u8 = 3;
+pub(super) const HIDDEN: u8 = 4;
 
 /// A record as it stands in the file.
 #[derive(Debug)]
@@ -18,18 +20,12 @@ pub(super) struct RawRecord {
     pub(super) position: u64,
     /// Bytes to the next record.
     pub(super) size: u64,
-    kind: u8,
+    pub(super) kind: u8,
     pub(super) store_time: u64,
     pub(super) queue_offset: u64,
     pub(super) queue_id: u32,
     pub(super) topic: String,
     pub(super) message: Vec<u8>,
-}
-
-impl RawRecord {
-    pub(super) fn is_message(&self) -> bool {
-        self.kind == MESSAGE
-    }
 }
 
 /// Tells `visit` of every record, except of fillers, and of what the survey found damaged.
