@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foliomq_segment::disk::{self, Flush};
-use foliomq_segment::{Folder, SegmentFile};
+use foliomq_segment::{Folder, SegmentFile, WriterKind};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
@@ -29,6 +29,8 @@ pub(crate) struct Tail {
     check: u64,
     /// The start of a record some way before the durable position, or 0.
     pub(crate) mark: u64,
+    /// Whether what lies ahead in the tail segment is made as if never written.
+    unwrite: bool,
     /// Ascending, without gaps.
     pub(crate) files: Vec<SegmentFile>,
     /// The position after the last good record.
@@ -54,6 +56,7 @@ impl Tail {
             mark: checkpoint::mark(&options.dir)
                 .unwrap_or_default()
                 .min(checkpoint.durable),
+            unwrite: options.writer() == WriterKind::Mapped,
             files: Vec::new(),
             end: checkpoint.durable,
             store_time: checkpoint.store_time,
@@ -120,7 +123,7 @@ impl Tail {
         };
         self.drop_after_end()?;
         match self.checkpoint.clean {
-            true => self.drop_scanned()?,
+            true => self.reopen_tail()?,
             false => self.seal()?,
         }
         Ok(cut)
@@ -237,12 +240,18 @@ impl Tail {
             .map_err(failed("flushing the folder"))
     }
 
-    /// Takes what the scan has read of the tail segment, which is written on, out of the page cache, where the scan has
-    /// put it in large folios.
-    fn drop_scanned(&self) -> Result<(), OpenError> {
+    /// Makes the tail segment, which is written on, like a new one: what the scan has read of it leaves the page cache,
+    /// where the scan has put it in large folios, and what lies ahead, where an earlier window was made ready and the
+    /// kernel has written its zeros, is not read from the device, page by page, to be made ready again.
+    fn reopen_tail(&self) -> Result<(), OpenError> {
         let Some(file) = self.files.last() else {
             return Ok(());
         };
+        if self.unwrite {
+            let offset = self.end.saturating_sub(file.base());
+            file.unwrite_from(offset)
+                .map_err(failed("making the rest of the tail segment as new"))?;
+        }
         let check_from = self.checkpoint.durable.saturating_sub(self.check);
         let start = self.scan_from(file.base(), check_from) - file.base();
         file.drop_cached(start / LARGEST_FOLIO * LARGEST_FOLIO)

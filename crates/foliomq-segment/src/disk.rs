@@ -107,7 +107,7 @@ pub enum Operation<'a> {
     Write(&'a File),
     /// Blocks are reserved for a file, which may grow.
     Allocate(&'a File),
-    /// Blocks of a file are given back.
+    /// Blocks of a file are given back, or made as if never written.
     Punch(&'a File),
     /// The length of a file is set.
     SetLen(&'a File),
@@ -260,6 +260,19 @@ pub fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
         Ok(rustix::fs::fallocate(
             file,
             flags,
+            range.start,
+            range.end - range.start,
+        )?)
+    })
+}
+
+/// Makes the blocks of `range` (bytes) as if they had never been written: they stay reserved, and read as zeros without
+/// the device. [`io::ErrorKind::Unsupported`] where that cannot be.
+pub fn unwrite(file: &File, range: Range<u64>) -> io::Result<()> {
+    run(&Operation::Punch(file), || {
+        Ok(rustix::fs::fallocate(
+            file,
+            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
             range.start,
             range.end - range.start,
         )?)

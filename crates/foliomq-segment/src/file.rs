@@ -125,6 +125,19 @@ impl SegmentFile {
         }
     }
 
+    /// Makes the whole pages from `offset` on, which hold zeros, as if they had never been written: a first touch then
+    /// finds a zero page without asking the device. Does nothing where the file system cannot.
+    pub fn unwrite_from(&self, offset: u64) -> io::Result<()> {
+        let start = offset.next_multiple_of(PAGE);
+        if start >= self.size {
+            return Ok(());
+        }
+        match disk::unwrite(&self.file, start..self.size) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            other => other,
+        }
+    }
+
     /// Makes repairs durable.
     pub fn sync(&self, what: Flush) -> io::Result<()> {
         disk::flush(what, &self.file)
@@ -225,6 +238,28 @@ mod tests {
             1,
             "only the lock"
         );
+    }
+
+    #[test]
+    fn unwriting_keeps_what_is_before_and_the_blocks() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::lock(dir.path()).unwrap();
+        let file = SegmentFile::create(&folder, 0, 8 * PAGE).unwrap();
+        file.write_at(0, &[7; 5 * PAGE as usize]).unwrap();
+        let blocks = file.file.metadata().unwrap().blocks();
+        file.unwrite_from(PAGE + 1).unwrap();
+        file.unwrite_from(8 * PAGE).unwrap();
+        let mut read = vec![0; 8 * PAGE as usize];
+        file.read_at(0, &mut read).unwrap();
+        let (kept, rest) = read.split_at(2 * PAGE as usize);
+        assert!(kept.iter().all(|&byte| byte == 7));
+        // Where the file system cannot, all stays as it was.
+        assert!(
+            rest.iter().all(|&byte| byte == 0)
+                || rest[..3 * PAGE as usize].iter().all(|&byte| byte == 7)
+        );
+        assert_eq!(file.file.metadata().unwrap().blocks(), blocks);
     }
 
     #[test]
