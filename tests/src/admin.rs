@@ -61,6 +61,14 @@ impl Admin {
         self.create(topic, TopicType::Fifo).await
     }
 
+    /// Creates a topic of four levels that takes messages with a priority only.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_priority_topic(&mut self, topic: &str) -> Result<()> {
+        self.create(topic, TopicType::Priority).await
+    }
+
     async fn create(&mut self, topic: &str, kind: TopicType) -> Result<()> {
         let request = CreateTopicRequest {
             topic: topic.into(),

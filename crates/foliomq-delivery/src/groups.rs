@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
-use foliomq_store::{Store, StoreError, StoredMessage, Topic};
+use foliomq_store::{Store, StoreError, StoredMessage, Topic, TopicType};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::group::{Group, ResetTo};
@@ -117,6 +117,9 @@ impl Groups {
 
     /// Leases up to `most` messages from all queues of the topic: expired leases first (attempt + 1; past the group's
     /// maximum to `%DLQ%group`), then new ones. A group that is not there is created; it begins at the earliest message.
+    ///
+    /// In a topic of the type [`Priority`](TopicType::Priority) each queue is a level, and the highest comes first, expired
+    /// leases before new messages in each. It is strict: a lower level waits for as long as a higher one has messages.
     pub fn receive(
         &self,
         request: &Receive<'_>,
@@ -307,15 +310,14 @@ impl Groups {
 impl Shared {
     /// The order of a subscription; never [`Order::Auto`].
     pub fn order(&self, subscription: &Subscription) -> Order {
-        let kind = self
-            .store
-            .topic(&subscription.topic)
-            .map(|topic| topic.kind);
-        subscription
-            .group
-            .order
-            .load()
-            .within(kind.unwrap_or_default())
+        let kind = self.kind(subscription);
+        subscription.group.order.load().within(kind)
+    }
+
+    /// The type of the topic that is read.
+    pub fn kind(&self, subscription: &Subscription) -> TopicType {
+        let topic = self.store.topic(&subscription.topic);
+        topic.map(|topic| topic.kind).unwrap_or_default()
     }
 
     /// The subscription, if the group reads the topic.

@@ -78,7 +78,7 @@ pub use groups::{Delivery, Groups, Options, Receive, Received};
 pub use journal::FLUSH_INTERVAL;
 pub use lease::{Change, Claim, Lease, Leases, Standing, Taken};
 pub use name::{MAX_GROUP_NAME, check_group};
-pub use order::{Order, queue_of};
+pub use order::{Order, queue_of, queue_of_priority};
 pub use receive::MAX_SCANNED;
 pub use redrive::Redriven;
 pub use registry::{MAX_GROUPS, MAX_QUEUES};

@@ -63,6 +63,13 @@ pub fn queue_of(message_group: &str, queues: u32) -> u32 {
     (hash(message_group) % u64::from(queues.max(1))) as u32
 }
 
+/// The queue of a priority among `queues`: one queue is one level, the last the highest. A priority above that counts as
+/// the highest.
+#[must_use]
+pub fn queue_of_priority(priority: u32, queues: u32) -> u32 {
+    priority.min(queues.saturating_sub(1))
+}
+
 pub(crate) fn hash(message_group: &str) -> u64 {
     xxh3_64(message_group.as_bytes())
 }
@@ -81,6 +88,13 @@ mod tests {
         );
         assert_eq!(hash("a"), 0xe6c6_32b6_1e96_4e1f, "XXH3-64 of \"a\"");
         assert_eq!(queue_of("a", 0), 0);
+    }
+
+    #[test]
+    fn each_queue_is_a_level_of_priority() {
+        let levels = [0, 1, 7, 8, u32::MAX].map(|priority| queue_of_priority(priority, 8));
+        assert_eq!(levels, [0, 1, 7, 7, 7]);
+        assert_eq!(queue_of_priority(3, 0), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use foliomq_store::{Entry, StoreError, StoredMessage};
+use foliomq_store::{Entry, StoreError, StoredMessage, TopicType};
 
 use crate::groups::{Shared, after, no_offset};
 use crate::lease::{Change, Lease, Taken};
@@ -95,9 +95,19 @@ impl<'a> Round<'a> {
     }
 
     fn run(&mut self) -> Result<(), DeliveryError> {
-        let queues: Vec<u32> = self.subscription.rotation().collect();
+        let by_priority = self.shared.kind(self.subscription) == TopicType::Priority;
+        let queues: Vec<u32> = if by_priority {
+            (0..self.subscription.queue_count()).rev().collect()
+        } else {
+            self.subscription.rotation().collect()
+        };
         if self.order != Order::Free {
             self.run_ordered(&queues)?;
+        } else if by_priority {
+            for queue in &queues {
+                while self.room() > 0 && self.redeliver(*queue)? {}
+                while self.room() > 0 && self.deliver_new(*queue)? {}
+            }
         } else {
             for queue in &queues {
                 while self.room() > 0 && self.redeliver(*queue)? {}

@@ -1,12 +1,12 @@
 //! SendMessage: checks, stores, and answers when it is committed.
 
 use bytes::Bytes;
-use foliomq_delivery::queue_of;
+use foliomq_delivery::{queue_of, queue_of_priority};
 use foliomq_proto::v2::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
     SendMessageResponse, SendResultEntry, SystemProperties,
 };
-use foliomq_store::{Store, TopicType};
+use foliomq_store::{Store, Topic, TopicType};
 use md5::{Digest as _, Md5};
 use prost::Message as _;
 use sha1::Sha1;
@@ -38,7 +38,7 @@ pub(crate) async fn send(
     }
     // After the checks: a message that is refused creates no topic.
     let found = broker.topic(&topic).await?;
-    let (kind, queue) = (found.kind, queue(&messages, found.queues)?);
+    let (kind, queue) = (found.kind, queue(&messages, &found)?);
     let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
     let (ids, submitted) = if bytes < LARGE {
         submit(&broker.store, &topic, kind, queue, messages)?
@@ -102,25 +102,28 @@ fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
     Ok(first.topic.as_ref())
 }
 
-/// The queue of the message group that all messages share; `None`: they have none. Where a client would send them does not
-/// count, for each library hashes in its own way.
-fn queue(messages: &[Message], queues: u32) -> Result<Option<u32>, Refusal> {
-    let group = |message: &Message| {
-        let system = message.system_properties.as_ref();
-        system.and_then(|system| system.message_group.clone())
+/// The queue of the message group, or of the priority, that all messages share; `None`: any. Where a client would send them
+/// does not count, for each library hashes in its own way.
+fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
+    let place = |message: &Message| {
+        let system = message.system_properties.clone().unwrap_or_default();
+        (system.message_group, system.priority)
     };
-    let first = messages.first().and_then(group);
+    let first = messages.first().map(place).unwrap_or_default();
     if messages
         .iter()
         .skip(1)
-        .any(|message| group(message) != first)
+        .any(|message| place(message) != first)
     {
         return Err(Refusal::new(
             Code::BadRequest,
-            "the messages of one request have different message groups",
+            "the messages of one request have different message groups or priorities",
         ));
     }
-    Ok(first.map(|group| queue_of(&group, queues)))
+    let priority = first.1.filter(|_| topic.kind == TopicType::Priority);
+    let level = |priority: i32| queue_of_priority(priority.unsigned_abs(), topic.queues);
+    let by_group = first.0.map(|group| queue_of(&group, topic.queues));
+    Ok(by_group.or(priority.map(level)))
 }
 
 /// The id of a message that is found good, and the message as it is stored.
@@ -150,7 +153,7 @@ pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(
         return Err(Refusal::new(Code::MessagePropertyConflictWithType, what));
     }
     match message_type {
-        MessageType::Normal | MessageType::Fifo => Ok(()),
+        MessageType::Normal | MessageType::Fifo | MessageType::Priority => Ok(()),
         other => Err(Refusal::unsupported(&format!(
             "{} messages are",
             other.as_str_name()

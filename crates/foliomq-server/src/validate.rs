@@ -81,6 +81,7 @@ pub(crate) fn message(message: &Message, max_body: usize) -> Result<(), Refusal>
         ));
     }
     message_group(system)?;
+    priority(system)?;
     times(system)
 }
 
@@ -169,6 +170,24 @@ fn message_group(system: &SystemProperties) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::IllegalMessageGroup, what));
     }
     Ok(())
+}
+
+/// A priority is no less than 0, and stands alone: a message with one is of no other kind.
+fn priority(system: &SystemProperties) -> Result<(), Refusal> {
+    let Some(priority) = system.priority else {
+        return Ok(());
+    };
+    if priority < 0 {
+        let what = format!("the priority {priority} is below 0");
+        return Err(Refusal::new(Code::BadRequest, what));
+    }
+    match message_type(system) {
+        MessageType::Priority => Ok(()),
+        other => {
+            let what = format!("a message is {other:?} or has a priority, not both");
+            Err(Refusal::new(Code::MessagePropertyConflictWithType, what))
+        }
+    }
 }
 
 /// When it is to be delivered, and when its transaction is asked about.
@@ -282,6 +301,12 @@ mod tests {
             check(|_, s| s.message_group = Some("g".repeat(64))),
             Err(Code::IllegalMessageGroup)
         );
+        assert_eq!(check(|_, s| s.priority = Some(i32::MAX)), Ok(()));
+        assert_eq!(check(|_, s| s.priority = Some(-1)), Err(Code::BadRequest));
+        let both = |_: &mut Message, s: &mut SystemProperties| {
+            (s.priority, s.message_group) = (Some(1), Some("g".into()));
+        };
+        assert_eq!(check(both), Err(Code::MessagePropertyConflictWithType));
         for name in ["KEYS", "__CRC32#", "a\nb"] {
             let add = |m: &mut Message, _: &mut _| {
                 drop(m.user_properties.insert(name.into(), "v".into()))

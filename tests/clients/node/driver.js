@@ -57,6 +57,7 @@ async function outgoing(fields) {
     keys: fields.keys ?? [],
     properties: new Map(Object.entries(fields.properties ?? {})),
     messageGroup: fields.group ?? undefined,
+    priority: fields.priority ?? undefined,
   };
 }
 
@@ -71,6 +72,7 @@ function incoming(message, digest) {
     sha256: digest ? crypto.createHash('sha256').update(message.body).digest('hex') : null,
     attempt: message.deliveryAttempt,
     born_ms: message.bornTimestamp?.getTime() ?? 0,
+    priority: message.priority ?? null,
     handle: message.receiptHandle,
     corrupted: message.corrupted ?? false,
   };

@@ -69,6 +69,8 @@ def outgoing(fields):
         message.add_property(key, value)
     if fields.get("group") is not None:
         message.message_group = fields["group"]
+    if fields.get("priority") is not None:
+        message.priority = fields["priority"]
     return message
 
 
@@ -92,6 +94,7 @@ def incoming(message, digest):
         "sha256": hashlib.sha256(body).hexdigest() if digest else None,
         "attempt": message.delivery_attempt,
         "born_ms": message.born_timestamp,
+        "priority": message.priority,
         "handle": message.receipt_handle,
         "corrupted": message.corrupted,
     }

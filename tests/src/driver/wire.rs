@@ -105,6 +105,8 @@ pub struct Outgoing {
     pub properties: BTreeMap<String, String>,
     /// The message group, which makes it a FIFO message.
     pub group: Option<String>,
+    /// The priority, which makes it a PRIORITY message.
+    pub priority: Option<i32>,
 }
 
 impl Outgoing {
@@ -157,6 +159,8 @@ pub struct Received {
     pub attempt: i64,
     /// When the producer made it; Unix milliseconds.
     pub born_ms: i64,
+    /// The priority.
+    pub priority: Option<i32>,
     /// The receipt handle.
     pub handle: String,
     /// Whether the library found the body's digest wrong.

@@ -8,6 +8,7 @@ mod filters;
 mod limits;
 mod outage;
 mod polling;
+mod priority;
 mod push;
 mod redelivery;
 mod runner;
@@ -45,6 +46,8 @@ pub enum Needs {
     Push,
     /// Sending several messages in one request.
     Batch,
+    /// Messages with a priority.
+    Priority,
 }
 
 impl Needs {
@@ -52,6 +55,7 @@ impl Needs {
     pub fn missing_in(self, kind: Kind) -> Option<&'static str> {
         match (self, kind) {
             (Self::ChangeInvisible, Kind::Rust) => Some("no changeInvisibleDuration in it"),
+            (Self::Priority, Kind::Rust) => Some("no priority in its messages"),
             (Self::Push, Kind::Rust) => Some("no push consumer in it"),
             (Self::Batch, Kind::Python | Kind::Node) => Some("it sends one message a request"),
             (Self::Push, Kind::Raw) => Some("a push consumer is a library's own"),
@@ -157,6 +161,12 @@ pub const ALL: &[Scenario] = &[
         title: "FIFO: one queue, in order, held back until acknowledged",
         needs: Needs::Basics,
         run: |context| Box::pin(fifo::in_order(context)),
+    },
+    Scenario {
+        id: "28",
+        title: "priority: of a backlog the higher comes first",
+        needs: Needs::Priority,
+        run: |context| Box::pin(priority::higher_first(context)),
     },
     Scenario {
         id: "31",

@@ -7,6 +7,7 @@ mod groups;
 mod lost;
 mod model;
 mod ordered;
+mod priority;
 mod restart;
 mod rules;
 mod world;

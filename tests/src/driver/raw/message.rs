@@ -31,9 +31,10 @@ pub(super) fn endpoints(address: SocketAddr) -> Endpoints {
 }
 
 pub(super) fn outgoing(message: Outgoing) -> Message {
-    let kind = match message.group {
-        Some(_) => MessageType::Fifo,
-        None => MessageType::Normal,
+    let kind = match (&message.group, message.priority) {
+        (Some(_), _) => MessageType::Fifo,
+        (_, Some(_)) => MessageType::Priority,
+        _ => MessageType::Normal,
     };
     Message {
         topic: resource(&message.topic),
@@ -47,6 +48,7 @@ pub(super) fn outgoing(message: Outgoing) -> Message {
             born_timestamp: Some(SystemTime::now().into()),
             born_host: "raw".into(),
             message_group: message.group,
+            priority: message.priority,
             ..Default::default()
         }),
         body: message.body.into(),
@@ -87,6 +89,7 @@ pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
             .delivery_attempt
             .ok_or_else(|| lacking("a delivery attempt"))?
             .into(),
+        priority: system.priority,
         born_ms: born.seconds * 1000 + i64::from(born.nanos) / 1_000_000,
         handle: system
             .receipt_handle
