@@ -28,7 +28,7 @@ async fn greet(endpoint: &str) -> foliomq_client::Result<()> {
     let receipt = client.producer().send(message).await?;
     println!("sent {}", receipt.message_id);
 
-    let consumer = client.consumer("rust-readers", "greetings");
+    let consumer = client.simple_consumer("rust-readers", "greetings");
     for delivery in consumer.receive(16, INVISIBLE, WAIT).await? {
         let message = &delivery.message;
         println!(

@@ -11,12 +11,14 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::admin::Admin;
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, Result, chain};
 use crate::headers::Headers;
 use crate::message_id::MessageIds;
 use crate::producer::Producer;
 use crate::publisher::{Publisher, PublisherOptions};
+use crate::queue_reader::{QueuePlace, QueueReader, ReaderOptions};
+use crate::simple_consumer::SimpleConsumer;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,10 +82,44 @@ impl Client {
         Publisher::new(self.connection.clone(), &self.headers, options)
     }
 
-    /// Receives the messages of `topic` on behalf of a group, which is made on first use where the broker allows it.
-    /// Must be called within a tokio runtime: a consumer keeps itself alive by heartbeats.
-    pub fn consumer(&self, group: impl Into<String>, topic: impl Into<String>) -> Consumer {
-        Consumer::new(self.connection.clone(), group.into(), topic.into())
+    /// Receives the messages of these topics (1 to 64) on behalf of a group over a stream: the fast way. Group and topics are
+    /// made on first use where the broker allows it. Must be called within a tokio runtime.
+    pub fn consumer<T: Into<String>>(
+        &self,
+        group: impl Into<String>,
+        topics: impl IntoIterator<Item = T>,
+        options: ConsumerOptions,
+    ) -> Consumer {
+        let topics = topics.into_iter().map(Into::into).collect();
+        Consumer::new(
+            self.connection.clone(),
+            &self.headers,
+            group.into(),
+            topics,
+            options,
+        )
+    }
+
+    /// Reads queues (1 to 1024) over a stream, from an offset of each on, without a group: nothing is acknowledged. Must be
+    /// called within a tokio runtime.
+    pub fn queue_reader(
+        &self,
+        places: impl IntoIterator<Item = QueuePlace>,
+        options: ReaderOptions,
+    ) -> QueueReader {
+        let places = places.into_iter().collect();
+        QueueReader::new(self.connection.clone(), &self.headers, places, options)
+    }
+
+    /// Receives the messages of `topic` on behalf of a group, call by call, over the protocol of RocketMQ. The group is made
+    /// on first use where the broker allows it. Must be called within a tokio runtime: the consumer keeps itself alive by
+    /// heartbeats.
+    pub fn simple_consumer(
+        &self,
+        group: impl Into<String>,
+        topic: impl Into<String>,
+    ) -> SimpleConsumer {
+        SimpleConsumer::new(self.connection.clone(), group.into(), topic.into())
     }
 
     /// Creates, lists and changes topics and groups; looks into topics without a group.

@@ -1,244 +1,166 @@
-//! Receiving and acknowledging.
+//! Receiving for a group, over a stream.
 
-use std::time::{Duration, Instant};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use foliomq_proto::v2::receive_message_response::Content;
-use foliomq_proto::v2::{
-    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression,
-    FilterType, MessageQueue, NotifyClientTerminationRequest, ReceiveMessageRequest,
-    ReceiveMessageResponse,
-};
-use tonic::Streaming;
+use foliomq_proto::v1::{GroupSource, open::From};
+use foliomq_proto::v2::{FilterExpression, FilterType};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
 
-use crate::client::{Connection, Messaging, within};
-use crate::convert::{duration, resource};
-use crate::error::{Error, Result, check};
+use crate::client::Connection;
+use crate::convert::duration;
+use crate::error::Result;
 use crate::headers::Headers;
-use crate::heartbeat::Heartbeat;
-use crate::message::Delivery;
+use crate::lease::Lease;
+use crate::received::{Received, Taken};
+use crate::settlements::Settlement;
+use crate::subscribing::{Subscribing, Wish};
 
-/// The broker ends a single poll after this; longer waits are several polls.
-const LONGEST_POLL: Duration = Duration::from_secs(20);
-/// Any queue of the topic: the broker hands out of all of them.
-const ANY_QUEUE: i32 = -1;
+/// Settlements that wait for the stream.
+const SETTLEMENTS: usize = 1024;
 
-/// Receives the messages of one topic for one group. Each message goes to one consumer of the group at a time.
+/// How a [`Consumer`] receives.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// Which messages; the group is done with the others. Default: all.
+    pub filter: Filter,
+    /// How long a message is ours until it is settled, 10 s to 12 h. Default 60 s.
+    pub invisible: Duration,
+    /// Messages that may wait in the consumer, at most. Default 1024.
+    pub messages: u32,
+    /// Bytes of the bodies of those, at most; one more message may exceed it. Default 8 MiB.
+    pub bytes: u64,
+    /// Read messages from the broker's own pages where its store's folder can be opened: no copy between log and program.
+    /// Where it cannot, or no longer can, they come over the connection. Default false.
+    pub mapped: bool,
+}
+
+/// Which messages a group wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// All.
+    #[default]
+    All,
+    /// Those with one of these tags: `A || B`.
+    Tags(String),
+    /// Those for which an expression of SQL-92 over their properties is true.
+    Sql(String),
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self {
+            filter: Filter::All,
+            invisible: Duration::from_secs(60),
+            messages: 1024,
+            bytes: 8 << 20,
+            mapped: false,
+        }
+    }
+}
+
+impl Filter {
+    fn into_wire(self) -> Option<FilterExpression> {
+        let (kind, expression) = match self {
+            Self::All => return None,
+            Self::Tags(tags) => (FilterType::Tag, tags),
+            Self::Sql(expression) => (FilterType::Sql, expression),
+        };
+        Some(FilterExpression {
+            r#type: kind.into(),
+            expression,
+        })
+    }
+}
+
+/// Receives messages for a group, as they come: each message goes to one consumer of the group at a time, and those of one
+/// message group in order, one after the other, where the group is ordered.
+///
+/// A stream that breaks is opened again, after a pause that grows and is random in part; what was received stays, and what
+/// was lost on the way comes again. Dropping the consumer gives back at once what it has not handed out.
 #[derive(Debug)]
 pub struct Consumer {
-    connection: Connection,
-    calls: Messaging,
-    group: String,
-    topic: String,
-    filter: String,
-    _heartbeat: Heartbeat,
+    received: Received,
+    settlements: mpsc::Sender<Settlement>,
 }
 
 impl Consumer {
-    /// Each consumer has a client id of its own, so that closing one leaves the others alone.
-    pub(crate) fn new(connection: Connection, group: String, topic: String) -> Self {
-        let calls = connection.messaging(&Headers::unique());
-        let heartbeat = Heartbeat::start(calls.clone(), &group);
+    pub(crate) fn new(
+        connection: Connection,
+        headers: &Headers,
+        group: String,
+        topics: Vec<String>,
+        options: ConsumerOptions,
+    ) -> Self {
+        let wish = Wish {
+            from: From::Group(GroupSource {
+                group,
+                topics,
+                invisible: Some(duration(options.invisible)),
+            }),
+            filter: options.filter.into_wire(),
+            invisible: options.invisible,
+            mapped: options.mapped,
+        };
+        let (settlements, settling) = mpsc::channel(SETTLEMENTS);
+        let window = (options.messages, options.bytes);
+        let received = Subscribing::start(connection, headers, wish, window, settling);
         Self {
-            connection,
-            calls,
-            group,
-            topic,
-            filter: "*".to_owned(),
-            _heartbeat: heartbeat,
+            received,
+            settlements,
         }
     }
 
-    /// Only messages with these tags: `A || B`, exact. `*` stands for all. What does not match is skipped for the group.
-    pub fn filter(mut self, tags: impl Into<String>) -> Self {
-        self.filter = tags.into();
-        self
-    }
-
-    /// Waits up to `wait` for messages and returns up to `max` (at most 32) of them, as soon as there is one; none when
-    /// the time is over. Each is invisible to others for `invisible`; un-acknowledged it comes again after that.
+    /// The next message; waits until there is one, over as many connections as it takes.
     ///
     /// # Errors
-    /// [`Error::Refused`], for an unknown topic say; [`Error::Transport`] if the broker went away.
-    pub async fn receive(
-        &self,
-        max: usize,
-        invisible: Duration,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>> {
-        let begin = Instant::now();
+    /// [`Error::Refused`](crate::Error::Refused) if the broker refuses the subscription, of an unknown topic say; after that
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub async fn next(&mut self) -> Result<Lease> {
+        std::future::poll_fn(|context| self.poll_lease(context)).await
+    }
+
+    fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<Lease>> {
         loop {
-            let left = wait.saturating_sub(begin.elapsed());
-            let asked = left.min(LONGEST_POLL);
-            let polled = Instant::now();
-            let deliveries = self.poll(max, invisible, asked).await?;
-            // An empty poll that ended early comes from a broker that is stopping: asking again at once would spin.
-            let early = polled.elapsed() < asked / 2;
-            if !deliveries.is_empty() || asked == left || early {
-                return Ok(deliveries);
+            match std::task::ready!(self.received.poll_taken(context)) {
+                Ok(taken) if taken.is_held_back() => self.give_back(taken),
+                Ok(taken) => return Poll::Ready(Ok(Lease::new(taken, self.settlements.clone()))),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    /// Ends a delivery: the group is done with the message.
-    ///
-    /// # Errors
-    /// [`Code::InvalidReceiptHandle`] if its invisible time is over: the message comes again.
-    pub async fn ack(&self, delivery: &Delivery) -> Result<()> {
-        self.ack_all([delivery]).await
-    }
-
-    /// Ends several deliveries in one call.
-    ///
-    /// # Errors
-    /// The first refusal; the others were acknowledged nevertheless.
-    pub async fn ack_all<'a>(
-        &self,
-        deliveries: impl IntoIterator<Item = &'a Delivery>,
-    ) -> Result<()> {
-        let entries: Vec<_> = deliveries.into_iter().map(ack_entry).collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let request = AckMessageRequest {
-            group: Some(resource(&self.group)),
-            topic: Some(resource(&self.topic)),
-            entries,
-        };
-        let answer = self
-            .calls
-            .clone()
-            .ack_message(within(request, Duration::ZERO))
-            .await;
-        let answer = answer
-            .map_err(|status| self.connection.error(status))?
-            .into_inner();
-        for entry in answer.entries {
-            check(entry.status)?;
-        }
-        check(answer.status)
-    }
-
-    /// The delivery stays invisible for `invisible` from now.
-    ///
-    /// # Errors
-    /// [`Code::InvalidReceiptHandle`] if its invisible time is over.
-    pub async fn extend(&self, delivery: &mut Delivery, invisible: Duration) -> Result<()> {
-        delivery.handle = self.change_invisible(delivery, invisible).await?;
-        Ok(())
-    }
-
-    /// Gives the message back: it comes again after `delay`, with its attempt counted.
-    ///
-    /// # Errors
-    /// As [`extend`](Self::extend).
-    pub async fn nack(&self, delivery: Delivery, delay: Duration) -> Result<()> {
-        self.change_invisible(&delivery, delay).await.map(drop)
-    }
-
-    /// Tells the broker that this consumer is gone. (Dropped without it, the broker notices by the missing heartbeats.)
-    ///
-    /// # Errors
-    /// [`Error::Transport`] if the broker did not hear it.
-    pub async fn close(self) -> Result<()> {
-        let request = NotifyClientTerminationRequest {
-            group: Some(resource(&self.group)),
-        };
-        let answer = self
-            .calls
-            .clone()
-            .notify_client_termination(within(request, Duration::ZERO))
-            .await;
-        check(
-            answer
-                .map_err(|status| self.connection.error(status))?
-                .into_inner()
-                .status,
-        )
-    }
-
-    async fn poll(&self, max: usize, invisible: Duration, wait: Duration) -> Result<Vec<Delivery>> {
-        let request = ReceiveMessageRequest {
-            group: Some(resource(&self.group)),
-            message_queue: Some(MessageQueue {
-                topic: Some(resource(&self.topic)),
-                id: ANY_QUEUE,
-                ..Default::default()
-            }),
-            filter_expression: Some(FilterExpression {
-                r#type: FilterType::Tag.into(),
-                expression: self.filter.clone(),
-            }),
-            batch_size: i32::try_from(max).unwrap_or(i32::MAX),
-            invisible_duration: Some(duration(invisible)),
-            auto_renew: false,
-            long_polling_timeout: Some(duration(wait)),
-            attempt_id: None,
-        };
-        let answer = self
-            .calls
-            .clone()
-            .receive_message(within(request, wait))
-            .await;
-        let stream = answer
-            .map_err(|status| self.connection.error(status))?
-            .into_inner();
-        self.collect(stream).await
-    }
-
-    /// The stream is a status, then messages, then a time of delivery, which only push consumers need.
-    async fn collect(
-        &self,
-        mut stream: Streaming<ReceiveMessageResponse>,
-    ) -> Result<Vec<Delivery>> {
-        let (mut status, mut deliveries) = (None, Vec::new());
-        while let Some(part) = stream
-            .message()
-            .await
-            .map_err(|status| self.connection.error(status))?
-        {
-            match part.content {
-                Some(Content::Status(said)) => status = Some(said),
-                Some(Content::Message(message)) => deliveries.push(Delivery::from_wire(message)?),
-                Some(Content::DeliveryTimestamp(_)) | None => {}
-            }
-        }
-        match check(status) {
-            Err(error) if error.code() == Some(Code::MessageNotFound) => Ok(Vec::new()),
-            checked => checked.map(|()| deliveries),
-        }
-    }
-
-    async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<String> {
-        let request = ChangeInvisibleDurationRequest {
-            group: Some(resource(&self.group)),
-            topic: Some(resource(&self.topic)),
-            receipt_handle: delivery.handle.clone(),
-            invisible_duration: Some(duration(invisible)),
-            message_id: delivery.message.id.clone(),
-            ..Default::default()
-        };
-        let answer = self
-            .calls
-            .clone()
-            .change_invisible_duration(within(request, Duration::ZERO))
-            .await;
-        let answer = answer
-            .map_err(|status| self.connection.error(status))?
-            .into_inner();
-        check(answer.status)?;
-        match answer.receipt_handle {
-            handle if handle.is_empty() => {
-                Err(Error::Protocol("it has no receipt handle".to_owned()))
-            }
-            handle => Ok(handle),
-        }
+    /// Nobody has seen it.
+    fn give_back(&self, taken: Taken) {
+        let topic = taken.message.topic().to_owned();
+        let settlement = Settlement::release(topic, taken.handle);
+        // One that finds no room comes again once its time is over.
+        let _ = self.settlements.try_send(settlement);
     }
 }
 
-fn ack_entry(delivery: &Delivery) -> AckMessageEntry {
-    AckMessageEntry {
-        message_id: delivery.message.id.clone(),
-        receipt_handle: delivery.handle.clone(),
-        lite_topic: None,
+impl Stream for Consumer {
+    type Item = Result<Lease>;
+
+    /// Never ends by itself; after a refusal it does.
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Lease>>> {
+        let lease = std::task::ready!(self.poll_lease(context));
+        Poll::Ready(match lease {
+            Err(crate::Error::Closed) => None,
+            lease => Some(lease),
+        })
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        for taken in self.received.close() {
+            self.give_back(taken);
+        }
     }
 }

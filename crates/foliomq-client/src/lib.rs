@@ -1,24 +1,26 @@
 //! The native Rust client of a FolioMQ broker: send, receive, acknowledge, administer.
 //!
 //! ```no_run
-//! use std::time::Duration;
-//! use foliomq_client::{Client, Message};
+//! use foliomq_client::{Client, ConsumerOptions, Message};
 //!
 //! # async fn example() -> foliomq_client::Result<()> {
 //! let client = Client::connect("127.0.0.1:8081").await?;
 //! client.producer().send(Message::new("orders", "one latte").tag("hot")).await?;
 //!
-//! let consumer = client.consumer("baristas", "orders");
-//! for delivery in consumer.receive(16, Duration::from_secs(30), Duration::from_secs(5)).await? {
-//!     println!("{:?}", delivery.message.body);
-//!     consumer.ack(&delivery).await?;
+//! let mut consumer = client.consumer("baristas", ["orders"], ConsumerOptions::default());
+//! loop {
+//!     let order = consumer.next().await?;
+//!     println!("{:?}", order.message().body());
+//!     order.ack().await?;
 //! }
-//! consumer.close().await
 //! # }
 //! ```
 //!
-//! It speaks `apache.rocketmq.v2` for messages and `foliomq.v1` for administration, over plaintext HTTP/2. A
-//! [`Client`] is one connection; everything made from it shares that connection and is cheap to clone or to make again.
+//! Two ways in and two ways out: [`Publisher`] and [`Consumer`] stream (`foliomq.v1`), which is fast, survives broken
+//! connections, and stores nothing twice; [`Producer`] and [`SimpleConsumer`] make a call for each batch, as the clients of
+//! RocketMQ do (`apache.rocketmq.v2`). A [`QueueReader`] reads queues without a group.
+//!
+//! A [`Client`] is one connection; everything made from it shares that connection and is cheap to clone or to make again.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -31,19 +33,32 @@ mod convert;
 mod error;
 mod headers;
 mod heartbeat;
+mod lease;
+mod mapping;
 mod message;
 mod message_id;
 mod producer;
 mod publisher;
 mod publishing;
+mod queue_reader;
+mod received;
+mod settlements;
+mod simple_consumer;
+mod subscribing;
+mod view;
+mod window;
 
 pub use admin::{Admin, Tail};
 pub use admin_types::{
     Broker, Group, GroupOrder, GroupQueue, Preheat, Queue, ResetTo, TailFrom, Topic, TopicKind,
 };
 pub use client::Client;
-pub use consumer::Consumer;
+pub use consumer::{Consumer, ConsumerOptions, Filter};
 pub use error::{Code, Error, Result};
+pub use lease::Lease;
 pub use message::{Delivery, Message, StoredMessage};
 pub use producer::{Producer, Receipt};
 pub use publisher::{Acknowledgement, Published, Publisher, PublisherOptions};
+pub use queue_reader::{QueuePlace, QueueReader, ReaderOptions};
+pub use simple_consumer::SimpleConsumer;
+pub use view::MessageView;

@@ -24,6 +24,8 @@ pub struct Message {
     pub properties: HashMap<String, String>,
     /// Made by the producer when absent.
     pub id: Option<String>,
+    /// Messages of one group go to one queue and keep their order; shorter than 64 bytes.
+    pub message_group: Option<String>,
 }
 
 impl Message {
@@ -60,7 +62,17 @@ impl Message {
         self
     }
 
+    /// Sets the message group.
+    pub fn message_group(mut self, group: impl Into<String>) -> Self {
+        self.message_group = Some(group.into());
+        self
+    }
+
     pub(crate) fn into_wire(self, host: &str, new_id: impl FnOnce() -> String) -> v2::Message {
+        let kind = match self.message_group {
+            Some(_) => v2::MessageType::Fifo,
+            None => v2::MessageType::Normal,
+        };
         v2::Message {
             topic: Some(resource(self.topic)),
             user_properties: self.properties,
@@ -69,7 +81,8 @@ impl Message {
                 keys: self.keys,
                 message_id: self.id.unwrap_or_else(new_id),
                 body_encoding: v2::Encoding::Identity.into(),
-                message_type: v2::MessageType::Normal.into(),
+                message_type: kind.into(),
+                message_group: self.message_group,
                 born_timestamp: Some(SystemTime::now().into()),
                 born_host: host.to_owned(),
                 ..Default::default()

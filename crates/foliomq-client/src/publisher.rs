@@ -136,7 +136,8 @@ impl Publisher {
         self.send_to(message, None).await
     }
 
-    /// The same, to one queue of the topic; otherwise the broker takes them in turn, batch by batch.
+    /// The same, to one queue of the topic; otherwise the broker takes them in turn, batch by batch, and a message group has
+    /// its own.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -162,6 +163,7 @@ impl Publisher {
                 keys: message.keys,
                 properties: message.properties,
                 born_unix_ms: crate::headers::unix_millis() as u64,
+                message_group: message.message_group,
             },
             bytes,
             deadline: Instant::now() + self.retry_for,

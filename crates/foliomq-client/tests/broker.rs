@@ -95,7 +95,7 @@ async fn a_message_comes_back_whole_and_once() -> Result<()> {
         .property("size", "big");
     let receipt = client.producer().send(message).await?;
 
-    let consumer = client.consumer("g", "orders");
+    let consumer = client.simple_consumer("g", "orders");
     let deliveries = consumer.receive(16, INVISIBLE, WAIT).await?;
     let [delivery] = &deliveries[..] else {
         panic!("{deliveries:?}")
@@ -192,7 +192,7 @@ async fn what_is_given_back_comes_again() -> Result<()> {
         .producer()
         .send(Message::new("orders", "latte"))
         .await?;
-    let consumer = client.consumer("g", "orders");
+    let consumer = client.simple_consumer("g", "orders");
     let first = consumer
         .receive(1, INVISIBLE, WAIT)
         .await?
@@ -224,8 +224,8 @@ async fn closing_one_consumer_leaves_the_others_polling() -> Result<()> {
         .create_topic("orders", 2, TopicKind::Normal)
         .await?;
     let (stays, goes) = (
-        client.consumer("g", "orders"),
-        client.consumer("g", "orders"),
+        client.simple_consumer("g", "orders"),
+        client.simple_consumer("g", "orders"),
     );
     let poll = tokio::spawn(async move { stays.receive(1, INVISIBLE, WAIT).await });
     let polling = async { while client.admin().group("g").await.is_err() {} };
@@ -259,7 +259,7 @@ async fn answers_may_be_larger_than_one_body() -> Result<()> {
     }
     broker.holds("large", 3).await;
     let deliveries = client
-        .consumer("g", "large")
+        .simple_consumer("g", "large")
         .receive(32, INVISIBLE, WAIT)
         .await?;
     assert_eq!(deliveries.len(), 3);
@@ -282,7 +282,7 @@ async fn tags_choose_what_is_received() -> Result<()> {
             .send(Message::new("orders", tag).tag(tag))
             .await?;
     }
-    let consumer = client.consumer("g", "orders").filter("a || c");
+    let consumer = client.simple_consumer("g", "orders").filter("a || c");
     let mut bodies = Vec::new();
     while bodies.len() < 2 {
         let deliveries = consumer.receive(16, INVISIBLE, WAIT).await?;
@@ -305,7 +305,7 @@ async fn an_unknown_topic_is_a_refusal_with_its_code() -> Result<()> {
         .unwrap_err();
     assert_eq!(error.code(), Some(Code::TopicNotFound), "{error}");
     let error = client
-        .consumer("g", "nowhere")
+        .simple_consumer("g", "nowhere")
         .receive(1, INVISIBLE, WAIT)
         .await
         .unwrap_err();
@@ -357,7 +357,7 @@ async fn topics_and_groups_are_administered() -> Result<()> {
     }
     assert_eq!(
         client
-            .consumer("g", "orders")
+            .simple_consumer("g", "orders")
             .receive(1, INVISIBLE, WAIT)
             .await?
             .len(),

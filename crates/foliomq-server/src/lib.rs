@@ -29,6 +29,7 @@ mod caller;
 mod clients;
 mod config;
 mod connection;
+mod credit;
 mod delivered;
 mod encode;
 mod intake;

@@ -25,6 +25,7 @@ pub(crate) async fn locate(
         ..Resource::default()
     };
     let topic = name::topic(Some(&resource), caller)?;
+    broker.topic(&topic).await?;
     let (queue, from) = (request.queue_id, request.queue_offset);
     let most = match request.limit as usize {
         0 => MOST,

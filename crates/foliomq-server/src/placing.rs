@@ -1,5 +1,6 @@
 //! Storing a frame of a Publish stream once, however often it comes.
 
+use foliomq_delivery::queue_of;
 use foliomq_proto::v1::{NewMessage, Run};
 use foliomq_proto::v2::{Encoding, Message, MessageType, SystemProperties};
 use foliomq_store::{Store, StoredMessage, TopicType};
@@ -16,6 +17,8 @@ pub(crate) struct Draft {
     pub(crate) producer: u64,
     pub(crate) topic: String,
     pub(crate) kind: TopicType,
+    /// Queues of the topic.
+    pub(crate) queues: u32,
     pub(crate) queue: Option<u32>,
     /// With their numbers, which grow; at least one.
     pub(crate) messages: Vec<(u64, Message)>,
@@ -35,12 +38,17 @@ pub(crate) fn message(new: NewMessage, producer: u64, sequence: u64) -> Message 
         0 => unix_ms(),
         born => born,
     };
+    let kind = match new.message_group {
+        Some(_) => MessageType::Fifo,
+        None => MessageType::Normal,
+    };
     let system = SystemProperties {
         tag: new.tag,
         keys: new.keys,
         message_id: message_id(producer, sequence),
         body_encoding: Encoding::Identity.into(),
-        message_type: MessageType::Normal.into(),
+        message_type: kind.into(),
+        message_group: new.message_group,
         born_timestamp: Some(timestamp(born)),
         ..SystemProperties::default()
     };
@@ -97,16 +105,35 @@ fn append(
     }
     let encoded = fresh.iter().map(|(_, message)| encode(message, draft.kind));
     let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-    let submitted = store.submit(&draft.topic, draft.queue, &encoded)?;
-    let end = submitted.end();
-    (progress.last, progress.end) = (last, end);
-    runs.push(Run {
-        queue_id: submitted.queue,
-        queue_offset: submitted.appended[0].queue_offset,
-        count: fresh.len() as u32,
-        duplicate: false,
-    });
-    Ok(Placed { runs, end })
+    let mut first = 0;
+    // One after the other, so that what a crash leaves are the first ones.
+    for part in fresh.chunk_by(|(_, one), (_, other)| draft.queue(one) == draft.queue(other)) {
+        let (queue, end) = (draft.queue(&part[0].1), first + part.len());
+        let submitted = store.submit(&draft.topic, queue, &encoded[first..end])?;
+        first = end;
+        progress.last = part.last().map_or(0, |(number, _)| *number);
+        progress.end = submitted.end();
+        runs.push(Run {
+            queue_id: submitted.queue,
+            queue_offset: submitted.appended[0].queue_offset,
+            count: part.len() as u32,
+            duplicate: false,
+        });
+    }
+    Ok(Placed {
+        runs,
+        end: progress.end,
+    })
+}
+
+impl Draft {
+    /// Where a message goes; `None`: to the next queue in turn.
+    fn queue(&self, message: &Message) -> Option<u32> {
+        let system = message.system_properties.as_ref();
+        let group = system.and_then(|system| system.message_group.as_deref());
+        self.queue
+            .or_else(|| group.map(|group| queue_of(group, self.queues)))
+    }
 }
 
 fn encode(message: &Message, kind: TopicType) -> Result<foliomq_store::Message<'_>, Refusal> {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foliomq_proto::v1::{PublishAck, PublishRequest, PublishResponse, RefusedMessage, Run};
+use foliomq_proto::v1::{
+    NewMessage, PublishAck, PublishRequest, PublishResponse, RefusedMessage, Run,
+};
 use foliomq_proto::v2::{Code, Resource};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -120,6 +122,10 @@ async fn store(
     if !(1..=MAX_FRAME).contains(&frame.messages.len()) {
         return bad(&format!("a frame holds 1 to {MAX_FRAME} messages"));
     }
+    let grouped = |message: &NewMessage| message.message_group.is_some();
+    if frame.queue_id.is_some() && frame.messages.iter().any(grouped) {
+        return bad("a message group has its own queue: the frame names another");
+    }
     let resource = Resource {
         name: frame.topic,
         ..Resource::default()
@@ -141,11 +147,12 @@ async fn store(
         return Ok((Placed::default(), refused));
     }
     // After the checks: a message that is refused creates no topic.
-    let kind = broker.topic(&topic).await?.kind;
+    let found = broker.topic(&topic).await?;
     let draft = placing::Draft {
         producer: frame.producer_id,
         topic,
-        kind,
+        kind: found.kind,
+        queues: found.queues,
         queue: frame.queue_id,
         messages,
     };

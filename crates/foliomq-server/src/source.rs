@@ -6,12 +6,13 @@ use std::time::Duration;
 use foliomq_delivery::{Filter, Receive};
 use foliomq_proto::v1::{Delivered, Open, open::From};
 use foliomq_proto::v2::{Code, Resource};
-use foliomq_store::StoredMessage;
+use foliomq_store::{Entry, StoredMessage};
 use futures_util::future::select_all;
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
+use crate::credit::Allowance;
 use crate::delivered::{self, Item};
 use crate::name;
 use crate::properties::{duration, unix_ms};
@@ -22,8 +23,12 @@ use crate::unsent::Unsent;
 
 /// Most messages of one response.
 const MAX_BATCH: usize = 64;
+/// Most positions of one response.
+const MAX_POSITIONS: usize = 1024;
 /// A response is closed once its bodies have so many bytes.
 const FULL: usize = 64 << 10;
+/// Size in the index of a message that was given up.
+const LOST: u32 = 1;
 const MAX_TOPICS: usize = 64;
 const MAX_QUEUES: usize = 1024;
 const DEFAULT_INVISIBLE: Duration = Duration::from_secs(60);
@@ -37,6 +42,24 @@ pub(crate) struct Source {
     positions: bool,
     /// Which topic or queue comes next: all get their turn.
     turn: usize,
+    /// Bytes of a body, by the last response.
+    usual: usize,
+}
+
+/// A response, and what it costs of the credit.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) rope: Rope,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// How much one response may hold.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    messages: usize,
+    bytes: usize,
+    positions: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -62,6 +85,8 @@ struct Place {
 #[derive(Debug, Default)]
 struct Batch {
     items: Vec<Item>,
+    /// Of all bodies.
+    bytes: usize,
     unsent: Option<Unsent>,
     next_visible: Option<u64>,
 }
@@ -125,6 +150,7 @@ impl Source {
             from,
             positions: open.positions,
             turn: 0,
+            usual: 1,
         })
     }
 
@@ -136,12 +162,13 @@ impl Source {
         }
     }
 
-    /// The next response, of at most so many messages; waits until there is one.
+    /// The next response, of no more than there is credit for; waits until there is one.
     pub(crate) async fn next(
         &mut self,
         broker: &Arc<Broker>,
-        credit: usize,
-    ) -> Result<(Rope, usize), Refusal> {
+        credit: Allowance,
+    ) -> Result<Found, Refusal> {
+        let room = self.room(credit);
         loop {
             let mut events = Vec::new();
             for topic in self.topics() {
@@ -151,17 +178,15 @@ impl Source {
                 }
             }
             let (mut from, turn) = (self.from.clone(), self.turn);
-            let most = credit.clamp(1, MAX_BATCH);
             // Reading may fault pages in: not on a thread of the runtime.
             let work = move |handles: &Handles| {
-                let batch = from.take(handles, turn, most)?;
+                let batch = from.take(handles, turn, room)?;
                 Ok((from, batch))
             };
             let (from, batch) = broker.blocking(work).await?;
             (self.from, self.turn) = (from, turn.wrapping_add(1));
             if !batch.items.is_empty() {
-                let rope = delivered::rope(broker, &batch.items, self.positions, batch.unsent);
-                return Ok((rope, batch.items.len()));
+                return Ok(self.response(broker, batch));
             }
             let left = batch.next_visible.map_or(LONGEST, |at| {
                 Duration::from_millis(at.saturating_sub(unix_ms()))
@@ -170,6 +195,31 @@ impl Source {
                 _ = select_all(events) => {}
                 () = sleep_until(Instant::now() + left) => {}
             }
+        }
+    }
+
+    /// As many messages as are likely to fit, since each one too many is leased for nothing.
+    fn room(&self, credit: Allowance) -> Room {
+        let (most, full) = match self.positions {
+            true => (MAX_POSITIONS, usize::MAX),
+            false => (MAX_BATCH, FULL),
+        };
+        let bytes = credit.bytes.min(full);
+        let likely = bytes.div_ceil(self.usual);
+        Room {
+            messages: credit.messages.min(most).min(likely),
+            bytes,
+            positions: self.positions,
+        }
+    }
+
+    fn response(&mut self, broker: &Broker, batch: Batch) -> Found {
+        let (messages, bytes) = (batch.items.len(), batch.bytes);
+        self.usual = (bytes / messages).max(1);
+        Found {
+            rope: delivered::rope(broker, &batch.items, batch.unsent),
+            messages,
+            bytes,
         }
     }
 
@@ -185,14 +235,14 @@ impl Source {
 }
 
 impl Origin {
-    fn take(&mut self, handles: &Handles, turn: usize, most: usize) -> Result<Batch, Refusal> {
+    fn take(&mut self, handles: &Handles, turn: usize, room: Room) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         match self {
             Self::Group { topics, .. } => {
                 let topics = topics.clone();
                 for n in 0..topics.len() {
                     let topic = &topics[(turn + n) % topics.len()];
-                    let next_visible = self.lease(handles, topic, most, &mut batch)?;
+                    let next_visible = self.lease(handles, topic, room, &mut batch)?;
                     let times = [batch.next_visible, next_visible];
                     batch.next_visible = times.into_iter().flatten().min();
                     if !batch.items.is_empty() {
@@ -203,7 +253,11 @@ impl Origin {
             Self::Queues(places) => {
                 for n in 0..places.len() {
                     let index = (turn + n) % places.len();
-                    places[index].read(handles, most, &mut batch)?;
+                    let place = &mut places[index];
+                    match room.positions {
+                        true => place.locate(handles, room, &mut batch)?,
+                        false => place.read(handles, room, &mut batch)?,
+                    }
                     if !batch.items.is_empty() {
                         break;
                     }
@@ -217,7 +271,7 @@ impl Origin {
         &self,
         handles: &Handles,
         topic: &str,
-        most: usize,
+        room: Room,
         batch: &mut Batch,
     ) -> Result<Option<u64>, Refusal> {
         let Self::Group {
@@ -233,46 +287,95 @@ impl Origin {
             group,
             topic,
             filter,
-            most,
+            most: room.messages,
             invisible: *invisible,
             auto_renew: false,
         };
         let received = handles.groups.receive(&request, unix_ms())?;
-        batch.unsent = Some(Unsent::new(handles.groups.clone(), &received.messages));
+        let mut unsent = Unsent::new(handles.groups.clone(), &received.messages);
         for delivery in received.messages {
-            touch(delivery.message.body());
+            if batch.bytes >= room.bytes {
+                break;
+            }
             let mut head = head(&delivery.message);
             head.attempt = delivery.attempt;
             head.handle = delivery.handle;
-            batch.items.push((head, delivery.message));
+            batch.push(head, delivery.message, room);
         }
+        // What did not fit is given back, and comes with the next response.
+        batch.unsent = Some(unsent.split_to(batch.items.len()));
         Ok(received.next_visible)
     }
 }
 
+impl Batch {
+    fn push(&mut self, head: Delivered, message: StoredMessage, room: Room) {
+        self.bytes += message.body().len();
+        if !room.positions {
+            touch(message.body());
+        }
+        self.items
+            .push((head, (!room.positions).then_some(message)));
+    }
+}
+
 impl Place {
-    fn read(&mut self, handles: &Handles, most: usize, batch: &mut Batch) -> Result<(), Refusal> {
+    fn read(&mut self, handles: &Handles, room: Room, batch: &mut Batch) -> Result<(), Refusal> {
         let store = &handles.store;
         let end = store.offsets(&self.topic, self.queue)?.end;
         if self.offset >= end {
             return Ok(());
         }
-        let messages = store.read_many(&self.topic, self.queue, self.offset, most)?;
+        let messages = store.read_many(&self.topic, self.queue, self.offset, room.messages)?;
         // A whole batch that a salvage gave up is passed over: nothing else is missing below the end.
         if messages.is_empty() {
-            self.offset = end.min(self.offset + most as u64);
+            self.offset = end.min(self.offset + room.messages as u64);
         }
-        let mut bytes = 0;
         for message in messages {
-            if bytes >= FULL {
+            if batch.bytes >= room.bytes {
                 break;
             }
-            touch(message.body());
-            bytes += message.body().len();
             self.offset = message.queue_offset() + 1;
-            batch.items.push((head(&message), message));
+            batch.push(head(&message), message, room);
         }
         Ok(())
+    }
+
+    /// Where messages are, by the index alone.
+    fn locate(&mut self, handles: &Handles, room: Room, batch: &mut Batch) -> Result<(), Refusal> {
+        let store = &handles.store;
+        let offsets = store.offsets(&self.topic, self.queue)?;
+        self.offset = self.offset.max(offsets.start);
+        let mut entries = Vec::new();
+        store.entries(
+            &self.topic,
+            self.queue,
+            self.offset,
+            room.messages,
+            &mut entries,
+        )?;
+        for entry in entries {
+            if batch.bytes >= room.bytes {
+                break;
+            }
+            if entry.size != LOST {
+                batch.bytes += entry.size as usize;
+                batch.items.push((self.head(&entry), None));
+            }
+            self.offset += 1;
+        }
+        Ok(())
+    }
+
+    fn head(&self, entry: &Entry) -> Delivered {
+        Delivered {
+            topic: self.topic.clone(),
+            queue_id: self.queue,
+            queue_offset: self.offset,
+            position: entry.position,
+            store_unix_ms: entry.store_time,
+            ..Delivered::default()
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use foliomq_proto::v1::{SubscribeRequest, SubscribeResponse, subscribe_request::Request};
 use foliomq_proto::v2::Code;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::Streaming;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
+use crate::credit::Credit;
 use crate::delivered;
 use crate::rope::Rope;
 use crate::settling;
@@ -19,8 +20,6 @@ use crate::status::Refusal;
 /// Responses that wait for the connection. One place is kept for messages while there are none, so that it takes another
 /// for the answers to settlements.
 const RESPONSES: usize = 2;
-/// Most credit at once, messages.
-const MAX_CREDIT: usize = 1 << 20;
 
 /// What goes to the client.
 pub(crate) type Responses = mpsc::Receiver<Rope>;
@@ -65,8 +64,7 @@ async fn serve(
     let Some(Request::Open(open)) = first.request else {
         return Err(bad("the first request of a subscription opens it"));
     };
-    let credit = Semaphore::new(0);
-    grant(&credit, open.credit)?;
+    let credit = Credit::new(&open)?;
     let source = Source::new(broker, caller, open).await?;
     let group = source.group().map(str::to_owned);
     tokio::select! {
@@ -81,7 +79,7 @@ async fn serve(
 async fn deliver(
     broker: &Arc<Broker>,
     mut source: Source,
-    credit: &Semaphore,
+    credit: &Credit,
     responses: &Sender,
 ) -> Result<(), Refusal> {
     loop {
@@ -89,13 +87,9 @@ async fn deliver(
         let Ok(room) = responses.reserve().await else {
             return Ok(());
         };
-        let Ok(permit) = credit.acquire().await else {
-            return Ok(());
-        };
-        drop(permit);
-        let (rope, count) = source.next(broker, credit.available_permits()).await?;
-        room.send(rope);
-        credit.forget_permits(count);
+        let found = source.next(broker, credit.some().await).await?;
+        credit.spend(found.messages, found.bytes);
+        room.send(found.rope);
     }
 }
 
@@ -105,13 +99,14 @@ async fn hear(
     caller: &Caller,
     group: Option<&str>,
     mut requests: Streaming<SubscribeRequest>,
-    credit: &Semaphore,
+    credit: &Credit,
     responses: &Sender,
 ) -> Result<(), Refusal> {
     // A stream that breaks is the client's business: its leases end by themselves.
     while let Some(Ok(request)) = requests.next().await {
         match request.request {
-            Some(Request::Credit(more)) => grant(credit, more)?,
+            Some(Request::Credit(more)) => credit.add_messages(more)?,
+            Some(Request::CreditBytes(more)) => credit.add_bytes(more)?,
             Some(Request::Settle(settle)) => {
                 let settled = settling::settle(broker, caller, group, settle)?;
                 let response = SubscribeResponse {
@@ -128,14 +123,5 @@ async fn hear(
             }
         }
     }
-    Ok(())
-}
-
-fn grant(credit: &Semaphore, more: u32) -> Result<(), Refusal> {
-    if credit.available_permits() + more as usize > MAX_CREDIT {
-        let what = format!("more credit than for {MAX_CREDIT} messages");
-        return Err(Refusal::new(Code::BadRequest, what));
-    }
-    credit.add_permits(more as usize);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
-use foliomq_client::{Consumer, Delivery};
+use foliomq_client::{Delivery, SimpleConsumer};
 
 use crate::arguments::{Format, Remote};
 use crate::output::Output;
@@ -71,7 +71,7 @@ impl Receive {
             .remote
             .connect()
             .await?
-            .consumer(&self.group, &self.topic)
+            .simple_consumer(&self.group, &self.topic)
             .filter(&self.tag);
         let mut out = Output::new(self.format.json);
         let received = tokio::select! {
@@ -87,7 +87,7 @@ impl Receive {
         })
     }
 
-    async fn receive(&self, consumer: &Consumer, out: &mut Output) -> anyhow::Result<()> {
+    async fn receive(&self, consumer: &SimpleConsumer, out: &mut Output) -> anyhow::Result<()> {
         let max = self.max.unwrap_or(usize::MAX);
         let (mut received, mut wait) = (0, self.wait);
         while received < max {
@@ -113,7 +113,7 @@ impl Receive {
     async fn take(
         &self,
         deliveries: &[Delivery],
-        consumer: &Consumer,
+        consumer: &SimpleConsumer,
         out: &mut Output,
     ) -> anyhow::Result<()> {
         deliveries

@@ -52,6 +52,10 @@ pub struct Send {
     #[arg(long)]
     id: Option<String>,
 
+    /// Messages of one group go to one queue and keep their order
+    #[arg(long, value_name = "GROUP")]
+    message_group: Option<String>,
+
     #[command(flatten)]
     remote: Remote,
 
@@ -88,6 +92,7 @@ impl Send {
             keys: self.key.clone(),
             properties: self.property.iter().cloned().collect(),
             id: self.id.clone(),
+            message_group: self.message_group.clone(),
         }
     }
 

@@ -1,0 +1,184 @@
+//! What a subscription has to say of its deliveries, and what of that was not answered yet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use foliomq_proto::v1::{Settle, Settled, Settlement as How};
+use tokio::sync::oneshot;
+
+use crate::convert::duration;
+use crate::error::{Error, Result, check};
+
+/// Most handles of one request.
+const MAX_HANDLES: usize = 1024;
+/// Requests that are not answered; then the next waits.
+const MAX_UNDER_WAY: usize = 8;
+
+/// What is to become of one delivery.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) topic: String,
+    pub(crate) handle: String,
+    pub(crate) how: How,
+    pub(crate) after: Duration,
+    /// Told the handle that replaces the one of the request, if there is one. `None`: nobody waits.
+    pub(crate) done: Option<oneshot::Sender<Result<String>>>,
+}
+
+impl Settlement {
+    /// Gives a delivery back that nobody has seen.
+    pub(crate) fn release(topic: String, handle: String) -> Self {
+        Self {
+            topic,
+            handle,
+            how: How::Release,
+            after: Duration::ZERO,
+            done: None,
+        }
+    }
+}
+
+/// Settlements in the order in which they came, across streams: what a broken one did not answer goes out again.
+#[derive(Debug, Default)]
+pub(crate) struct Settlements {
+    waiting: VecDeque<Settlement>,
+    under_way: BTreeMap<u64, Vec<Settlement>>,
+    last_id: u64,
+}
+
+impl Settlements {
+    pub(crate) fn add(&mut self, settlement: Settlement) {
+        self.waiting.push_back(settlement);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether more can be taken in: what waits has a bound.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_HANDLES
+    }
+
+    /// Whether there is a request to send.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.waiting.is_empty() && self.under_way.len() < MAX_UNDER_WAY
+    }
+
+    /// The next request: as many as are alike.
+    pub(crate) fn next_request(&mut self) -> Option<Settle> {
+        let first = self.waiting.front()?;
+        let (topic, how, after) = (first.topic.clone(), first.how, first.after);
+        let alike =
+            |other: &&Settlement| other.topic == topic && other.how == how && other.after == after;
+        let count = self
+            .waiting
+            .iter()
+            .take_while(alike)
+            .count()
+            .min(MAX_HANDLES);
+        let taken: Vec<_> = self.waiting.drain(..count).collect();
+        self.last_id += 1;
+        let handles = taken.iter().map(|taken| taken.handle.clone()).collect();
+        self.under_way.insert(self.last_id, taken);
+        Some(Settle {
+            id: self.last_id,
+            topic,
+            handles,
+            how: how.into(),
+            after: Some(duration(after)),
+        })
+    }
+
+    /// Tells those who wait.
+    pub(crate) fn settled(&mut self, answer: Settled) -> Result<()> {
+        let unknown = || Error::Protocol(format!("it answers settlement {}", answer.id));
+        let asked = self.under_way.remove(&answer.id).ok_or_else(unknown)?;
+        if answer.statuses.len() != asked.len() {
+            let (got, asked) = (answer.statuses.len(), asked.len());
+            let what = format!("it has {got} statuses for {asked} handles");
+            return Err(Error::Protocol(what));
+        }
+        let mut handles = answer.handles.into_iter();
+        for (settlement, status) in asked.into_iter().zip(answer.statuses) {
+            let replacement = handles.next().unwrap_or_default();
+            let told = check(Some(status)).map(|()| replacement);
+            if let Some(done) = settlement.done {
+                let _ = done.send(told);
+            }
+        }
+        Ok(())
+    }
+
+    /// A new stream: what was not answered is said again, before what came later. Nobody is told twice, and to settle
+    /// twice is no error.
+    pub(crate) fn rewind(&mut self) {
+        for (_, again) in std::mem::take(&mut self.under_way).into_iter().rev() {
+            for settlement in again.into_iter().rev() {
+                self.waiting.push_front(settlement);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foliomq_proto::v2;
+
+    use super::*;
+
+    fn settlement(handle: &str, how: How) -> (Settlement, oneshot::Receiver<Result<String>>) {
+        let (done, told) = oneshot::channel();
+        let settlement = Settlement {
+            topic: "t".into(),
+            handle: handle.into(),
+            how,
+            after: Duration::ZERO,
+            done: Some(done),
+        };
+        (settlement, told)
+    }
+
+    fn ok() -> v2::Status {
+        v2::Status {
+            code: v2::Code::Ok.into(),
+            ..v2::Status::default()
+        }
+    }
+
+    #[test]
+    fn those_alike_go_together_and_what_a_broken_stream_did_not_answer_goes_again() {
+        let mut settlements = Settlements::default();
+        let mut told = Vec::new();
+        for (handle, how) in [("a", How::Ack), ("b", How::Ack), ("c", How::Extend)] {
+            let (settlement, done) = settlement(handle, how);
+            settlements.add(settlement);
+            told.push(done);
+        }
+        let first = settlements.next_request().unwrap();
+        assert_eq!(first.handles, ["a", "b"]);
+        assert_eq!(settlements.next_request().unwrap().handles, ["c"]);
+        assert!(settlements.next_request().is_none());
+        settlements.rewind();
+        let again = settlements.next_request().unwrap();
+        assert_eq!(again.handles, ["a", "b"]);
+        let answer = Settled {
+            id: again.id,
+            statuses: vec![ok(), v2::Status::default()],
+            handles: Vec::new(),
+        };
+        settlements.settled(answer.clone()).unwrap();
+        assert!(told[0].try_recv().unwrap().is_ok());
+        assert!(told[1].try_recv().unwrap().is_err(), "its own status");
+        assert!(settlements.settled(answer).is_err(), "answered once");
+        let extended = settlements.next_request().unwrap();
+        let answer = Settled {
+            id: extended.id,
+            statuses: vec![ok()],
+            handles: vec!["d".into()],
+        };
+        settlements.settled(answer).unwrap();
+        assert_eq!(told[2].try_recv().unwrap().unwrap(), "d");
+        assert!(settlements.is_empty());
+    }
+}

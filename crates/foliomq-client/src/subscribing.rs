@@ -1,0 +1,343 @@
+//! The task behind a consumer or a reader: one stream at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foliomq_proto::v1::{
+    Delivered, Open, SubscribeRequest, SubscribeResponse, open::From, subscribe_request::Request,
+};
+use foliomq_proto::v2::{Code, FilterExpression};
+use foliomq_store::Reader;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::backoff::Backoff;
+use crate::client::{Connection, Native};
+use crate::error::{Error, Result, check};
+use crate::headers::Headers;
+use crate::mapping;
+use crate::received::{Received, Taken, Undone};
+use crate::settlements::{Settlement, Settlements};
+use crate::view::MessageView;
+use crate::window::{Amount, Window};
+
+/// Requests that wait for the transport.
+const OUTGOING: usize = 4;
+/// How long a stream may take to open.
+const OPEN: Duration = Duration::from_secs(10);
+
+/// What is subscribed to.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// Queues move on with what is received, so that the next stream begins behind it.
+    pub(crate) from: From,
+    pub(crate) filter: Option<FilterExpression>,
+    /// How long a delivery is ours.
+    pub(crate) invisible: Duration,
+    pub(crate) mapped: bool,
+}
+
+/// How a stream ended that did not break.
+enum Ended {
+    /// Nobody is there any more.
+    Over,
+    /// Another is to be opened, at once.
+    Again,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscribing {
+    connection: Connection,
+    calls: Native,
+    wish: Wish,
+    window: Arc<Window>,
+    batches: mpsc::UnboundedSender<Result<Vec<Taken>>>,
+    settlements: Settlements,
+    backoff: Backoff,
+    /// The pages could not be read: messages come over the connection until it breaks.
+    carried: bool,
+}
+
+impl Subscribing {
+    /// Starts the task; returns the program's end of it. The window is in messages and bytes.
+    pub(crate) fn start(
+        connection: Connection,
+        headers: &Headers,
+        wish: Wish,
+        (messages, bytes): (u32, u64),
+        settling: mpsc::Receiver<Settlement>,
+    ) -> Received {
+        let (batches, received) = mpsc::unbounded_channel();
+        let window = Arc::new(Window::new(messages, bytes));
+        let subscribing = Self {
+            calls: connection.native(headers),
+            connection,
+            wish,
+            window: window.clone(),
+            batches,
+            settlements: Settlements::default(),
+            backoff: Backoff::default(),
+            carried: false,
+        };
+        tokio::spawn(subscribing.run(settling));
+        Received::new(received, window)
+    }
+
+    /// Until nobody takes messages and nobody can settle any more, or the broker refuses.
+    async fn run(mut self, mut settling: mpsc::Receiver<Settlement>) {
+        loop {
+            let ended = self.stream(&mut settling).await;
+            self.settlements.rewind();
+            match ended {
+                Ok(Ended::Over) => return,
+                Ok(Ended::Again) => {}
+                Err(error) if may_pass(&error) => {
+                    tracing::debug!(%error, "a subscription's stream ended; it is opened again");
+                    if self.batches.is_closed() && settling.sender_strong_count() == 0 {
+                        return;
+                    }
+                    self.carried = false;
+                    self.backoff.pause().await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a subscription is refused");
+                    let _ = self.batches.send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn stream(&mut self, settling: &mut mpsc::Receiver<Settlement>) -> Result<Ended> {
+        let closing = self.batches.is_closed();
+        // Nothing to say and nothing wanted: no connection is needed.
+        if closing && self.settlements.is_empty() {
+            match settling.recv().await {
+                Some(settlement) => self.settlements.add(settlement),
+                None => return Ok(Ended::Over),
+            }
+        }
+        let reader = match self.wish.mapped && !self.carried && !closing {
+            true => mapping::find(&mut self.calls, &self.wish.from).await,
+            false => None,
+        };
+        let (requests, outgoing) = mpsc::channel(OUTGOING);
+        let open = Request::Open(self.open(closing, reader.is_some()));
+        let gone = || self.connection.silent("the stream broke");
+        requests.send(request(open)).await.map_err(|_| gone())?;
+        let opened = timeout(OPEN, self.calls.subscribe(ReceiverStream::new(outgoing))).await;
+        let opened = opened.map_err(|_| self.connection.silent("the stream did not open"))?;
+        let responses = opened.map_err(|status| self.connection.error(status))?;
+        let stream = Stream {
+            requests,
+            responses: responses.into_inner(),
+            reader,
+            closing,
+        };
+        self.exchange(stream, settling).await
+    }
+
+    fn open(&self, closing: bool, positions: bool) -> Open {
+        let credit = match closing {
+            true => Amount {
+                messages: 0,
+                bytes: 1,
+            },
+            false => self.window.open(),
+        };
+        Open {
+            from: Some(self.wish.from.clone()),
+            credit: credit.messages,
+            credit_bytes: credit.bytes,
+            filter: self.wish.filter.clone(),
+            positions,
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        mut stream: Stream,
+        settling: &mut mpsc::Receiver<Settlement>,
+    ) -> Result<Ended> {
+        let window = self.window.clone();
+        let mut credit = VecDeque::new();
+        let mut silent = false;
+        loop {
+            if silent && self.batches.is_closed() && self.settlements.is_empty() {
+                return Ok(Ended::Over);
+            }
+            let has_words = !credit.is_empty() || self.settlements.is_ready();
+            tokio::select! {
+                biased;
+                response = stream.responses.message() => {
+                    let response = response.map_err(|status| self.connection.error(status))?;
+                    let response = response.ok_or_else(|| self.connection.silent("the stream ended"))?;
+                    self.backoff.reset();
+                    if !self.take_in(response, stream.reader.as_ref()).await? {
+                        self.carried = true;
+                        return Ok(Ended::Again);
+                    }
+                }
+                room = stream.requests.reserve(), if has_words => {
+                    let room = room.map_err(|_| self.connection.silent("the stream broke"))?;
+                    let settle = || self.settlements.next_request().map(Request::Settle);
+                    if let Some(next) = credit.pop_front().or_else(settle) {
+                        room.send(request(next));
+                    }
+                }
+                next = settling.recv(), if !silent && self.settlements.has_room() => match next {
+                    Some(settlement) => self.settlements.add(settlement),
+                    None => silent = true,
+                },
+                more = window.due(), if !stream.closing => {
+                    credit.extend([Request::Credit(more.messages), Request::CreditBytes(more.bytes)]);
+                }
+                // Those on their way go to others at once; what is left to settle goes over another stream.
+                () = self.batches.closed(), if !stream.closing => return Ok(Ended::Again),
+            }
+        }
+    }
+
+    /// Passes on what a response brings. `false`: a message could not be read from the pages.
+    async fn take_in(
+        &mut self,
+        response: SubscribeResponse,
+        reader: Option<&Reader>,
+    ) -> Result<bool> {
+        for settled in response.settled {
+            self.settlements.settled(settled)?;
+        }
+        if let Some(status) = response.status {
+            check(Some(status))?;
+            return Err(self.connection.silent("the stream ended"));
+        }
+        let until = Instant::now() + self.wish.invisible;
+        match reader {
+            Some(reader) => self.map(reader, response.deliveries, until).await,
+            None => {
+                let taken = response.deliveries.into_iter().map(|mut delivered| {
+                    let (attempt, handle) =
+                        (delivered.attempt, std::mem::take(&mut delivered.handle));
+                    let message = MessageView::carried(delivered)?;
+                    let bytes = message.body().len() as u64;
+                    Ok(taken(message, attempt, handle, until, bytes))
+                });
+                let taken = taken.collect::<Result<_>>()?;
+                self.pass_on(taken);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn map(
+        &mut self,
+        reader: &Reader,
+        deliveries: Vec<Delivered>,
+        until: Instant,
+    ) -> Result<bool> {
+        let grouped = matches!(self.wish.from, From::Group(_));
+        let (messages, mut deliveries, error) = mapping::read(reader, deliveries).await?;
+        let unread = deliveries.split_off(messages.len());
+        let pairs = messages.into_iter().zip(deliveries);
+        let taken = pairs.map(|(message, delivered)| {
+            // As the broker counts it: without a group it looks at the index alone.
+            let bytes = match grouped {
+                true => message.body().len() as u64,
+                false => u64::from(message.size()),
+            };
+            let message = MessageView::mapped(message);
+            taken(message, delivered.attempt, delivered.handle, until, bytes)
+        });
+        self.pass_on(taken.collect());
+        let Some(error) = error else {
+            return Ok(true);
+        };
+        tracing::debug!(%error, "a message cannot be read from the pages; it comes over the connection");
+        for delivered in unread.into_iter().filter(|_| grouped) {
+            self.settlements
+                .add(Settlement::release(delivered.topic, delivered.handle));
+        }
+        Ok(false)
+    }
+
+    fn pass_on(&mut self, mut taken: Vec<Taken>) {
+        if taken.is_empty() {
+            return;
+        }
+        if let From::Queues(queues) = &mut self.wish.from {
+            let place =
+                |taken: &Taken| (taken.message.queue_id(), taken.message.topic().to_owned());
+            for run in taken.chunk_by(|one, other| same_queue(&one.message, &other.message)) {
+                let (queue, topic) = place(&run[0]);
+                let next = run.last().map_or(0, |last| last.message.queue_offset() + 1);
+                let mut starts = queues.queues.iter_mut();
+                if let Some(start) =
+                    starts.find(|start| start.queue_id == queue && start.topic == topic)
+                {
+                    start.queue_offset = next;
+                }
+            }
+        }
+        let (mut amount, undone) = (Amount::default(), Arc::<Undone>::default());
+        for taken in &mut taken {
+            amount.add(taken.amount);
+            taken.undone = taken.message.message_group().map(|_| undone.clone());
+        }
+        self.window.receive(amount);
+        if let Err(mpsc::error::SendError(Ok(unwanted))) = self.batches.send(Ok(taken)) {
+            for taken in unwanted
+                .into_iter()
+                .filter(|taken| !taken.handle.is_empty())
+            {
+                let topic = taken.message.topic().to_owned();
+                self.settlements
+                    .add(Settlement::release(topic, taken.handle));
+            }
+        }
+    }
+}
+
+/// An open stream.
+struct Stream {
+    requests: mpsc::Sender<SubscribeRequest>,
+    responses: Streaming<SubscribeResponse>,
+    /// Where positions are looked up; `None`: messages come whole.
+    reader: Option<Reader>,
+    /// No messages are wanted: it is for what is left to settle.
+    closing: bool,
+}
+
+fn taken(message: MessageView, attempt: u32, handle: String, until: Instant, bytes: u64) -> Taken {
+    Taken {
+        message,
+        attempt,
+        handle,
+        until,
+        amount: Amount { messages: 1, bytes },
+        undone: None,
+    }
+}
+
+fn same_queue(one: &MessageView, other: &MessageView) -> bool {
+    one.queue_id() == other.queue_id() && one.topic() == other.topic()
+}
+
+fn request(request: Request) -> SubscribeRequest {
+    SubscribeRequest {
+        request: Some(request),
+    }
+}
+
+/// Whether the same subscription may be taken later.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Transport { .. } => true,
+        _ => matches!(
+            error.code(),
+            Some(Code::TooManyRequests | Code::InternalServerError | Code::InternalError)
+        ),
+    }
+}
