@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use event_listener::{EventListener, Listener};
 use foliomq_segment::background;
 use foliomq_segment::disk::Flush;
-use foliomq_segment::{State, Usage, Watermarks};
+use foliomq_segment::{Segment, State, Usage, Watermarks};
 use parking_lot::Mutex;
 
 use crate::append::UNSET;
@@ -174,8 +174,18 @@ impl CommitLog {
         self.0.shared.segment_infos()
     }
 
-    /// Unlinks the sealed segments that end at or below `position`; returns the new start. References handed out stay
-    /// valid. What is not yet durable is not deleted.
+    /// Where the log would begin after [`delete_before`](Self::delete_before) of the same position.
+    pub fn start_without(&self, position: u64) -> u64 {
+        self.0.shared.start_without(position)
+    }
+
+    /// Unlinks the sealed segments that end at or below `position`, durably; returns the new start. References handed out
+    /// stay valid. What is not yet durable is not deleted.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. The log then begins where it is known to: a segment whose removal may not be on the device
+    /// still counts, and is removed again by the next call.
     pub fn delete_before(&self, position: u64) -> io::Result<u64> {
         self.0.shared.delete_before(position)
     }
@@ -305,20 +315,30 @@ impl Shared {
         infos
     }
 
+    fn start_without(&self, position: u64) -> u64 {
+        let droppable = self.droppable(position);
+        let end = droppable.last().map(|segment| segment.end());
+        end.unwrap_or_else(|| self.segments.start())
+    }
+
+    fn droppable(&self, position: u64) -> Vec<Arc<Segment>> {
+        self.segments.ending_by(position.min(self.durable.value()))
+    }
+
     fn delete_before(&self, position: u64) -> io::Result<u64> {
-        let position = position.min(self.durable.value());
-        let bases = self.segments.ending_by(position);
-        for &base in &bases {
+        let droppable = self.droppable(position);
+        for segment in &droppable {
             // After a crash the log is looked for where the checkpoint says.
-            self.checkpoint_up_to(position);
+            self.checkpoint_up_to(segment.end());
             self.poisoned().map_err(io::Error::other)?;
-            self.folder.remove(base)?;
-            self.segments.forget_first(base);
-            self.start.advance(self.segments.start());
-            // One after the other: a power cut that kept an older one than it took would leave a hole.
+            self.folder.remove(segment.base())?;
+            // One after the other: a power cut that kept an older one than it took would leave a hole. And before anybody
+            // sees the new start: what is forgotten for it must not be needed again when the segment comes back.
             self.folder.sync(Flush::SegmentsDropped)?;
+            self.segments.forget_first(segment.base());
+            self.start.advance(self.segments.start());
         }
-        if !bases.is_empty() {
+        if !droppable.is_empty() {
             self.preparation.retry();
         }
         Ok(self.segments.start())

@@ -108,8 +108,8 @@ impl Segments {
         self.0.read().entries.clone()
     }
 
-    /// Bases of the sealed segments that end at or below `position`.
-    pub(crate) fn ending_by(&self, position: u64) -> Vec<u64> {
+    /// The sealed segments that end at or below `position`.
+    pub(crate) fn ending_by(&self, position: u64) -> Vec<Arc<Segment>> {
         let inner = self.0.read();
         let sealed = inner
             .entries
@@ -118,8 +118,8 @@ impl Segments {
         sealed
             .iter()
             .map(|entry| &entry.segment)
-            .take_while(|s| s.end() <= position)
-            .map(|s| s.base())
+            .take_while(|segment| segment.end() <= position)
+            .cloned()
             .collect()
     }
 

@@ -16,18 +16,25 @@ struct Disk {
     folder: PathBuf,
     full: AtomicBool,
     broken: AtomicBool,
+    /// Removals do not reach the device.
+    keeps_names: AtomicBool,
 }
 
 impl Watcher for Disk {
     fn before(&self, operation: &Operation<'_>) -> Verdict {
         let hit = match operation {
             Operation::Flush(Flush::Records, ..) => self.broken.load(Ordering::SeqCst),
+            Operation::FlushFolder(Flush::SegmentsDropped, _) => {
+                self.keeps_names.load(Ordering::SeqCst)
+            }
             Operation::Allocate(_) => self.full.load(Ordering::SeqCst),
             _ => false,
         };
         match operation {
             _ if !hit || !operation.is_in(&self.folder) => Verdict::Go,
-            Operation::Flush(..) => Verdict::Fail(io::Error::other("the device is gone")),
+            Operation::Flush(..) | Operation::FlushFolder(..) => {
+                Verdict::Fail(io::Error::other("the device is gone"))
+            }
             _ => Verdict::Fail(io::ErrorKind::StorageFull.into()),
         }
     }
@@ -41,6 +48,7 @@ fn on_disk(dir: &Path) -> (CommitLog, Arc<Disk>, Watch) {
         folder: dir.to_path_buf(),
         full: AtomicBool::new(false),
         broken: AtomicBool::new(false),
+        keeps_names: AtomicBool::new(false),
     });
     let watch = disk::watch(disk.clone());
     (CommitLog::open(options(dir)).unwrap().0, disk, watch)
@@ -159,6 +167,28 @@ fn references_outlive_the_segment() {
         (log.watermarks().start, messages(&log).len()),
         (2 * SEGMENT, left)
     );
+}
+
+#[test]
+fn the_log_begins_where_it_did_until_a_removal_is_on_the_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk, _watch) = on_disk(dir.path());
+    let next = AtomicU64::new(0);
+    while log.segments().len() < 3 {
+        append(&log, &next, &[1; 1000]).unwrap();
+    }
+    log.flush().unwrap();
+    assert_eq!(log.start_without(2 * SEGMENT - 1), SEGMENT);
+    assert_eq!(log.start_without(u64::MAX), 2 * SEGMENT);
+    disk.keeps_names.store(true, Ordering::SeqCst);
+    let sent = messages(&log).len();
+    let error = log.delete_before(u64::MAX).unwrap_err();
+    assert!(error.to_string().contains("the device is gone"), "{error}");
+    assert_eq!(log.watermarks().start, 0);
+    assert_eq!(messages(&log).len(), sent);
+    disk.keeps_names.store(false, Ordering::SeqCst);
+    assert_eq!(log.delete_before(u64::MAX).unwrap(), 2 * SEGMENT);
+    assert_eq!(log.watermarks().start, 2 * SEGMENT);
 }
 
 #[test]
