@@ -22,6 +22,15 @@ impl Expiry {
         list.push(queue);
     }
 
+    /// The queues that [`take_due`](Self::take_due) would take out.
+    pub(crate) fn due(&self, start: u64) -> Vec<QueueNumber> {
+        let due = self.lists.range(..start.div_ceil(STRETCH));
+        let mut queues: Vec<QueueNumber> = due.flat_map(|(_, list)| list).copied().collect();
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+
     /// Takes out the queues of which something may lie below `start`; each once in a list, though it was removed and came
     /// back meanwhile.
     pub(crate) fn take_due(&mut self, start: u64) -> Vec<Vec<QueueNumber>> {
@@ -48,6 +57,9 @@ mod tests {
         expiry.add(2, STRETCH - 1);
         expiry.add(3, STRETCH);
         assert!(expiry.take_due(0).is_empty());
+        assert!(expiry.due(0).is_empty());
+        assert_eq!(expiry.due(1), [1, 2]);
+        assert_eq!(expiry.due(STRETCH + 1), [1, 2, 3]);
         assert_eq!(expiry.take_due(1), [[1, 2]]);
         assert!(expiry.take_due(STRETCH).is_empty());
         assert_eq!(expiry.take_due(STRETCH + 1), [[3]]);

@@ -179,6 +179,18 @@ impl ConsumeQueues {
         emptied
     }
 
+    /// The queues that a [`trim`](Self::trim) to `start` would empty, of which nothing is changed yet.
+    pub fn emptied_by(&self, start: u64) -> Vec<Emptied> {
+        let due = self.writer.lock().expiry.due(start);
+        let emptied = |queue| {
+            let slot = self.pages.get(place(queue).0)?.read();
+            let offsets = slot.as_ref()?.view(queue, &self.files, start).offsets();
+            let next = offsets.end;
+            (offsets.is_empty() && next > 0).then_some(Emptied { queue, next })
+        };
+        due.into_iter().filter_map(emptied).collect()
+    }
+
     /// Forgets a deleted queue and frees its room.
     pub fn remove(&self, queue: QueueNumber) {
         self.writer().remove(queue);

@@ -129,26 +129,40 @@ impl Shared {
         // A restart finds the indexes as they were flushed; none of them may be needed from what is dropped. On a full
         // disk they cannot be flushed: then what they were flushed for goes, which makes room.
         self.report("flushing the indexes", self.flush_indexes());
-        let position = position.min(self.checkpoint.position());
         let start = self
             .log
-            .delete_before(position)
+            .start_without(position.min(self.checkpoint.position()));
+        let emptied = self.queues.emptied_by(start);
+        match self.keep_offsets(&emptied) {
+            // What goes makes room for it.
+            Err(StoreError::Append(AppendError::DiskFull { .. })) => {}
+            kept => kept?,
+        }
+        let start = self
+            .log
+            .delete_before(start)
             .map_err(|error| StoreError::Read(format!("dropping segments: {error}")))?;
         tracing::info!(start, "old segments were dropped");
-        let emptied = self.queues.trim(start);
+        self.queues.trim(start);
         self.keys.trim(start)?;
         self.keep_offsets(&emptied)
     }
 
-    /// Writes down where queues go on that hold nothing: they must not begin again at 0, even if their index is lost.
+    /// Writes down, durably, where queues go on that hold nothing: they must not begin again at 0 when the segments that
+    /// told it are gone, even if their index is lost.
     pub(crate) fn keep_offsets(&self, emptied: &[Emptied]) -> Result<(), StoreError> {
-        let _changing = self.changing.lock();
-        let changes = self.registry.newly_emptied(emptied);
-        self.meta.append_all(&changes)?;
-        changes
-            .iter()
-            .for_each(|change| self.registry.apply(change));
-        Ok(())
+        {
+            let _changing = self.changing.lock();
+            let changes = self.registry.newly_emptied(emptied);
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.meta.append_all(&changes)?;
+            changes
+                .iter()
+                .for_each(|change| self.registry.apply(change));
+        }
+        self.meta.flush()
     }
 
     fn watch_disk(&self, usage: Usage) {
