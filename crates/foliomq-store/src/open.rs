@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_commitlog::CommitLog;
 use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Emptied, IndexError, KeyIndex};
@@ -10,7 +10,7 @@ use foliomq_segment::disk;
 use foliomq_segment::watermark::Watermark;
 
 use crate::dispatcher::Gap;
-use crate::error::OpenError;
+use crate::error::{OpenError, StoreError};
 use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
@@ -67,7 +67,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Brings the indexes up to the log's end, and sets each queue's next offset from them.
+    /// Brings the indexes up to the log's end, and sets each queue's next offset from them; no progress is past that.
     pub(crate) fn catch_up(&self, gap: Gap) -> Result<(), CatchUpError> {
         // What a crash left of the queues of a topic that is deleted.
         let unknown = self.registry.set_ends(self.queues.ends());
@@ -75,7 +75,35 @@ impl Shared {
         if self.dispatch(&mut self.feed(u64::MAX), gap)? > 0 {
             self.registry.set_ends(self.queues.ends());
         }
-        Ok(())
+        self.cut_progress().map_err(|error| {
+            let what = format!("setting back the progress of groups: {error}");
+            CatchUpError::Failed(OpenError::invalid(what))
+        })
+    }
+
+    /// Sets back progress that lies past the end of its queue, durably: a power cut may leave it there, and keep the messages
+    /// from the device. Others will have their offsets, which nobody has read.
+    fn cut_progress(&self) -> Result<(), StoreError> {
+        if self.progress.is_empty() {
+            return Ok(());
+        }
+        let topics = self.registry.by_id();
+        let past = self.progress.past(|id, queue| {
+            let index = topics.binary_search_by_key(&id, |topic| topic.meta.id);
+            let next = topics[index.ok()?].next_offsets.get(queue as usize)?;
+            Some(next.load(Ordering::Acquire))
+        });
+        if past.is_empty() {
+            return Ok(());
+        }
+        let queues = past.len();
+        tracing::warn!(
+            queues,
+            "queues end before what groups had done in them: their progress is set back"
+        );
+        self.meta.append_all(&past)?;
+        past.iter().for_each(|change| self.progress.apply(change));
+        self.meta.flush()
     }
 }
 

@@ -58,6 +58,29 @@ impl Progress {
         self.groups.read().get(group)?.get(&(topic, queue)).copied()
     }
 
+    /// What lies past the end of its queue, set back to it. `end` knows of each queue (topic id, queue) where it ends, if
+    /// it is there.
+    pub(crate) fn past(&self, end: impl Fn(u32, u32) -> Option<u64>) -> Vec<Change> {
+        let mut past = Vec::new();
+        for (group, offsets) in self.groups.read().iter() {
+            for (&(topic, queue), &offset) in offsets {
+                past.extend(end(topic, queue).filter(|&end| end < offset).map(|end| {
+                    Change::Progress {
+                        group: group.clone(),
+                        topic,
+                        queue,
+                        offset: end,
+                    }
+                }));
+            }
+        }
+        past
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.read().is_empty()
+    }
+
     /// Writes all of it.
     pub(crate) fn write(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         for (group, offsets) in self.groups.read().iter() {

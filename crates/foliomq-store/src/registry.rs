@@ -198,6 +198,13 @@ impl Registry {
         self.inner.read().held
     }
 
+    /// All topics, by id.
+    pub(crate) fn by_id(&self) -> Vec<Arc<TopicState>> {
+        let mut topics: Vec<_> = self.inner.read().by_number.values().cloned().collect();
+        topics.sort_by_key(|topic| topic.meta.id);
+        topics
+    }
+
     /// The first free id and queue number.
     pub(crate) fn next(&self) -> (u32, QueueNumber) {
         let inner = self.inner.read();

@@ -448,6 +448,7 @@ impl Store {
     }
 
     /// Sets a group's progress: safe from a crash of the process when it returns, from a power cut half a second later.
+    /// The next start sets back what lies past the queue's end, where a power cut may leave it.
     pub fn set_progress(
         &self,
         group: &str,

@@ -93,6 +93,14 @@ impl Model {
         sent.extend(bodies);
     }
 
+    /// A start sets progress back that lies past the end of its queue.
+    fn restart(&mut self) {
+        for (queue, offset) in &mut self.progress {
+            let end = self.bodies.get(queue).map_or(0, Vec::len) as u64;
+            *offset = (*offset).min(end);
+        }
+    }
+
     fn check(&self, store: &Store) {
         for (&(topic, queue), sent) in &self.bodies {
             let found = store
@@ -121,6 +129,9 @@ proptest! {
         let mut store = open(&dir);
         let mut model = Model::default();
         for (n, step) in steps.into_iter().enumerate() {
+            if let Step::Reopen | Step::LoseIndexes | Step::Crash = step {
+                model.restart();
+            }
             match step {
                 Step::Append(topic, queue, count, len) => model.append(&store, (topic, queue, count, len)),
                 Step::Progress(topic, queue, offset) => {

@@ -246,6 +246,31 @@ fn a_deleted_topic_is_gone_and_begins_anew() {
 }
 
 #[test]
+fn no_progress_lies_past_a_queue_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options(dir.path()).open().unwrap();
+    topic(&store, "other", 3);
+    topic(&store, "t", 3);
+    for _ in 0..3 {
+        store.append_to("t", 1, &Message::new(b"m")).unwrap();
+    }
+    for (queue, offset) in [(0, 7), (1, 7), (2, 0)] {
+        store.set_progress("g", "t", queue, offset).unwrap();
+    }
+    store.set_progress("others", "t", 1, 2).unwrap();
+    drop(store);
+    // The second start finds what the first has set back.
+    for _ in 0..2 {
+        let store = options(dir.path()).open().unwrap();
+        let progress = |group, queue| store.progress(group, "t", queue).unwrap();
+        assert_eq!([0, 1, 2].map(|queue| progress("g", queue)), [0, 3, 0]);
+        assert_eq!(progress("others", 1), 2);
+        // Of a queue whose messages are lost, the next one is not taken for read.
+        assert!(store.append_to("t", 0, &Message::new(b"m")).is_ok());
+    }
+}
+
+#[test]
 fn messages_are_found_by_key_id_and_time() {
     let (_dir, store) = store();
     topic(&store, "t", 1);
