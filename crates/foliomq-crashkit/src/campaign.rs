@@ -7,9 +7,8 @@ use foliomq_segment::disk::Flush;
 use parking_lot::Mutex;
 
 use crate::chain::{Chain, Tally};
-use crate::compaction::cut_compaction;
+use crate::directed;
 use crate::mode::{MODES, Mode};
-use crate::salvage::cut_salvage;
 
 /// Lives of one chain.
 const LIVES: usize = 6;
@@ -66,29 +65,20 @@ fn run_chain(mode: Mode, seed: u64) -> Result<Tally, String> {
     }
 }
 
-/// The same for what has a scenario of its own: salvage, and the compaction of the directory of extents. Returns how many
-/// images there were.
+/// The same for what has a scenario of its own. Returns how many images there were.
 pub fn cut_power_apart(images: u64, seed: u64) -> Result<u64, String> {
-    let broken = |(_, what): (u64, String)| format!("{what} (SEED={seed})");
-    cut_salvage(None, images, seed).map_err(broken)?;
-    cut_compaction(None, images, seed).map_err(broken)?;
-    Ok(2 * images)
+    for (name, round) in directed::ALL {
+        directed::repeat(round, None, images, seed)
+            .map_err(|(_, what)| format!("{name}: {what} (SEED={seed})"))?;
+    }
+    Ok(directed::ALL.len() as u64 * images)
 }
 
 /// Leaves out a flush until a promise is broken, for at most `images` images. Returns after how many it was, and how
 /// the promise was broken. The error, that none was, says how often the flush was called.
 pub fn leave_out(flush: Flush, images: u64, seed: u64) -> Result<(u64, String), u64> {
-    let apart = match flush {
-        Flush::SalvagedLength | Flush::SalvagedFiller | Flush::SalvagedCheckpoint => {
-            Some(cut_salvage(Some(flush), images, seed))
-        }
-        Flush::Replacement | Flush::ReplacementNamed | Flush::ExtentsOpened => {
-            Some(cut_compaction(Some(flush), images, seed))
-        }
-        _ => None,
-    };
-    if let Some(outcome) = apart {
-        return match outcome {
+    if let Some(round) = directed::scenario(flush) {
+        return match directed::repeat(round, Some(flush), images, seed) {
             Ok(called) => Err(called),
             Err(noticed) => Ok(noticed),
         };

@@ -217,11 +217,7 @@ impl Chain {
             let dir = self.image(&image)?;
             let found = self.check_image(&dir, cut)?;
             fs::remove_dir_all(&dir).map_err(text)?;
-            let again = match self.lie {
-                Some(Flush::TailDropped) => 0.8,
-                _ => CUT_AGAIN,
-            };
-            if self.random.random_bool(again) {
+            if self.random.random_bool(CUT_AGAIN) {
                 self.check_again(&image, cut, &found)?;
             }
         }

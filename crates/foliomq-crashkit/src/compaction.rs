@@ -1,11 +1,11 @@
 //! The directory of extents is written anew when most of it is dead, and the power goes after more was added to it.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use foliomq_consumequeue::{ConsumeQueues, Entry, IndexError};
 use foliomq_segment::disk::Flush;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::chain::{in_memory, text};
@@ -22,26 +22,8 @@ const ENTRIES: u64 = 40;
 /// Images of each round.
 const IMAGES: u64 = 4;
 
-/// Cuts the power after compactions. Returns how often the flush was left out; an error says after how many images
-/// something was lost, and how.
-pub(crate) fn cut_compaction(
-    lie: Option<Flush>,
-    images: u64,
-    seed: u64,
-) -> Result<u64, (u64, String)> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let (mut seen, mut lies) = (0, 0);
-    while seen < images {
-        let round = match lie {
-            Some(Flush::ExtentsOpened) => after_kill,
-            _ => after_compaction,
-        };
-        lies += round(lie, &mut random, &mut seen).map_err(|what| (seen, what))?;
-    }
-    Ok(lies)
-}
-
-fn after_compaction(
+/// The power goes while queues come and go, and after it.
+pub(crate) fn after_compaction(
     lie: Option<Flush>,
     random: &mut StdRng,
     seen: &mut u64,
@@ -56,11 +38,11 @@ fn after_compaction(
     };
     let device = Device::new(&root, behaviour).map_err(text)?;
     let queues = ConsumeQueues::open(&root.join("queues"), 0).map_err(text)?;
-    put(&queues, 0).map_err(text)?;
+    put(&queues, 0..ENTRIES).map_err(text)?;
     queues.flush().map_err(text)?;
     device.promise(1);
     fill(&queues).map_err(text)?;
-    put(&queues, ENTRIES).map_err(text)?;
+    put(&queues, ENTRIES..2 * ENTRIES).map_err(text)?;
     queues.flush().map_err(text)?;
     device.promise(2);
     let mut cuts = device.take_cuts();
@@ -73,13 +55,17 @@ fn after_compaction(
 }
 
 /// The process is killed between a write to the directory and its flush; the next one flushes, and then the power goes.
-fn after_kill(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> Result<u64, String> {
+pub(crate) fn after_kill(
+    lie: Option<Flush>,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
     let folder = in_memory().map_err(text)?;
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     fs::create_dir(&first).map_err(text)?;
     let device = Device::new(&first, Behaviour::default()).map_err(text)?;
     let queues = ConsumeQueues::open(&first.join("queues"), 0).map_err(text)?;
-    put(&queues, 0).map_err(text)?;
+    put(&queues, 0..ENTRIES).map_err(text)?;
     queues.flush().map_err(text)?;
     let cuts = device.take_cuts();
     drop((queues, device));
@@ -102,7 +88,7 @@ fn after_kill(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> Result
 }
 
 /// Whether each image of the moment holds the entries up to `end`, at least.
-fn check(
+pub(crate) fn check(
     folder: &Path,
     cut: &Cut,
     end: u64,
@@ -136,9 +122,9 @@ fn fill(queues: &ConsumeQueues) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// The entries from `first` on.
-fn put(queues: &ConsumeQueues, first: u64) -> Result<(), IndexError> {
-    (first..first + ENTRIES).try_for_each(|offset| queues.put(KEPT, offset, entry(offset)))
+/// Puts entries of the queue that stays.
+pub(crate) fn put(queues: &ConsumeQueues, mut offsets: Range<u64>) -> Result<(), IndexError> {
+    offsets.try_for_each(|offset| queues.put(KEPT, offset, entry(offset)))
 }
 
 fn entry(offset: u64) -> Entry {
