@@ -61,8 +61,8 @@ impl Key {
         restrict(&file)?;
         disk::write_at(&file, &secret, 0)?;
         disk::flush(Flush::HandleKey, &file)?;
+        // The journal lies in the same folder, which is flushed when it is opened: before a handle is given out.
         disk::rename(&temporary, path)?;
-        disk::flush_beside(Flush::HandleKeyNamed, path)?;
         Ok(Self(secret))
     }
 

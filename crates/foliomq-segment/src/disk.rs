@@ -92,8 +92,6 @@ flushes! {
     IndexCheckpoint,
     /// The secret of receipt handles, before it gets its name.
     HandleKey,
-    /// The name of that secret.
-    HandleKeyNamed,
 }
 
 /// One call that changes the disk, or waits for it.
