@@ -3,7 +3,7 @@
 use foliomq_crashkit::{MODES, Mode, cut_power, cut_power_apart, seed};
 
 /// Images of each mode, unless `CRASH_IMAGES` says how many.
-const IMAGES: u64 = 2000;
+const IMAGES: u64 = 10_000;
 /// At most one image in so many makes its indexes anew, though they were flushed.
 const MOST_ANEW: u64 = 250;
 
