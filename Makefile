@@ -90,7 +90,10 @@ fuzz: $(CARGO_FUZZ) ## hostile bytes in the store's files, by libFuzzer (FUZZ_SE
 $(CARGO_FUZZ):
 	cargo install --root target/tools --locked --version 0.13.2 cargo-fuzz
 
-.PHONY: bench-read bench-crates
+.PHONY: bench-cold bench-read bench-crates
+bench-cold: ## ways to read history beside a hot head: faults, populate, give back, uncached; writes docs/benchmarks/coldways.*
+	cargo run --locked --release -q -p foliomq-benches --bin coldways -- --out docs/benchmarks $(if $(QUICK),--memory 128 --rounds 1)
+
 bench-read: ## mapped reads against pread, BufReader and chunks; writes docs/benchmarks/read.* (QUICK=1: under 2 minutes)
 	cargo run --locked --release -q -p foliomq-benches --bin reading -- --out docs/benchmarks $(if $(QUICK),--quick)
 

@@ -24,6 +24,7 @@ pub mod figures;
 pub mod floor;
 pub mod goal;
 pub mod machine;
+pub mod memory_limit;
 pub mod payload;
 pub mod plainfile;
 pub mod plot;

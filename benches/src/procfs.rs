@@ -86,6 +86,8 @@ pub fn machine_time() -> Result<MachineTime> {
 pub struct Usage {
     /// Page faults that needed no device.
     pub minor_faults: u64,
+    /// Page faults that found no page in memory.
+    pub major_faults: u64,
     /// Processor time, in the resolution of a clock tick.
     pub time: Duration,
 }
@@ -136,6 +138,7 @@ fn usage(path: impl AsRef<Path>) -> Result<Usage> {
     };
     Ok(Usage {
         minor_faults: field(7)?,
+        major_faults: field(9)?,
         time: from_ticks(field(11)? + field(12)?),
     })
 }

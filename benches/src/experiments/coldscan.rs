@@ -1,8 +1,7 @@
 //! The head's tail latency beside a scan of history that does not fit the memory.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::{Experiment, Outcome, median, ratio};
 use crate::bench::{self, Bench, TOPIC};
 use crate::figures::{Comparison, Unit, bytes};
 use crate::goal::Goal;
+use crate::memory_limit::MemoryLimit;
 use crate::payload::{Payload, touch};
 use crate::section::Table;
 
@@ -69,19 +69,13 @@ struct Run {
     scanned: u64,
 }
 
-/// A limit on the memory of this process, page cache included; lifted when dropped.
-struct Limit {
-    group: PathBuf,
-    before: PathBuf,
-}
-
 fn measure(bench: &Bench) -> Result<Outcome> {
     let place = bench.place()?;
     let options = bench
         .options(place.path())
         .segment_size(bench.scale.cold_segment);
     fill(&options, 2 * bench.scale.cold_limit)?;
-    let limit = Limit::set(bench.scale.cold_limit);
+    let limit = MemoryLimit::enter(bench.scale.cold_limit);
     let limited = match &limit {
         Ok(_) => format!(
             "The memory of the process is limited to {}.",
@@ -232,36 +226,6 @@ fn keep_busy(done: &AtomicBool) -> u64 {
 
 fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST, 3).context("making a histogram")
-}
-
-impl Limit {
-    fn set(limit: u64) -> Result<Self> {
-        let root = PathBuf::from("/sys/fs/cgroup/memory");
-        let group = root.join(format!("foliomq-bench-{}", std::process::id()));
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let path = own.lines().find_map(|line| line.split_once(":memory:"));
-        let (_, path) = path.context("there is no memory controller of cgroup version 1")?;
-        let before = root.join(path.trim_start_matches('/'));
-        fs::create_dir(&group).with_context(|| format!("creating {}", group.display()))?;
-        let made = Self { group, before };
-        fs::write(made.group.join("memory.limit_in_bytes"), limit.to_string())?;
-        fs::write(
-            made.group.join("cgroup.procs"),
-            std::process::id().to_string(),
-        )?;
-        Ok(made)
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        let id = std::process::id().to_string();
-        let back = fs::write(self.before.join("cgroup.procs"), id);
-        // What the group was charged for moves to its parent.
-        if let Err(error) = back.and_then(|()| fs::remove_dir(&self.group)) {
-            eprintln!("{} is left: {error}", self.group.display());
-        }
-    }
 }
 
 fn outcome(

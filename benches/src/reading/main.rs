@@ -1,7 +1,6 @@
 //! Mapped reads against `pread`, `BufReader` and chunks: `make bench-read`.
 #![forbid(unsafe_code)]
 
-mod cgroup;
 mod drawing;
 mod drive;
 mod log;
@@ -20,9 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use foliomq_benches::machine::Machine;
+use foliomq_benches::memory_limit::MemoryLimit;
 use foliomq_benches::quiet::Watch;
 
-use crate::cgroup::MemoryLimit;
 use crate::measure::Stages;
 use crate::plan::{Condition, Order, Plan};
 use crate::results::{Case, Results, Row};

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use foliomq_benches::bench::{TOPIC, together};
+use foliomq_benches::memory_limit::MemoryLimit;
 use foliomq_benches::payload::{Payload, touch};
 use foliomq_benches::procfs;
 use foliomq_store::{Message, ReadMode, Store};
 
-use crate::cgroup::MemoryLimit;
 use crate::drive::{Count, Limits};
 use crate::plan::{Condition, Order, Plan};
 use crate::results::{Case, Cell};

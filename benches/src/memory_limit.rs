@@ -23,7 +23,7 @@ impl MemoryLimit {
             true => (VERSION_1, "memory.limit_in_bytes", own_group("memory")?),
             false => (VERSION_2, "memory.max", own_group("")?),
         };
-        let group = Path::new(root).join(format!("foliomq-reading-{}", std::process::id()));
+        let group = Path::new(root).join(format!("foliomq-bench-{}", std::process::id()));
         fs::create_dir(&group)
             .context("making a memory cgroup takes root and a cgroup file system")?;
         let limit = Self {
