@@ -86,6 +86,11 @@ fuzz: $(CARGO_FUZZ) ## hostile bytes in the store's files, by libFuzzer (FUZZ_SE
 			-max_len=4096 -detect_leaks=0 -print_final_stats=1 -artifact_prefix=target/fuzz/found/$$target-; \
 	done
 
+.PHONY: fuzz-grpc
+fuzz-grpc: binary ## hostile requests by random programs to every gRPC method of the real binary (FUZZ_SECONDS=60 FUZZ_SEED=...)
+	cargo run --locked -q -p foliomq-tests --bin fuzz_grpc -- --binary $(BIN) --seconds $(FUZZ_SECONDS) \
+		$(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
 # The sanitizers' switches need RUSTC_BOOTSTRAP, no other compiler.
 $(CARGO_FUZZ):
 	cargo install --root target/tools --locked --version 0.13.2 cargo-fuzz

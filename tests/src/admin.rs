@@ -69,7 +69,11 @@ impl Admin {
         self.create(topic, TopicType::Priority).await
     }
 
-    async fn create(&mut self, topic: &str, kind: TopicType) -> Result<()> {
+    /// Creates a topic of a type.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create(&mut self, topic: &str, kind: TopicType) -> Result<()> {
         let request = CreateTopicRequest {
             topic: topic.into(),
             queues: QUEUES,

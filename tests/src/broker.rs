@@ -154,6 +154,13 @@ impl Broker {
         joined(&self.output)
     }
 
+    /// The lines so far that hold `text`.
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
+        let lines = self.output.lock().expect("no panic holds the lock");
+        let found = lines.iter().filter(|line| line.contains(text));
+        found.cloned().collect()
+    }
+
     /// Ends the process as a crash would, and waits for its end.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ pub mod admin;
 pub mod binary;
 pub mod broker;
 pub mod driver;
+pub mod grpc_fuzz;
 pub mod load;
 pub mod report;
 pub mod scenario;

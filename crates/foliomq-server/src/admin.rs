@@ -202,8 +202,10 @@ impl v1::admin_server::Admin for Admin {
     ) -> Result<Response<Self::TailStream>, Status> {
         let request = request.into_inner();
         let topic = self.0.store.topic(&request.topic);
-        let topic = topic
-            .ok_or_else(|| Status::not_found(format!("topic {} does not exist", request.topic)))?;
+        let unknown = || StoreError::UnknownTopic {
+            topic: request.topic.clone(),
+        };
+        let topic = topic.ok_or_else(|| grpc_status(unknown().into()))?;
         let (sender, receiver) = mpsc::channel(TAIL_BATCH);
         let tail = Tail {
             broker: self.0.clone(),

@@ -11,7 +11,7 @@ use foliomq_proto::v2::{
     ReceiveMessageRequest, Resource, messaging_service_server::MessagingServiceServer,
 };
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prost::Message;
 use tonic::codec::Codec;
@@ -170,7 +170,13 @@ async fn decode(request: Request<Incoming>) -> Result<ReceiveMessageRequest, Sta
         .collect()
         .await;
     let body = body.map_err(|error| {
-        Status::invalid_argument(format!("the request cannot be read: {error}"))
+        let what = format!("the request cannot be read: {error}");
+        // As tonic has it for the other methods.
+        if error.is::<LengthLimitError>() {
+            Status::out_of_range(what)
+        } else {
+            Status::invalid_argument(what)
+        }
     })?;
     decode_message(body.to_bytes())
 }

@@ -6,6 +6,10 @@ use foliomq_store::{AppendError, StoreError};
 
 use crate::caller::Language;
 
+/// Longest text of a refusal, bytes. It may name what the caller sent, and travels in a header, where more than a few KiB
+/// would end the connection.
+const MAX_TEXT: usize = 1024;
+
 /// Why a request was refused, as the protocol says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -15,10 +19,13 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
+        let mut message = message.into();
+        if message.len() > MAX_TEXT {
+            let end = (0..=MAX_TEXT).rfind(|&end| message.is_char_boundary(end));
+            message.truncate(end.unwrap_or_default());
+            message.push_str("...");
         }
+        Self { code, message }
     }
 
     /// What a later version brings.
@@ -124,6 +131,13 @@ pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_short() {
+        let refusal = Refusal::new(Code::BadRequest, "é".repeat(5000));
+        assert_eq!(refusal.message.len(), MAX_TEXT + 3);
+        assert_eq!(Refusal::new(Code::BadRequest, "no").message, "no");
+    }
 
     #[test]
     fn rust_gets_no_code_that_it_does_not_know() {
