@@ -5,7 +5,7 @@ use foliomq_crashkit::{MODES, Mode, cut_power, cut_power_apart, seed};
 /// Images of each mode, unless `CRASH_IMAGES` says how many.
 const IMAGES: u64 = 10_000;
 /// At most one image in so many makes its indexes anew, though they were flushed.
-const MOST_ANEW: u64 = 250;
+const MOST_ANEW: u64 = 2000;
 
 fn nothing_promised_is_lost(mode: Mode) {
     let asked = std::env::var("CRASH_IMAGES").ok();
