@@ -15,6 +15,7 @@ use crate::error::{OpenError, StoreError};
 use crate::hidden::{Control, Verdict};
 use crate::known::Known;
 use crate::ledger::LedgerEvent;
+use crate::lite::lite_parts;
 use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
@@ -106,7 +107,7 @@ impl Shared {
     pub(crate) fn dispatch(&self, feed: &mut Feed, gap: Gap) -> Result<usize, CatchUpError> {
         let mut entered = 0;
         loop {
-            for gone in feed.known.refresh(&self.registry) {
+            for gone in feed.known.refresh(&self.registry, &self.lite_arrivals) {
                 // Records of it may have been entered after its queues were removed.
                 self.remove_queues(&gone.meta);
             }
@@ -122,7 +123,7 @@ impl Shared {
             let position = Records::position(&feed.records);
             self.dispatched.advance(position);
             self.flush_indexes_past(position);
-            feed.known.wake();
+            feed.known.wake(&self.lite_arrivals);
             if self.listed.load(Ordering::Relaxed) != listed {
                 self.ledger_event.notify(usize::MAX);
             }
@@ -283,14 +284,19 @@ impl Shared {
 
     /// Makes the topic `name`, whose first record is at `position`.
     fn topic_from_log(&self, name: &str, position: u64) -> Result<Arc<TopicState>, CatchUpError> {
-        let in_log = self.queues_in_log(name, position)?;
-        let queues = self.options.default_queues.max(in_log);
+        let is_lite = lite_parts(name).is_some();
+        let (queues, kind) = if is_lite {
+            (1, TopicType::Lite)
+        } else {
+            let in_log = self.queues_in_log(name, position)?;
+            (self.options.default_queues.max(in_log), TopicType::Any)
+        };
         tracing::warn!(
             topic = name,
             queues,
             "a topic is missing in the metadata: made from the log"
         );
-        self.make_topic(name, queues, TopicType::Any, position)
+        self.make_topic(name, queues, kind, position)
             .map_err(failed)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::lite::LiteArrivals;
 use crate::registry::{Registry, TopicState};
 
 /// At most so many are kept; then it begins anew.
@@ -28,12 +29,16 @@ struct Topic {
 
 impl Known {
     /// Begins anew if a topic was made or deleted since; returns those that are gone.
-    pub(crate) fn refresh(&mut self, registry: &Registry) -> Vec<Arc<TopicState>> {
+    pub(crate) fn refresh(
+        &mut self,
+        registry: &Registry,
+        lite: &LiteArrivals,
+    ) -> Vec<Arc<TopicState>> {
         let changes = registry.changes();
         if self.changes == changes && self.topics.len() < MOST {
             return Vec::new();
         }
-        self.wake();
+        self.wake(lite);
         if self.changes == changes {
             // Too many: those of now are likely not those of next.
             self.topics.clear();
@@ -84,11 +89,12 @@ impl Known {
     }
 
     /// Wakes those who wait for messages of the topics that have new ones.
-    pub(crate) fn wake(&mut self) {
+    pub(crate) fn wake(&mut self, lite: &LiteArrivals) {
         for index in self.touched.drain(..) {
             let topic = &mut self.topics[index];
             topic.touched = false;
             topic.state.event.notify(usize::MAX);
+            lite.tell(&topic.state);
         }
     }
 }

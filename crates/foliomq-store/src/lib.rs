@@ -55,6 +55,7 @@ mod hidden;
 mod housekeeper;
 mod known;
 mod ledger;
+mod lite;
 mod message;
 mod meta;
 mod offline;
@@ -87,6 +88,7 @@ pub use foliomq_commitlog::{
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use hidden::{Awaits, HiddenMessage};
 pub use ledger::{LedgerEntry, LedgerEvent};
+pub use lite::{LiteListener, MAX_LITE_NAME, check_lite, lite_name, lite_parts};
 pub use message::Message;
 pub use offline::{Finding, LogReport, Part, Report, TopicReport, inspect, verify};
 pub use options::{Disk, Options, Retention};

@@ -11,6 +11,7 @@ use foliomq_segment::watermark::Watermark;
 
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
+use crate::lite::LiteArrivals;
 use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
@@ -44,6 +45,7 @@ impl Shared {
             registry,
             progress,
             queues: indexes.queues,
+            lite_arrivals: LiteArrivals::default(),
             keys: indexes.keys,
             checkpoint: indexes.checkpoint,
             dispatched: Watermark::new(indexes.position),

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use crate::change::{Change, TopicMeta};
 use crate::error::StoreError;
+use crate::lite::lite_parts;
 use crate::meta::Sink;
 pub(crate) use crate::topic_state::TopicState;
 
@@ -36,6 +37,8 @@ struct Inner {
     /// By the number of queue 0.
     by_number: BTreeMap<QueueNumber, Arc<TopicState>>,
     deleted: HashMap<String, Deleted>,
+    /// How many lite topics each topic has that has any.
+    lite: HashMap<String, usize>,
     next_id: u32,
     next_number: QueueNumber,
     /// The queue that lists hidden messages.
@@ -205,6 +208,33 @@ impl Registry {
         topics
     }
 
+    /// Topics that are not lite topics of others, by name.
+    pub(crate) fn plain(&self) -> Vec<Arc<TopicState>> {
+        let inner = self.inner.read();
+        let plain = inner.by_number.values().filter(|topic| !topic.is_lite());
+        let mut topics: Vec<_> = plain.cloned().collect();
+        drop(inner);
+        topics.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        topics
+    }
+
+    /// The lite topics of a topic, in no order.
+    pub(crate) fn lite(&self, parent: &str) -> Vec<Arc<TopicState>> {
+        if self.lite_count(parent) == 0 {
+            return Vec::new();
+        }
+        let is_its = |topic: &&Arc<TopicState>| {
+            lite_parts(&topic.meta.name).is_some_and(|(of, _)| of == parent)
+        };
+        let inner = self.inner.read();
+        inner.by_number.values().filter(is_its).cloned().collect()
+    }
+
+    /// How many lite topics a topic has.
+    pub(crate) fn lite_count(&self, parent: &str) -> usize {
+        self.inner.read().lite.get(parent).copied().unwrap_or(0)
+    }
+
     /// The first free id and queue number.
     pub(crate) fn next(&self) -> (u32, QueueNumber) {
         let inner = self.inner.read();
@@ -278,8 +308,9 @@ impl Inner {
     fn put(&mut self, state: Arc<TopicState>) {
         self.next_id = self.next_id.max(state.meta.id.saturating_add(1));
         self.next_number = self.next_number.max(state.end_number());
-        if let Some(ByName(before)) = self.by_name.replace(ByName(state.clone())) {
-            self.by_number.remove(&before.meta.first_number);
+        match self.by_name.replace(ByName(state.clone())) {
+            Some(ByName(before)) => _ = self.by_number.remove(&before.meta.first_number),
+            None => self.count_lite(&state.meta.name, true),
         }
         self.by_number.insert(state.meta.first_number, state);
     }
@@ -291,10 +322,26 @@ impl Inner {
             && let Some(ByName(state)) = self.by_name.take(name)
         {
             self.by_number.remove(&state.meta.first_number);
+            self.count_lite(name, false);
             state.event.notify(usize::MAX);
         }
         self.deleted
             .insert(name.to_owned(), Deleted { id, position });
+    }
+
+    fn count_lite(&mut self, name: &str, one_more: bool) {
+        let Some((parent, _)) = lite_parts(name) else {
+            return;
+        };
+        let count = self.lite.entry(parent.to_owned()).or_default();
+        *count = if one_more {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+        if *count == 0 {
+            self.lite.remove(parent);
+        }
     }
 
     /// The topic that has this queue, and which of its queues it is.

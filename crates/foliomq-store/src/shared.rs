@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::change::Change;
 use crate::error::StoreError;
 use crate::hidden::{Control, Place};
+use crate::lite::LiteArrivals;
 use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) progress: Progress,
     pub(crate) queues: ConsumeQueues,
+    pub(crate) lite_arrivals: LiteArrivals,
     pub(crate) keys: KeyIndex,
     pub(crate) checkpoint: Checkpoint,
     /// Everything below is in the indexes.

@@ -18,6 +18,7 @@ use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
 use crate::hidden::{Awaits, HiddenMessage};
 use crate::ledger::LedgerEntry;
+use crate::lite::{LiteListener, check_lite, lite_name};
 use crate::message::Message;
 use crate::open::{CatchUpError, wipe_indexes};
 use crate::options::Options;
@@ -25,7 +26,7 @@ use crate::reveal::Revealed;
 use crate::shared::Shared;
 use crate::stored::StoredMessage;
 use crate::tail::Tail;
-use crate::topic::{Topic, TopicOptions, check_name, check_queues};
+use crate::topic::{Topic, TopicOptions, TopicType, check_name, check_queues};
 
 /// How far a store is, in positions of its commit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,19 +183,63 @@ impl Store {
         self.0.shared.registry.find(name).map(|topic| topic.topic())
     }
 
-    /// All topics, by name.
+    /// All topics but lite topics, by name.
     pub fn topics(&self) -> Vec<Topic> {
-        self.0
-            .shared
-            .registry
-            .all()
-            .iter()
-            .map(|topic| topic.topic())
-            .collect()
+        let topics = self.0.shared.registry.plain();
+        topics.iter().map(|topic| topic.topic()).collect()
     }
 
-    /// Deletes a topic, durably. Its messages can no longer be read; their bytes go with their segments.
+    /// Creates lite topics of a topic, durably, with one flush for all: each has a single queue, and is read and written by
+    /// its name [`lite_name`]. Those that are there stay as they are; returns how many were made.
+    pub fn create_lite_topics(&self, parent: &str, names: &[&str]) -> Result<usize, StoreError> {
+        self.0.shared.registry.get(parent)?;
+        names.iter().try_for_each(|name| check_lite(name))?;
+        let names: Vec<String> = names.iter().map(|lite| lite_name(parent, lite)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.0.shared.make_topics(&names, 1, TopicType::Lite)
+    }
+
+    /// The lite topics of a topic, in no order.
+    pub fn lite_topics(&self, parent: &str) -> Vec<Topic> {
+        let topics = self.0.shared.registry.lite(parent);
+        topics.iter().map(|topic| topic.topic()).collect()
+    }
+
+    /// How many lite topics a topic has.
+    pub fn lite_count(&self, parent: &str) -> usize {
+        self.0.shared.registry.lite_count(parent)
+    }
+
+    /// Tells `listener` from now on, in place of an earlier one, when new messages of a lite topic can be read. It is called
+    /// by the dispatcher: it must neither wait nor append.
+    pub fn on_lite_arrival(&self, listener: Arc<LiteListener>) {
+        self.0.shared.lite_arrivals.set(listener);
+    }
+
+    /// Grows when topics are made or deleted: whoever remembers topics looks whether they still are.
+    pub fn topic_changes(&self) -> u64 {
+        self.0.shared.registry.changes()
+    }
+
+    /// Deletes a topic with its lite topics, durably. Its messages can no longer be read; their bytes go with their segments.
     pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+        let lite = self.0.shared.registry.lite(name);
+        for topic in lite {
+            self.delete_unflushed(&topic.meta.name)?;
+        }
+        self.delete_topics(&[name])
+    }
+
+    /// Deletes topics, with one flush for all, but not their lite topics. One that is not there is an error.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<(), StoreError> {
+        let deleted = names
+            .iter()
+            .try_for_each(|name| self.delete_unflushed(name));
+        self.0.shared.meta.flush()?;
+        deleted
+    }
+
+    fn delete_unflushed(&self, name: &str) -> Result<(), StoreError> {
         let shared = &self.0.shared;
         let topic = shared.registry.get(name)?;
         // Whatever took its place before lies below, and nothing comes after.
@@ -209,7 +254,6 @@ impl Store {
         };
         let taken_again = |_: &StoreError| topic.closed.store(false, Ordering::Release);
         shared.change(&deleted).inspect_err(taken_again)?;
-        shared.meta.flush()?;
         shared.remove_queues(&topic.meta);
         Ok(())
     }

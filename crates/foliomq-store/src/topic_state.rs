@@ -10,7 +10,8 @@ use foliomq_consumequeue::QueueNumber;
 
 use crate::change::TopicMeta;
 use crate::error::StoreError;
-use crate::topic::Topic;
+use crate::lite::lite_parts;
+use crate::topic::{Topic, TopicType};
 
 /// A topic with what changes in it: some 200 bytes for a topic, and 8 for each queue.
 #[derive(Debug)]
@@ -111,6 +112,11 @@ impl TopicState {
         let floors = self.floors.get().map_or(&[][..], |floors| floors);
         let floors = floors.iter().map(|floor| floor.load(Ordering::Acquire));
         (0..).zip(floors).filter(|(_, floor)| *floor > 0)
+    }
+
+    /// Whether it is a lite topic of another.
+    pub(crate) fn is_lite(&self) -> bool {
+        self.meta.kind == TopicType::Lite && lite_parts(&self.meta.name).is_some()
     }
 
     /// The number after that of the last queue.
