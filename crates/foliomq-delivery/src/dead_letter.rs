@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use foliomq_store::{Message, StoreError, StoredMessage, TopicOptions, TopicType};
+use foliomq_store::{
+    Message, StoreError, StoredMessage, TopicOptions, TopicType, lite_name, lite_parts,
+};
 
 use crate::groups::{Shared, after};
 use crate::lease::{Change, Lease, Standing};
@@ -26,6 +28,8 @@ const MESSAGE_ID: u64 = 2;
 /// Our own, which a client passes over: where the original lies.
 const QUEUE: u64 = 100;
 const OFFSET: u64 = 101;
+/// And in which lite topic of the original's topic.
+const LITE: u64 = 102;
 
 /// Where a dead letter came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,6 +230,8 @@ fn with_origin(message: &StoredMessage) -> Vec<u8> {
 
 fn put_origin(system: &mut Vec<u8>, topic: &str, id: Cow<'_, str>, (queue, offset): (u32, u64)) {
     let mut origin = Vec::with_capacity(topic.len() + id.len() + 24);
+    let (topic, lite) =
+        lite_parts(topic).map_or((topic, None), |(topic, lite)| (topic, Some(lite)));
     put(&mut origin, TOPIC << 3 | 2);
     put_text(&mut origin, topic);
     put(&mut origin, MESSAGE_ID << 3 | 2);
@@ -234,6 +240,10 @@ fn put_origin(system: &mut Vec<u8>, topic: &str, id: Cow<'_, str>, (queue, offse
         &mut origin,
         [QUEUE << 3, u64::from(queue), OFFSET << 3, offset],
     );
+    if let Some(lite) = lite {
+        put(&mut origin, LITE << 3 | 2);
+        put_text(&mut origin, lite);
+    }
     put(system, DEAD_LETTER_QUEUE << 3 | 2);
     put(system, origin.len() as u64);
     system.extend_from_slice(&origin);
@@ -243,8 +253,9 @@ fn put_origin(system: &mut Vec<u8>, topic: &str, id: Cow<'_, str>, (queue, offse
 pub(crate) fn origin(letter: &StoredMessage) -> Option<Origin> {
     let content = find(letter.encoded_system_properties(), DEAD_LETTER_QUEUE)?.1;
     let text = |field| String::from_utf8(find(content, field)?.1.to_vec()).ok();
+    let topic = text(TOPIC)?;
     Some(Origin {
-        topic: text(TOPIC)?,
+        topic: text(LITE).map_or(topic.clone(), |lite| lite_name(&topic, &lite)),
         id: text(MESSAGE_ID)?,
         queue: find(content, QUEUE)?.0.try_into().ok()?,
         offset: find(content, OFFSET)?.0,

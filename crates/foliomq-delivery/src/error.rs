@@ -23,6 +23,28 @@ pub enum DeliveryError {
         /// What is allowed.
         what: String,
     },
+    /// The name of a lite topic breaks a rule.
+    #[error("{what}")]
+    IllegalLiteTopic {
+        /// The rule, and the name.
+        what: String,
+    },
+    /// The topic has as many lite topics as it may.
+    #[error("topic {topic} can have no more lite topics: the limit is {limit}")]
+    LiteTopicQuota {
+        /// The topic.
+        topic: String,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The client subscribes to as many lite topics as it may.
+    #[error("a client subscribes to at most {limit} lite topics of topic {topic}")]
+    LiteSubscriptionQuota {
+        /// The topic.
+        topic: String,
+        /// How many it may subscribe to.
+        limit: usize,
+    },
     /// A tag or SQL92 expression that cannot be read.
     #[error("filter expression: {what} at {at}")]
     IllegalFilter {

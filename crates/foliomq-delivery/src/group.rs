@@ -35,7 +35,7 @@ pub struct Group {
     pub backoff: Backoff,
     /// How it is held to the order of messages.
     pub order: Order,
-    /// Every queue of every topic that it reads, by topic and number.
+    /// Every queue of every topic that it reads, by topic and number; of lite topics none.
     pub queues: Vec<GroupQueue>,
 }
 
@@ -64,7 +64,7 @@ impl Shared {
 
     pub fn groups(&self) -> Vec<Group> {
         let registry = self.registry.read();
-        let (policies, all) = (registry.groups(), registry.subscriptions());
+        let (policies, all) = (registry.groups(), registry.plain_subscriptions());
         drop(registry);
         let mut by_group: HashMap<u32, Vec<Arc<Subscription>>> = HashMap::new();
         for subscription in all {
@@ -160,7 +160,7 @@ impl Shared {
         Ok(subscription.map(|found| found.queue(queue).leases().committed().max(start)))
     }
 
-    fn target(&self, topic: &str, queue: u32, to: ResetTo) -> Result<u64, StoreError> {
+    pub fn target(&self, topic: &str, queue: u32, to: ResetTo) -> Result<u64, StoreError> {
         let offsets = self.store.offsets(topic, queue)?;
         let target = match to {
             ResetTo::Earliest => 0,
@@ -183,11 +183,14 @@ impl Shared {
             for number in 0..subscription.queue_count() {
                 subscription.queue(number).swept = 0;
             }
+            subscription.touch();
         }
     }
 
     fn describe(&self, policy: &Policy) -> Group {
-        self.describe_group(policy, self.subscriptions(policy))
+        let mut plain = self.subscriptions(policy);
+        plain.retain(|subscription| subscription.members.is_none());
+        self.describe_group(policy, plain)
     }
 
     fn describe_group(&self, policy: &Policy, mut subscriptions: Vec<Arc<Subscription>>) -> Group {

@@ -2,16 +2,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
-use foliomq_store::{Store, StoreError, StoredMessage, Topic, TopicType};
+use foliomq_store::{LiteListener, Store, StoreError, StoredMessage, Topic, TopicType, lite_parts};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::group::{Group, ResetTo};
 use crate::handle::{Handle, Key};
 use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
+use crate::lite::{Lifetimes, LiteOptions, Members, Unsubscribed};
 use crate::order::Order;
 use crate::redrive::Redriven;
 use crate::registry::Registry;
@@ -26,6 +28,8 @@ pub struct Options {
     /// Messages that one group may have un-acknowledged in one queue before it gets no new ones. Default 1,000,000; each
     /// takes about 90 bytes of memory.
     pub max_in_flight: usize,
+    /// Bounds of lite topics.
+    pub lite: LiteOptions,
     /// Bytes of journal after which a snapshot replaces it. Default 64 MiB; more while a snapshot is larger than half.
     pub snapshot_after: u64,
 }
@@ -35,6 +39,7 @@ impl Default for Options {
         Self {
             max_attempts: 17,
             max_in_flight: 1_000_000,
+            lite: LiteOptions::default(),
             snapshot_after: 64 << 20,
         }
     }
@@ -103,6 +108,12 @@ pub(crate) struct Shared {
     pub first_sequence: u32,
     /// One snapshot at a time.
     pub snapshotting: Mutex<()>,
+    /// When lite topics are looked at for traffic.
+    pub lifetimes: Mutex<Lifetimes>,
+    /// Clients to be told that a lite topic is gone.
+    pub unsubscribed: Mutex<Vec<Unsubscribed>>,
+    /// The store's count of changes when its topics were last compared with what is known here.
+    pub topic_changes: AtomicU64,
 }
 
 impl Groups {
@@ -110,9 +121,16 @@ impl Groups {
     /// first append after the store was opened: if the store lost its end in a power cut, what was known of the lost
     /// offsets is forgotten here, and new messages will have these offsets.
     pub fn open(store: Store, options: Options) -> Result<Self, DeliveryError> {
-        Ok(Self {
-            shared: Arc::new(Shared::open(store, options)?),
-        })
+        let shared = Arc::new(Shared::open(store, options)?);
+        let weak = Arc::downgrade(&shared);
+        let told: Arc<LiteListener> = Arc::new(move |name, topic| {
+            if let Some(shared) = weak.upgrade() {
+                shared.lite_arrived(name, topic);
+            }
+        });
+        shared.store.on_lite_arrival(told);
+        shared.wake_lite()?;
+        Ok(Self { shared })
     }
 
     /// Leases up to `most` messages from all queues of the topic: expired leases first (attempt + 1; past the group's
@@ -328,6 +346,16 @@ impl Shared {
 
     /// The subscription; group and it are created if they are not there.
     pub fn join(&self, group: &str, topic: &str) -> Result<Arc<Subscription>, DeliveryError> {
+        self.join_at(group, topic, None)
+    }
+
+    /// The same; a new one begins at `start` in each queue.
+    pub fn join_at(
+        &self,
+        group: &str,
+        topic: &str,
+        start: Option<u64>,
+    ) -> Result<Arc<Subscription>, DeliveryError> {
         let topic = self
             .store
             .topic(topic)
@@ -343,7 +371,7 @@ impl Shared {
         }
         let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
         let starts = (0..topic.queues)
-            .map(|queue| self.start(group, &topic.name, queue))
+            .map(|queue| start.map_or_else(|| self.start(group, &topic.name, queue), Ok))
             .collect::<Result<_, _>>()?;
         let subscription = registry.subscribe(&self.journal, &policy, &topic, starts)?;
         for queue in 0..subscription.queue_count() {
@@ -351,8 +379,32 @@ impl Shared {
                 .queue(queue)
                 .begin_sequence(self.first_sequence);
         }
-        self.newcomers.notify(usize::MAX);
+        if subscription.members.is_none() {
+            self.newcomers.notify(usize::MAX);
+        }
         Ok(subscription)
+    }
+
+    /// The group's members at the lite topics of a topic; group and they are created if they are not there.
+    pub fn join_members(&self, group: &str, topic: &str) -> Result<Arc<Members>, DeliveryError> {
+        if let Some(members) = self.members(group, topic) {
+            return Ok(members);
+        }
+        let mut registry = self.registry.write();
+        let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
+        let members = registry.join_members(&policy, topic);
+        drop(registry);
+        self.newcomers.notify(usize::MAX);
+        Ok(members)
+    }
+
+    /// The dispatcher has new messages of a lite topic.
+    fn lite_arrived(&self, name: &str, topic: u32) {
+        let Some((parent, _)) = lite_parts(name) else {
+            return;
+        };
+        let groups = self.registry.read().members_at(parent);
+        groups.iter().for_each(|members| members.arrived(topic));
     }
 
     /// Where a group begins in a queue: at its progress, else at the beginning. What is gone is skipped when it is read.

@@ -10,23 +10,15 @@ const MAX_SWEPT: usize = 256;
 
 impl Shared {
     pub fn tick(&self, now: Timestamp) -> Result<(), DeliveryError> {
+        self.forget_gone();
         let mut result = Ok(());
-        let mut subscriptions = self.registry.read().subscriptions();
-        if !subscriptions
-            .iter()
-            .all(|subscription| self.is_there(subscription))
-        {
-            let mut registry = self.registry.write();
-            registry.retain(|subscription| self.is_there(subscription));
-            subscriptions = registry.subscriptions();
-        }
+        let subscriptions = self.registry.read().plain_subscriptions();
         for subscription in subscriptions {
             for number in 0..subscription.queue_count() {
-                result = result.and(self.report(&subscription, number));
-                result = result.and(self.sweep(&subscription, number, now));
-                result = result.and(self.catch_up(&subscription, number));
+                result = result.and(self.keep_house(&subscription, number, now));
             }
         }
+        result = result.and(self.tick_lite(now));
         if self.journal.snapshot_due(self.options.snapshot_after) {
             result = result.and(self.snapshot());
         }
@@ -43,6 +35,18 @@ impl Shared {
             }
         }
         result.and(self.journal.close().map_err(DeliveryError::from))
+    }
+
+    /// What is to be done for one queue.
+    pub fn keep_house(
+        &self,
+        subscription: &Subscription,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        let mut result = self.report(subscription, number);
+        result = result.and(self.sweep(subscription, number, now));
+        result.and(self.catch_up(subscription, number))
     }
 
     /// Whether the subscription's topic is.
@@ -84,6 +88,8 @@ impl Shared {
             .collect();
         if dead.len() < MAX_SWEPT {
             queue.swept = now;
+        } else {
+            subscription.touch();
         }
         let dead = self.claim_dead(&mut queue, number, &dead, now)?;
         drop(queue);

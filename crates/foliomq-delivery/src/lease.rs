@@ -145,6 +145,12 @@ impl Leases {
         self.expiry.first().map(|(time, _)| *time)
     }
 
+    /// When the next lease ends that has not ended at `now`.
+    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = (now.saturating_add(1), 0)..;
+        self.expiry.range(later).next().map(|(time, _)| *time)
+    }
+
     /// The lease of a message, if it has one.
     pub fn lease(&self, offset: u64) -> Option<Lease> {
         self.leased.get(&offset).copied()

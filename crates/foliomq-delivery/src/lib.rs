@@ -56,6 +56,7 @@ mod journal;
 mod lease;
 #[cfg(test)]
 mod lease_model;
+mod lite;
 mod name;
 mod open;
 mod order;
@@ -77,6 +78,7 @@ pub use group::{Group, GroupQueue, ResetTo};
 pub use groups::{Delivery, Groups, Options, Receive, Received};
 pub use journal::FLUSH_INTERVAL;
 pub use lease::{Change, Claim, Lease, Leases, Standing, Taken};
+pub use lite::{LiteAction, LiteOptions, LiteStart, LiteSync, Unsubscribed};
 pub use name::{MAX_GROUP_NAME, check_group};
 pub use order::{Order, queue_of, queue_of_priority};
 pub use receive::MAX_SCANNED;

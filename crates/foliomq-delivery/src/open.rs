@@ -5,6 +5,7 @@ use foliomq_segment::disk;
 use foliomq_store::Store;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 
 use crate::DeliveryError;
 use crate::groups::{Options, Shared};
@@ -40,6 +41,9 @@ impl Shared {
             newcomers: Event::new(),
             first_sequence,
             snapshotting: Mutex::new(()),
+            lifetimes: Mutex::default(),
+            unsubscribed: Mutex::default(),
+            topic_changes: AtomicU64::new(u64::MAX),
         };
         shared.agree_with_store()?;
         Ok(shared)
@@ -48,9 +52,7 @@ impl Shared {
     /// Forgets topics that are gone, messages that retention took, and, after a power cut that cost the store its last
     /// messages, what was known of those: others will have their offsets. That is on the disk before any of these comes.
     fn agree_with_store(&self) -> Result<(), DeliveryError> {
-        self.registry
-            .write()
-            .retain(|subscription| self.is_there(subscription));
+        self.forget_gone();
         let mut cut = false;
         let subscriptions = self.registry.read().subscriptions();
         for subscription in subscriptions {
@@ -130,6 +132,15 @@ impl Replay {
                     self.replace(subscription, queue, next);
                 }
             }
+            Record::Lite {
+                group,
+                topic,
+                client,
+                change,
+                topics,
+            } => self
+                .registry
+                .replay_lite(group, &topic, &client, change, &topics),
             Record::Backoff { group, backoff } => self.registry.replay_backoff(group, backoff),
             Record::SnapshotEnd { .. } => {}
         }

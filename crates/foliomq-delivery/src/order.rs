@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Order {
-    /// As [`Queue`](Self::Queue) in topics of the type FIFO, as [`Free`](Self::Free) in others.
+    /// As [`Queue`](Self::Queue) in topics of the type FIFO and in each lite topic, as [`Free`](Self::Free) in others.
     #[default]
     Auto = 0,
     /// Not at all: messages that are leased hold back no others.
@@ -36,7 +36,7 @@ impl Order {
     #[must_use]
     pub fn within(self, kind: TopicType) -> Self {
         match (self, kind) {
-            (Self::Auto, TopicType::Fifo) => Self::Queue,
+            (Self::Auto, TopicType::Fifo | TopicType::Lite) => Self::Queue,
             (Self::Auto, _) => Self::Free,
             (order, _) => order,
         }

@@ -1,6 +1,6 @@
 //! A receive of an ordered group: in offset order, and nothing of what an un-acked message holds back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use foliomq_store::Entry;
 
@@ -241,10 +241,10 @@ impl Round<'_> {
         match &mut queue.attempt {
             Some(last) if last.id == id => last.leases.extend(leases),
             last => {
-                *last = Some(Attempt {
+                *last = Some(Box::new(Attempt {
                     id: id.to_owned(),
                     leases: leases.collect(),
-                })
+                }))
             }
         }
     }
@@ -266,4 +266,4 @@ impl Round<'_> {
 }
 
 /// Message groups of leased messages, so that each is read once.
-pub(crate) type Groups = HashMap<u64, Option<u64>>;
+pub(crate) type Groups = BTreeMap<u64, Option<u64>>;

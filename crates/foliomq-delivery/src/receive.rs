@@ -25,7 +25,18 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Received, DeliveryError> {
         let subscription = self.join(request.group, request.topic)?;
-        let mut round = Round::new(self, &subscription, request, now);
+        self.receive_from(&subscription, request, attempt, now)
+    }
+
+    /// The same, of a subscription that is known.
+    pub fn receive_from(
+        &self,
+        subscription: &Subscription,
+        request: &Receive<'_>,
+        attempt: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Received, DeliveryError> {
+        let mut round = Round::new(self, subscription, request, now);
         round.attempt = attempt;
         let result = round.run();
         if let Err(error) = result.and(round.failure.take().map_or(Ok(()), Err)) {

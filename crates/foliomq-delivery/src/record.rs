@@ -21,6 +21,7 @@ const STATE: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
 const BACKOFF: u8 = 20;
 const ORDER: u8 = 10;
+const LITE: u8 = 30;
 
 const AUTO_RENEW: u8 = 1;
 const FIRST: u8 = 1;
@@ -39,6 +40,14 @@ pub(crate) enum Record {
     Backoff { group: u32, backoff: Backoff },
     /// How a group is held to the order of messages.
     Order { group: u32, order: Order },
+    /// What a client of a group reads of the lite topics of `topic` has changed; `topics` are the store's ids of some.
+    Lite {
+        group: u32,
+        topic: String,
+        client: String,
+        change: LiteChange,
+        topics: Vec<u32>,
+    },
     /// A group reads a topic; `starts` is the first offset of each queue. Ignored where it is known already.
     Subscription {
         id: u32,
@@ -67,6 +76,22 @@ pub(crate) enum Record {
     SnapshotEnd { begin: u64 },
 }
 
+/// What happened to the lite topics that a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LiteChange {
+    /// It reads these too.
+    Add,
+    /// It reads these no more.
+    Remove,
+    /// It reads none.
+    Clear,
+}
+
+impl LiteChange {
+    /// In the order of their codes.
+    const ALL: [Self; 3] = [Self::Add, Self::Remove, Self::Clear];
+}
+
 impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -88,6 +113,21 @@ impl Record {
                 out.push(ORDER);
                 put(out, u64::from(*group));
                 out.push(order.code());
+            }
+            Self::Lite {
+                group,
+                topic,
+                client,
+                change,
+                topics,
+            } => {
+                out.push(LITE);
+                put(out, u64::from(*group));
+                put_text(out, topic);
+                put_text(out, client);
+                out.push(*change as u8);
+                put(out, topics.len() as u64);
+                put_all(out, topics.iter().copied().map(u64::from));
             }
             Self::Subscription {
                 id,
@@ -147,6 +187,7 @@ impl Record {
                 group: input.small()?,
                 order: Order::from_code(input.byte()?)?,
             },
+            LITE => input.lite()?,
             SUBSCRIPTION => input.subscription()?,
             STATE => input.state()?,
             SNAPSHOT_END => Self::SnapshotEnd {
@@ -222,6 +263,21 @@ impl Input<'_> {
             topic_id,
             topic,
             starts,
+        })
+    }
+
+    fn lite(&mut self) -> Option<Record> {
+        let (group, topic, client) = (self.small()?, self.text()?, self.text()?);
+        let change = *LiteChange::ALL.get(usize::from(self.byte()?))?;
+        let topics = (0..self.count()?)
+            .map(|_| self.small())
+            .collect::<Option<_>>()?;
+        Some(Record::Lite {
+            group,
+            topic,
+            client,
+            change,
+            topics,
         })
     }
 
@@ -436,6 +492,20 @@ mod tests {
                 group,
                 order: Order::from_code(code).unwrap()
             }),
+            (
+                any::<u32>(),
+                "\\PC{0,20}",
+                "\\PC{0,20}",
+                0..3usize,
+                prop::collection::vec(any::<u32>(), 0..9)
+            )
+                .prop_map(|(group, topic, client, change, topics)| Record::Lite {
+                    group,
+                    topic,
+                    client,
+                    change: LiteChange::ALL[change],
+                    topics,
+                }),
             any::<u64>().prop_map(|begin| Record::SnapshotEnd { begin }),
         ]
     }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use foliomq_store::Topic;
+use foliomq_store::{Topic, lite_parts};
 use parking_lot::Mutex;
 
 use crate::journal::Journal;
+use crate::lite::Members;
 use crate::name::check_group;
 use crate::order::{Order, SharedOrder};
-use crate::record::Record;
+use crate::record::{LiteChange, Record, STATE_CHUNK};
 use crate::subscription::{Policy, Subscription};
 use crate::{Backoff, DeliveryError};
 
@@ -28,6 +29,12 @@ pub(crate) struct Registry {
     groups: BTreeMap<String, Arc<Policy>>,
     group_names: HashMap<u32, String>,
     subscriptions: HashMap<u32, Arc<Subscription>>,
+    /// Those of lite topics, apart: there may be many, and nothing goes over them without need.
+    lite: HashMap<u32, Arc<Subscription>>,
+    /// Topic with lite topics to the groups that read some.
+    members: HashMap<String, Vec<Arc<Members>>>,
+    /// Queues of all subscriptions.
+    queues: usize,
     /// (group, topic) to subscription.
     by_topic: HashMap<(u32, u32), u32>,
     next_group: u32,
@@ -44,7 +51,8 @@ impl Registry {
     }
 
     pub fn subscription(&self, id: u32) -> Option<Arc<Subscription>> {
-        self.subscriptions.get(&id).cloned()
+        let found = self.subscriptions.get(&id).or_else(|| self.lite.get(&id));
+        found.cloned()
     }
 
     pub fn find(&self, group: &str, topic_id: u32) -> Option<Arc<Subscription>> {
@@ -53,7 +61,79 @@ impl Registry {
     }
 
     pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.all().cloned().collect()
+    }
+
+    /// Those of topics that are no lite topics.
+    pub fn plain_subscriptions(&self) -> Vec<Arc<Subscription>> {
         self.subscriptions.values().cloned().collect()
+    }
+
+    /// Those of lite topics.
+    pub fn lite_subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.lite.values().cloned().collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values().chain(self.lite.values())
+    }
+
+    /// A group's members at the lite topics of a topic.
+    pub fn members(&self, group: &str, topic: &str) -> Option<Arc<Members>> {
+        let group = self.groups.get(group)?.id;
+        let mut there = self.members.get(topic)?.iter();
+        there.find(|members| members.group == group).cloned()
+    }
+
+    /// Those of all groups at a topic.
+    pub fn members_at(&self, topic: &str) -> Vec<Arc<Members>> {
+        self.members.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Those of all groups at all topics.
+    pub fn all_members(&self) -> Vec<Arc<Members>> {
+        self.members.values().flatten().cloned().collect()
+    }
+
+    /// A group's members at the lite topics of a topic; from now on they are there.
+    pub fn join_members(&mut self, group: &Policy, topic: &str) -> Arc<Members> {
+        if let Some(members) = self.members(&group.name, topic) {
+            return members;
+        }
+        let members = Arc::new(Members::new(group.id, topic.to_owned()));
+        let there = self.members.entry(topic.to_owned()).or_default();
+        there.push(members.clone());
+        members
+    }
+
+    /// Takes a change of what a client reads from the journal. Lite topics that are not known come before the snapshot that
+    /// the journal begins with, or are gone.
+    pub fn replay_lite(
+        &mut self,
+        group: u32,
+        topic: &str,
+        client: &str,
+        change: LiteChange,
+        topics: &[u32],
+    ) {
+        let name = self.group_names.get(&group);
+        let Some(policy) = name.and_then(|name| self.group(name)) else {
+            return;
+        };
+        let members = self.join_members(&policy, topic);
+        let mut inner = members.lock();
+        if change == LiteChange::Clear {
+            inner.forget(client);
+        }
+        for topic in topics {
+            match (change, self.by_topic.get(&(group, *topic))) {
+                (LiteChange::Add, Some(subscription)) => {
+                    inner.join(client, *topic, *subscription, false);
+                }
+                (LiteChange::Remove, _) => inner.leave(client, *topic),
+                _ => {}
+            }
+        }
     }
 
     /// The group, created with `max_attempts` if it is not there.
@@ -149,8 +229,7 @@ impl Registry {
         topic: &Topic,
         starts: Vec<u64>,
     ) -> Result<Arc<Subscription>, DeliveryError> {
-        let read = self.subscriptions.values();
-        let read: usize = read.map(|other| other.queue_count() as usize).sum();
+        let read = self.queues;
         if read + starts.len() > MAX_QUEUES {
             let what = format!(
                 "group {} can read no more: all groups read {read} queues",
@@ -167,23 +246,39 @@ impl Registry {
             topic: name.clone(),
             starts: starts.clone(),
         })?;
+        let members = self.members_of(group, &name);
         let subscription = Arc::new(Subscription::new(
             id,
             group.clone(),
             name,
             topic_id,
             &starts,
+            members,
         ));
         self.add(subscription.clone());
         Ok(subscription)
     }
 
-    /// Forgets what the topics that are gone were read by.
-    pub fn retain(&mut self, is_there: impl Fn(&Subscription) -> bool) {
+    /// Whom a subscription of a lite topic wakes; `None` for any other topic.
+    fn members_of(&mut self, group: &Policy, topic: &str) -> Option<Arc<Members>> {
+        lite_parts(topic).map(|(parent, _)| self.join_members(group, parent))
+    }
+
+    /// Forgets what the topics that are gone were read by; returns those of lite topics.
+    pub fn retain(&mut self, is_there: impl Fn(&Subscription) -> bool) -> Vec<Arc<Subscription>> {
         self.subscriptions
             .retain(|_, subscription| is_there(subscription));
-        let subscriptions = &self.subscriptions;
-        self.by_topic.retain(|_, id| subscriptions.contains_key(id));
+        let gone: Vec<_> = self
+            .lite
+            .extract_if(|_, subscription| !is_there(subscription))
+            .collect();
+        let (subscriptions, lite) = (&self.subscriptions, &self.lite);
+        self.by_topic
+            .retain(|_, id| subscriptions.contains_key(id) || lite.contains_key(id));
+        self.queues = self.all().map(|one| one.queue_count() as usize).sum();
+        gone.into_iter()
+            .map(|(_, subscription)| subscription)
+            .collect()
     }
 
     /// Writes every group and subscription into the journal. What they hold follows, queue by queue.
@@ -203,7 +298,7 @@ impl Registry {
             let (group, order) = (group.id, group.order.load());
             journal.append(&Record::Order { group, order })?;
         }
-        for subscription in self.subscriptions.values() {
+        for subscription in self.all() {
             let starts = vec![0; subscription.queue_count() as usize];
             let (id, group, topic_id) = (
                 subscription.id,
@@ -218,7 +313,9 @@ impl Registry {
                 starts,
             })?;
         }
-        Ok(())
+        self.all_members()
+            .iter()
+            .try_for_each(|members| write_members(journal, members))
     }
 
     /// Takes a group from the journal.
@@ -259,10 +356,11 @@ impl Registry {
             .group_names
             .get(&group)
             .and_then(|name| self.group(name))
-            && !self.subscriptions.contains_key(&id)
+            && self.subscription(id).is_none()
         {
+            let members = self.members_of(&group, &topic);
             self.add(Arc::new(Subscription::new(
-                id, group, topic, topic_id, starts,
+                id, group, topic, topic_id, starts, members,
             )));
         }
     }
@@ -275,8 +373,33 @@ impl Registry {
             (subscription.group.id, subscription.topic_id),
             subscription.id,
         );
-        self.subscriptions.insert(subscription.id, subscription);
+        self.queues += subscription.queue_count() as usize;
+        let place = match subscription.members {
+            Some(_) => &mut self.lite,
+            None => &mut self.subscriptions,
+        };
+        place.insert(subscription.id, subscription);
     }
+}
+
+/// Writes what each client reads of lite topics: nobody changes it meanwhile.
+fn write_members(journal: &Journal, members: &Members) -> Result<(), DeliveryError> {
+    let inner = members.lock();
+    for client in inner.clients().filter(|client| !client.topics.is_empty()) {
+        let record = |change, topics: &[u32]| Record::Lite {
+            group: members.group,
+            topic: members.parent.clone(),
+            client: client.id.to_string(),
+            change,
+            topics: topics.to_vec(),
+        };
+        journal.append(&record(LiteChange::Clear, &[]))?;
+        let topics: Vec<u32> = client.topics.iter().copied().collect();
+        for part in topics.chunks(STATE_CHUNK) {
+            journal.append(&record(LiteChange::Add, part))?;
+        }
+    }
+    Ok(())
 }
 
 fn allowed(max_attempts: u32) -> u32 {

@@ -51,12 +51,26 @@ impl Shared {
         invisible: Duration,
         now: Timestamp,
     ) -> Result<String, DeliveryError> {
+        self.put_off(group, topic, handle, invisible, now, false)
+    }
+
+    /// Changes when a lease ends; `suspend`: its delivery is not counted.
+    pub fn put_off(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+        suspend: bool,
+    ) -> Result<String, DeliveryError> {
         let (subscription, handle) = self.owned(group, topic, handle)?;
         let visible_at = after(now, invisible);
         let lease = self.replace(&subscription, &handle, now, |lease, sequence| {
             Ok(Lease {
                 visible_at,
                 sequence,
+                attempt: lease.attempt.saturating_sub(u16::from(suspend)),
                 ..lease
             })
         })?;
@@ -162,7 +176,7 @@ impl Shared {
         text: &str,
     ) -> Result<(Arc<Subscription>, Handle), DeliveryError> {
         let (subscription, handle) = self.opened(text)?;
-        if subscription.group.name != group || subscription.topic != topic {
+        if subscription.group.name != group || !subscription.is_of(topic) {
             return Err(DeliveryError::InvalidHandle {
                 what: "it is of another group or topic",
             });

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use event_listener::Event;
 use foliomq_commitlog::AppendError;
+use foliomq_store::lite_parts;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
+use crate::lite::Members;
 use crate::order::SharedOrder;
 use crate::ordered::{Attempt, Groups};
 use crate::record::{Record, STATE_CHUNK};
@@ -39,12 +41,21 @@ pub(crate) struct Subscription {
     pub topic_id: u32,
     /// Notified when a message becomes visible other than by time.
     pub changed: Event,
+    /// Of a lite topic: who of the group reads it.
+    pub members: Option<Arc<Members>>,
     queues: Box<[Mutex<Queue>]>,
     turn: AtomicUsize,
 }
 
 impl Subscription {
-    pub fn new(id: u32, group: Arc<Policy>, topic: String, topic_id: u32, starts: &[u64]) -> Self {
+    pub fn new(
+        id: u32,
+        group: Arc<Policy>,
+        topic: String,
+        topic_id: u32,
+        starts: &[u64],
+        members: Option<Arc<Members>>,
+    ) -> Self {
         let queue =
             |(number, start): (usize, &u64)| Mutex::new(Queue::new(id, number as u32, *start));
         let queues = starts.iter().enumerate().map(queue).collect();
@@ -54,6 +65,7 @@ impl Subscription {
             topic,
             topic_id,
             changed: Event::new(),
+            members,
             queues,
             turn: AtomicUsize::new(0),
         }
@@ -81,7 +93,23 @@ impl Subscription {
 
     /// Wakes who waits for a message to become visible.
     pub fn wake(&self) {
-        self.changed.notify(usize::MAX);
+        match &self.members {
+            Some(members) => members.changed(self.topic_id, self.id),
+            None => _ = self.changed.notify(usize::MAX),
+        }
+    }
+
+    /// Housekeeping is to look at it once more.
+    pub fn touch(&self) {
+        if let Some(members) = &self.members {
+            members.lock().touch(self.id);
+        }
+    }
+
+    /// Whether a client that names this topic means it: of a lite topic it names the one that has it.
+    pub fn is_of(&self, topic: &str) -> bool {
+        let parent = lite_parts(&self.topic).map(|(parent, _)| parent);
+        self.topic == topic || parent == Some(topic)
     }
 }
 
@@ -98,7 +126,7 @@ pub(crate) struct Queue {
     /// Leases that ended before were looked at for dead letters.
     pub swept: Timestamp,
     /// The last batch of an ordered group that was asked for by name.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<Box<Attempt>>,
     /// Message groups of leased messages, as far as they were read.
     pub groups: Groups,
 }
@@ -210,7 +238,7 @@ mod tests {
             backoff: Mutex::default(),
             order: SharedOrder::default(),
         });
-        Subscription::new(7, group, "t".into(), 0, &vec![0; queues])
+        Subscription::new(7, group, "t".into(), 0, &vec![0; queues], None)
     }
 
     fn taken(next: u64) -> Change {

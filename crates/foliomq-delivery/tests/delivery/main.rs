@@ -4,6 +4,7 @@ mod dead_letters;
 mod filters;
 mod fixture;
 mod groups;
+mod lite;
 mod lost;
 mod model;
 mod ordered;
