@@ -90,6 +90,8 @@ pub struct Topic {
     pub kind: TopicKind,
     /// Its queues by id.
     pub queues: Vec<Queue>,
+    /// How many lite topics it has, each with a queue of its own.
+    pub lite_topics: u64,
 }
 
 /// One queue: it holds the offsets `min_offset..max_offset`.
@@ -288,6 +290,7 @@ impl TryFrom<v1::Topic> for Topic {
             last_stored_at: queue.last_store_time.and_then(system_time),
         });
         Ok(Self {
+            lite_topics: topic.lite_topics,
             name: topic.topic,
             kind: TopicKind::from_wire(topic.r#type)?,
             queues: queues.collect(),

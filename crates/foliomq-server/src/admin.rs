@@ -407,6 +407,7 @@ fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
     };
     let queues = (0..topic.queues).map(queue).collect::<Result<_, _>>()?;
     Ok(v1::Topic {
+        lite_topics: store.lite_count(name) as u64,
         topic: topic.name,
         r#type: topic_type(topic.kind).into(),
         queues,

@@ -81,6 +81,18 @@ impl Clients {
         }
     }
 
+    /// Sends a command to a client that has its telemetry open; drops it if it does not read. No sign of life.
+    pub(crate) fn send_to(&self, client_id: &str, command: TelemetryCommand) {
+        let clients = self.clients.lock();
+        let commands = clients
+            .get(client_id)
+            .and_then(|client| client.commands.clone());
+        drop(clients);
+        if let Some(commands) = commands {
+            let _ = commands.try_send(Ok(command));
+        }
+    }
+
     /// Keeps what the client declares of itself, unless that is too large to be remembered.
     pub(crate) fn declare(&self, caller: &Caller, settings: &Settings) {
         let small = settings.encoded_len() <= MAX_SETTINGS;

@@ -33,6 +33,7 @@ mod credit;
 mod delivered;
 mod encode;
 mod intake;
+mod lite;
 mod locate;
 mod messaging;
 mod name;

@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::status::{Refusal, ok};
 use crate::telemetry::{self, Outgoing};
-use crate::{offsets, pull, renewal, route, send, settle};
+use crate::{lite, offsets, pull, renewal, route, send, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -167,6 +167,7 @@ impl MessagingService for Messaging {
         self.call(request, |caller, _| async move {
             self.0.clients.terminate(&caller.client_id);
             renewal::hand_back(&self.0, &caller.client_id).await;
+            lite::forget(&self.0, &caller.client_id).await;
             Ok(v2::NotifyClientTerminationResponse { status: Some(ok()) })
         })
         .await
@@ -245,6 +246,9 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::SyncLiteSubscriptionRequest>,
     ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
-        self.refuse(request, "lite topics are").await
+        self.call(request, |caller, request| async move {
+            lite::sync(&self.0, &caller, request).await
+        })
+        .await
     }
 }

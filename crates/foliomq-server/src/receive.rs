@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foliomq_delivery::{Delivery, Filter, Receive, Received};
 use foliomq_proto::v2::{self, Code, FilterType, ReceiveMessageRequest};
+use foliomq_store::TopicType;
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Broker;
@@ -39,6 +40,8 @@ struct Poll {
     most: usize,
     invisible: Duration,
     auto_renew: bool,
+    /// The client, if it reads the lite topics of the topic that it subscribes to.
+    lite: Option<String>,
     /// The client's name for this receive; it repeats it when an answer was lost.
     attempt: String,
     until: Instant,
@@ -92,11 +95,15 @@ impl Poll {
         let topic = name::topic(topic, caller)?;
         let invisible = invisible(request)?;
         let filter = filter(request.filter_expression.as_ref())?;
-        broker.topic(&topic).await?;
+        let kind = broker.topic(&topic).await?.kind;
         if !broker.config.auto_create && broker.groups.group(&group).is_none() {
             return Err(foliomq_delivery::DeliveryError::UnknownGroup { group }.into());
         }
+        let is_lite = kind == TopicType::Lite
+            || (kind == TopicType::Any
+                && broker.groups.has_lite(&group, &topic, &caller.client_id));
         Ok(Self {
+            lite: is_lite.then(|| caller.client_id.clone()),
             group,
             topic,
             filter,
@@ -121,8 +128,7 @@ impl Poll {
         let mut terminated = broker.clients.watch(caller);
         let mut stopping = broker.stopping.subscribe();
         loop {
-            let arrival = broker.store.listen(&self.topic)?;
-            let change = broker.groups.listen(&self.group, &self.topic);
+            let (arrival, change) = self.listen(broker)?;
             let (received, unsent) = self.take(broker).await?;
             if !received.messages.is_empty() {
                 self.hold(broker, caller, &received);
@@ -141,12 +147,32 @@ impl Poll {
         }
     }
 
+    /// Woken by new messages, and by those that become visible otherwise than by time. Of lite topics by none but those that
+    /// the client subscribes to.
+    fn listen(
+        &self,
+        broker: &Broker,
+    ) -> Result<
+        (
+            impl Future<Output = ()> + use<>,
+            impl Future<Output = ()> + use<>,
+        ),
+        Refusal,
+    > {
+        let Some(client) = &self.lite else {
+            let change = broker.groups.listen(&self.group, &self.topic);
+            return Ok((broker.store.listen(&self.topic)?, change));
+        };
+        let listen = || broker.groups.listen_lite(&self.group, &self.topic, client);
+        Ok((listen(), listen()))
+    }
+
     /// What is there now. Reading may fault pages in, and a dead letter waits for a flush: not for the runtime's threads.
     /// If the client goes away meanwhile, what was leased for it is given back.
     async fn take(&self, broker: &Broker) -> Result<(Received, Unsent), Refusal> {
         let (group, topic, filter) = (self.group.clone(), self.topic.clone(), self.filter.clone());
         let (most, invisible, auto_renew) = (self.most, self.invisible, self.auto_renew);
-        let attempt = self.attempt.clone();
+        let (attempt, lite) = (self.attempt.clone(), self.lite.clone());
         let work = move |handles: &crate::broker::Handles| {
             let request = Receive {
                 group: &group,
@@ -156,9 +182,11 @@ impl Poll {
                 invisible,
                 auto_renew,
             };
-            let received = handles
-                .groups
-                .receive_attempt(&request, &attempt, unix_ms())?;
+            let (groups, now) = (&handles.groups, unix_ms());
+            let received = match &lite {
+                Some(client) => groups.receive_lite(&request, client, &attempt, now)?,
+                None => groups.receive_attempt(&request, &attempt, now)?,
+            };
             let unsent = Unsent::new(handles.groups.clone(), &received.messages);
             received
                 .messages

@@ -112,6 +112,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         if renewed.elapsed() >= TICK {
             renewed = Instant::now();
             broker.clients.expire();
+            crate::lite::look_after(&broker).await;
             for client_id in broker.renewals.client_ids() {
                 look_after(&broker, &client_id).await;
             }

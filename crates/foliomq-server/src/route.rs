@@ -8,7 +8,7 @@ use foliomq_proto::v2::{
     QueryAssignmentRequest, QueryAssignmentResponse, QueryRouteRequest, QueryRouteResponse,
     Resource,
 };
-use foliomq_store::Topic;
+use foliomq_store::{Topic, TopicType};
 
 use crate::broker::Broker;
 use crate::caller::Caller;
@@ -52,6 +52,8 @@ pub(crate) async fn query_assignment(
     // A consumer works through what one assignment brings in order: with one for each queue, queues do not wait for
     // each other.
     let queues = match broker.groups.order(&group, &topic) {
+        // A client's lite topics all come by one receive.
+        _ if topic.kind == TopicType::Lite => ALL_QUEUES..ALL_QUEUES + 1,
         Order::Free => ALL_QUEUES..ALL_QUEUES + 1,
         _ => 0..topic.queues as i32,
     };

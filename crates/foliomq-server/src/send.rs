@@ -6,7 +6,7 @@ use foliomq_proto::v2::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
     SendMessageResponse, SendResultEntry, SystemProperties,
 };
-use foliomq_store::{Store, Topic, TopicType};
+use foliomq_store::{Store, Topic, TopicType, lite_name};
 use md5::{Digest as _, Md5};
 use prost::Message as _;
 use sha1::Sha1;
@@ -39,6 +39,10 @@ pub(crate) async fn send(
     // After the checks: a message that is refused creates no topic.
     let found = broker.topic(&topic).await?;
     let (kind, queue) = (found.kind, queue(&messages, &found)?);
+    let topic = match lite_topic(broker, &found, &messages).await? {
+        Some(lite) => lite,
+        None => topic,
+    };
     let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
     let (ids, submitted) = if bytes < LARGE {
         submit(&broker.store, &topic, kind, queue, messages)?
@@ -58,6 +62,30 @@ pub(crate) async fn send(
         status: Some(ok()),
         entries,
     })
+}
+
+/// The store's name of the lite topic that the messages name, made if it is not there; `None`: they name none.
+async fn lite_topic(
+    broker: &Broker,
+    topic: &Topic,
+    messages: &[Message],
+) -> Result<Option<String>, Refusal> {
+    let system = messages
+        .first()
+        .and_then(|message| message.system_properties.as_ref());
+    let Some((system, lite)) =
+        system.and_then(|system| Some((system, system.lite_topic.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    check_type(system, topic.kind)?;
+    let name = lite_name(&topic.name, lite);
+    if broker.store.topic(&name).is_some() {
+        return Ok(Some(name));
+    }
+    let (parent, lite) = (topic.name.clone(), lite.clone());
+    let make = move |handles: &Handles| Ok(handles.groups.lite_topic(&parent, &lite, unix_ms())?);
+    broker.blocking(make).await.map(Some)
 }
 
 /// Appends the messages; returns their ids, and where they went.
@@ -107,7 +135,7 @@ fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
 fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
     let place = |message: &Message| {
         let system = message.system_properties.clone().unwrap_or_default();
-        (system.message_group, system.priority)
+        (system.message_group, system.priority, system.lite_topic)
     };
     let first = messages.first().map(place).unwrap_or_default();
     if messages
@@ -117,7 +145,7 @@ fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
     {
         return Err(Refusal::new(
             Code::BadRequest,
-            "the messages of one request have different message groups or priorities",
+            "the messages of one request have different message groups, priorities or lite topics",
         ));
     }
     let priority = first.1.filter(|_| topic.kind == TopicType::Priority);
@@ -153,7 +181,9 @@ pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(
         return Err(Refusal::new(Code::MessagePropertyConflictWithType, what));
     }
     match message_type {
-        MessageType::Normal | MessageType::Fifo | MessageType::Priority => Ok(()),
+        MessageType::Normal | MessageType::Fifo | MessageType::Priority | MessageType::Lite => {
+            Ok(())
+        }
         other => Err(Refusal::unsupported(&format!(
             "{} messages are",
             other.as_str_name()
@@ -275,8 +305,10 @@ mod tests {
             lite_topic: Some("l".into()),
             ..Default::default()
         };
-        let unsupported = check_type(&lite, TopicType::Any).unwrap_err();
-        assert_eq!(unsupported.code, Code::Unsupported);
+        check_type(&lite, TopicType::Lite).unwrap();
+        check_type(&lite, TopicType::Any).unwrap();
+        let refused = check_type(&lite, TopicType::Normal).unwrap_err();
+        assert_eq!(refused.code, Code::MessagePropertyConflictWithType);
         check_type(&SystemProperties::default(), TopicType::Any).unwrap();
     }
 }

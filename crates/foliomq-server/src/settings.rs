@@ -5,6 +5,7 @@ use foliomq_proto::v2::{
     ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings,
     TelemetryCommand, retry_policy::Strategy, settings::PubSub, telemetry_command::Command,
 };
+use foliomq_store::MAX_LITE_NAME;
 use prost_types::Duration;
 
 use crate::broker::Broker;
@@ -17,9 +18,6 @@ use crate::status::{Refusal, ok};
 const SEND_ATTEMPTS: i32 = 3;
 /// Messages of one receive of a push consumer.
 const RECEIVE_BATCH: i32 = 32;
-/// Lite topics of one client, and characters of their names.
-const LITE_QUOTA: i32 = 2000;
-const LITE_NAME: i32 = 64;
 /// The Node.js client takes the seconds of an exponential back-off for milliseconds.
 const NODE_SECOND: i64 = 1000;
 const DEFAULT_ATTEMPTS: u32 = 17;
@@ -87,8 +85,9 @@ pub(crate) fn complete(
                 client_type,
                 ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer
             ) {
-                subscription.lite_subscription_quota = Some(LITE_QUOTA);
-                subscription.max_lite_topic_size = Some(LITE_NAME);
+                let quota = broker.groups.lite_options().subscriptions;
+                subscription.lite_subscription_quota = Some(quota.try_into().unwrap_or(i32::MAX));
+                subscription.max_lite_topic_size = Some(MAX_LITE_NAME as i32);
             }
             let (attempts, backoff) = broker
                 .groups

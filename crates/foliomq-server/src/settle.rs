@@ -118,11 +118,17 @@ fn new_handle(
         invisible
     };
     broker.renewals.remove(&caller.client_id, &handle);
-    let changed = broker
-        .groups
-        .change_invisible(&group, &topic, &handle, invisible, unix_ms())
-        .map_err(Refusal::from);
-    match changed {
+    let now = unix_ms();
+    let changed = if request.suspend == Some(true) {
+        broker
+            .groups
+            .suspend(&group, &topic, &handle, invisible, now)
+    } else {
+        broker
+            .groups
+            .change_invisible(&group, &topic, &handle, invisible, now)
+    };
+    match changed.map_err(Refusal::from) {
         Ok(new) => Ok(new),
         Err(refusal) => tolerate(broker, caller, &handle, Err(refusal)).map(|()| handle),
     }

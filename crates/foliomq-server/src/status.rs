@@ -106,6 +106,9 @@ impl From<DeliveryError> for Refusal {
             DeliveryError::IllegalGroup { .. } => Code::IllegalConsumerGroup,
             DeliveryError::UnknownGroup { .. } => Code::ConsumerGroupNotFound,
             DeliveryError::IllegalSetting { .. } => Code::BadRequest,
+            DeliveryError::IllegalLiteTopic { .. } => Code::IllegalLiteTopic,
+            DeliveryError::LiteTopicQuota { .. } => Code::LiteTopicQuotaExceeded,
+            DeliveryError::LiteSubscriptionQuota { .. } => Code::LiteSubscriptionQuotaExceeded,
             DeliveryError::IllegalFilter { .. } => Code::IllegalFilterExpression,
             DeliveryError::InvalidHandle { .. } => Code::InvalidReceiptHandle,
             DeliveryError::Journal(_) => Code::InternalServerError,
@@ -120,7 +123,9 @@ pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
         Code::TopicNotFound | Code::ConsumerGroupNotFound | Code::MessageNotFound => {
             tonic::Code::NotFound
         }
-        Code::TooManyRequests => tonic::Code::ResourceExhausted,
+        Code::TooManyRequests
+        | Code::LiteTopicQuotaExceeded
+        | Code::LiteSubscriptionQuotaExceeded => tonic::Code::ResourceExhausted,
         Code::Unsupported => tonic::Code::Unimplemented,
         Code::InternalServerError => tonic::Code::Internal,
         _ => tonic::Code::InvalidArgument,

@@ -82,6 +82,7 @@ pub(crate) fn message(message: &Message, max_body: usize) -> Result<(), Refusal>
     }
     message_group(system)?;
     priority(system)?;
+    lite_topic(system)?;
     times(system)
 }
 
@@ -185,6 +186,22 @@ fn priority(system: &SystemProperties) -> Result<(), Refusal> {
         MessageType::Priority => Ok(()),
         other => {
             let what = format!("a message is {other:?} or has a priority, not both");
+            Err(Refusal::new(Code::MessagePropertyConflictWithType, what))
+        }
+    }
+}
+
+/// A message of a lite topic is of no other kind.
+fn lite_topic(system: &SystemProperties) -> Result<(), Refusal> {
+    let Some(lite) = &system.lite_topic else {
+        return Ok(());
+    };
+    foliomq_store::check_lite(lite)
+        .map_err(|error| Refusal::new(Code::IllegalLiteTopic, error.to_string()))?;
+    match message_type(system) {
+        MessageType::Lite => Ok(()),
+        other => {
+            let what = format!("a message is {other:?} or has a lite topic, not both");
             Err(Refusal::new(Code::MessagePropertyConflictWithType, what))
         }
     }
@@ -303,6 +320,11 @@ mod tests {
         );
         assert_eq!(check(|_, s| s.priority = Some(i32::MAX)), Ok(()));
         assert_eq!(check(|_, s| s.priority = Some(-1)), Err(Code::BadRequest));
+        for lite in ["", "a\nb", &"x".repeat(65)] {
+            let set = |_: &mut Message, s: &mut SystemProperties| s.lite_topic = Some(lite.into());
+            assert_eq!(check(set), Err(Code::IllegalLiteTopic), "{lite:?}");
+        }
+        assert_eq!(check(|_, s| s.lite_topic = Some("room:1".into())), Ok(()));
         let both = |_: &mut Message, s: &mut SystemProperties| {
             (s.priority, s.message_group) = (Some(1), Some("g".into()));
         };

@@ -30,10 +30,10 @@ enum Action {
     Create {
         /// 1 to 127 of a-z A-Z 0-9 % | _ -
         topic: String,
-        /// How many queues; 0 stands for the broker's default
+        /// How many queues, or levels of priority; 0 stands for the broker's default
         #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
         queues: u32,
-        /// Which messages it takes
+        /// Which messages it takes: with lite, those of its lite topics; with priority, the highest comes first
         #[arg(long = "type", default_value = "any", value_parser = kinds(), value_name = "TYPE")]
         kind: String,
     },
@@ -118,7 +118,15 @@ fn print_one(topic: &Topic, out: &mut Output) -> io::Result<()> {
     if out.is_json() {
         return out.json(&object(topic));
     }
-    out.line(format!("topic {}, type {}", topic.name, topic.kind.name()))?;
+    let lite = match topic.lite_topics {
+        0 => String::new(),
+        count => format!(", {count} lite topics"),
+    };
+    out.line(format!(
+        "topic {}, type {}{lite}",
+        topic.name,
+        topic.kind.name()
+    ))?;
     let mut table = Table::new(["QUEUE", "OLDEST", "NEXT", "MESSAGES", "NEWEST"]);
     for queue in &topic.queues {
         table.row([
@@ -149,7 +157,7 @@ fn object(topic: &Topic) -> Value {
             "last_stored_at": queue.last_stored_at.map(moment::show),
         })
     });
-    json!({ "topic": topic.name, "type": topic.kind.name(), "queues": queues.collect::<Vec<_>>() })
+    json!({ "topic": topic.name, "type": topic.kind.name(), "lite_topics": topic.lite_topics, "queues": queues.collect::<Vec<_>>() })
 }
 
 fn shown(time: Option<SystemTime>) -> String {

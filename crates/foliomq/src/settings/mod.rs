@@ -34,6 +34,9 @@ pub struct Settings {
     pub check_on_open: Size,
     pub max_attempts: u32,
     pub max_in_flight: usize,
+    pub lite_ttl: Option<Span>,
+    pub lite_topics: usize,
+    pub lite_subscriptions: usize,
     pub retention_age: Option<Span>,
     pub retention_size: Option<Size>,
     pub retention_interval: Span,
@@ -75,6 +78,9 @@ impl Default for Settings {
             check_on_open: Size(store.check_on_open),
             max_attempts: groups.max_attempts,
             max_in_flight: groups.max_in_flight,
+            lite_ttl: Some(Span(groups.lite.ttl)),
+            lite_topics: groups.lite.topics,
+            lite_subscriptions: groups.lite.subscriptions,
             retention_age: store.retention.age.map(Span),
             retention_size: store.retention.size.map(Size),
             retention_interval: Span(store.retention.interval),
@@ -116,6 +122,11 @@ impl Settings {
         foliomq_delivery::Options {
             max_attempts,
             max_in_flight,
+            lite: foliomq_delivery::LiteOptions {
+                ttl: self.lite_ttl.map_or(Duration::ZERO, |ttl| ttl.0),
+                topics: self.lite_topics,
+                subscriptions: self.lite_subscriptions,
+            },
             ..foliomq_delivery::Options::default()
         }
     }

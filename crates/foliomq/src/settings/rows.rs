@@ -142,6 +142,27 @@ pub const ROWS: &[Row] = &[
         |count: &usize| *count > 0
     ),
     row!(
+        "lite-ttl",
+        lite_ttl,
+        "remove lite topics without a message or subscriber for so long",
+        "1s or more, or off",
+        |ttl: &Option<Span>| ttl.is_none_or(|ttl| ttl.0 >= Duration::from_secs(1))
+    ),
+    row!(
+        "lite-topics",
+        lite_topics,
+        "lite topics that one topic may have",
+        "at least 1",
+        |count: &usize| *count > 0
+    ),
+    row!(
+        "lite-subscriptions",
+        lite_subscriptions,
+        "lite topics of one topic that a client may subscribe to",
+        "1 to 100000",
+        |count: &usize| (1..=100_000).contains(count)
+    ),
+    row!(
         "retention-age",
         retention_age,
         "drop segments whose newest message is older",
@@ -292,6 +313,8 @@ mod tests {
             ("segment-size", "8GiB"),
             ("default-queues", "0"),
             ("max-attempts", "0"),
+            ("lite-ttl", "10ms"),
+            ("lite-subscriptions", "0"),
             ("flush", "Sync"),
             ("advertise", "broker"),
             ("auto-create", "yes"),
