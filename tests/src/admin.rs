@@ -69,6 +69,14 @@ impl Admin {
         self.create(topic, TopicType::Priority).await
     }
 
+    /// Creates a topic that takes messages of its lite topics only.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_lite_topic(&mut self, topic: &str) -> Result<()> {
+        self.create(topic, TopicType::Lite).await
+    }
+
     /// Creates a topic of a type.
     ///
     /// # Errors

@@ -5,12 +5,15 @@
 const crypto = require('node:crypto');
 const fs = require('node:fs/promises');
 const readline = require('node:readline');
-const { ConsumeResult, FilterExpression, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const {
+  ConsumeResult, ConsumeResultSuspend, FilterExpression, LitePushConsumerBuilder, Producer, PushConsumer, SimpleConsumer,
+} = require('rocketmq-client-nodejs');
 const { Code, FilterType } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
 const { version } = require('rocketmq-client-nodejs/package.json');
 
 const CODE_NAMES = new Map(Object.entries(Code).map(([name, number]) => [number, name]));
 const REQUEST_TIMEOUT_MS = 3000;
+const SUSPEND_MS = 1000;
 // Before an expression that is not of tags.
 const SQL_MARK = 'sql:';
 // Standard output belongs to the answers.
@@ -58,6 +61,7 @@ async function outgoing(fields) {
     properties: new Map(Object.entries(fields.properties ?? {})),
     messageGroup: fields.group ?? undefined,
     priority: fields.priority ?? undefined,
+    liteTopic: fields.lite ?? undefined,
   };
 }
 
@@ -73,6 +77,7 @@ function incoming(message, digest) {
     attempt: message.deliveryAttempt,
     born_ms: message.bornTimestamp?.getTime() ?? 0,
     priority: message.priority ?? null,
+    lite: message.liteTopic || null,
     handle: message.receiptHandle,
     corrupted: message.corrupted ?? false,
   };
@@ -90,6 +95,24 @@ async function start(command, client) {
   clients.set(command.name, client);
 }
 
+// A lite push consumer; its listener puts each first delivery off where that is asked for.
+function litePush(command) {
+  const seen = new Set();
+  return new LitePushConsumerBuilder()
+    .setClientConfiguration(options(command))
+    .setConsumerGroup(command.group)
+    .bindTopic(Object.keys(command.subscriptions)[0])
+    .setMessageListener({
+      async consume(message) {
+        const failed = command.suspend_first && !seen.has(message.messageId);
+        seen.add(message.messageId);
+        answer({ delivery: incoming(message, false), name: command.name, failed });
+        return failed ? ConsumeResultSuspend.of(SUSPEND_MS) : ConsumeResult.SUCCESS;
+      },
+    })
+    .build();
+}
+
 const commands = {
   start_producer(command) {
     return start(command, new Producer({ ...options(command), topics: command.topics }));
@@ -104,8 +127,12 @@ const commands = {
     }));
   },
 
-  start_push(command) {
-    return start(command, new PushConsumer({
+  async start_push(command) {
+    if (command.lite) {
+      clients.set(command.name, await litePush(command));
+      return;
+    }
+    await start(command, new PushConsumer({
       ...options(command),
       consumerGroup: command.group,
       subscriptions: subscriptions(command),
@@ -149,6 +176,11 @@ const commands = {
       await consumer.ack(message);
       received.delete(handle);
     }
+  },
+
+  async subscribe_lite(command) {
+    const consumer = clients.get(command.name);
+    await (command.on ? consumer.subscribeLite(command.lite) : consumer.unsubscribeLite(command.lite));
   },
 
   async change_invisible(command) {

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
@@ -17,11 +18,12 @@ ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 
 from rocketmq import (ClientConfiguration, ConsumeResult, Credentials,  # noqa: E402
-                      FilterExpression, Message, MessageListener, Producer,
-                      PushConsumer, SimpleConsumer)
+                      FilterExpression, LitePushConsumer, LiteSimpleConsumer, Message,
+                      MessageListener, Producer, PushConsumer, SimpleConsumer)
 from rocketmq.grpc_protocol import Code, FilterType  # noqa: E402
 
 PARALLEL_COMMANDS = 64
+SETTINGS_LIMIT_S = 10
 # Before an expression that is not of tags.
 SQL_MARK = "sql:"
 ANSWER_LOCK = threading.Lock()
@@ -71,6 +73,8 @@ def outgoing(fields):
         message.message_group = fields["group"]
     if fields.get("priority") is not None:
         message.priority = fields["priority"]
+    if fields.get("lite") is not None:
+        message.lite_topic = fields["lite"]
     return message
 
 
@@ -95,9 +99,18 @@ def incoming(message, digest):
         "attempt": message.delivery_attempt,
         "born_ms": message.born_timestamp,
         "priority": message.priority,
+        "lite": message.lite_topic,
         "handle": message.receipt_handle,
         "corrupted": message.corrupted,
     }
+
+
+def await_settings(consumer):
+    """Until the broker has told its quota this client refuses every subscription by itself."""
+    manager = consumer._LiteSimpleConsumer__subscription_manager
+    end = time.monotonic() + SETTINGS_LIMIT_S
+    while manager.lite_subscription_quota == 0 and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 class Listener(MessageListener):
@@ -134,24 +147,26 @@ class Driver:
         self.clients[command["name"]] = producer
 
     def do_start_simple(self, command):
-        consumer = SimpleConsumer(
-            configuration(command),
-            command["group"],
-            self.subscriptions(command),
-            await_duration=command["wait_ms"] // 1000,
-            tls_enable=command["tls"],
-        )
+        wait = {"await_duration": command["wait_ms"] // 1000, "tls_enable": command["tls"]}
+        if command["lite"]:
+            topic = next(iter(command["subscriptions"]))
+            consumer = LiteSimpleConsumer(topic, configuration(command), command["group"], **wait)
+        else:
+            subscriptions = self.subscriptions(command)
+            consumer = SimpleConsumer(configuration(command), command["group"], subscriptions, **wait)
         consumer.startup()
+        if command["lite"]:
+            await_settings(consumer)
         self.clients[command["name"]] = consumer
 
     def do_start_push(self, command):
-        consumer = PushConsumer(
-            configuration(command),
-            command["group"],
-            Listener(command["name"], command["fail_attempts"]),
-            self.subscriptions(command),
-            tls_enable=command["tls"],
-        )
+        listener = Listener(command["name"], command["fail_attempts"])
+        if command["lite"]:
+            topic = next(iter(command["subscriptions"]))
+            kind, rest = LitePushConsumer, (topic, listener)
+        else:
+            kind, rest = PushConsumer, (listener, self.subscriptions(command))
+        consumer = kind(configuration(command), command["group"], *rest, tls_enable=command["tls"])
         consumer.startup()
         self.clients[command["name"]] = consumer
 
@@ -181,6 +196,11 @@ class Driver:
             message.receipt_handle = handle
             consumer.ack(message)
             del self.received[handle]
+
+    def do_subscribe_lite(self, command):
+        consumer = self.clients[command["name"]]
+        change = consumer.subscribe_lite if command["on"] else consumer.unsubscribe_lite
+        change(command["lite"])
 
     def do_change_invisible(self, command):
         message = self.received[command["handle"]]

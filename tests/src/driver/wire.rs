@@ -51,6 +51,15 @@ pub enum Command {
         /// The receipt handles.
         handles: Vec<String>,
     },
+    /// Subscribes a lite consumer to a lite topic, or no more.
+    SubscribeLite {
+        /// The consumer.
+        name: String,
+        /// The lite topic.
+        lite: String,
+        /// Whether it is subscribed to from now on.
+        on: bool,
+    },
     /// Changes the time until a message comes back.
     ChangeInvisible {
         /// The simple consumer.
@@ -85,6 +94,10 @@ pub struct Start {
     pub wait_ms: u64,
     /// A push consumer fails every delivery up to this attempt.
     pub fail_attempts: u32,
+    /// Whether the consumer is one of lite topics of the topic that it subscribes to.
+    pub lite: bool,
+    /// A lite push consumer puts each first delivery off for a second.
+    pub suspend_first: bool,
 }
 
 /// A message to send.
@@ -107,6 +120,8 @@ pub struct Outgoing {
     pub group: Option<String>,
     /// The priority, which makes it a PRIORITY message.
     pub priority: Option<i32>,
+    /// The lite topic, which makes it a LITE message.
+    pub lite: Option<String>,
 }
 
 impl Outgoing {
@@ -161,6 +176,8 @@ pub struct Received {
     pub born_ms: i64,
     /// The priority.
     pub priority: Option<i32>,
+    /// The lite topic.
+    pub lite: Option<String>,
     /// The receipt handle.
     pub handle: String,
     /// Whether the library found the body's digest wrong.

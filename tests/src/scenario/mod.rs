@@ -6,6 +6,7 @@ mod cross;
 mod fifo;
 mod filters;
 mod limits;
+mod lite;
 mod outage;
 mod polling;
 mod priority;
@@ -48,6 +49,10 @@ pub enum Needs {
     Batch,
     /// Messages with a priority.
     Priority,
+    /// A push consumer of lite topics.
+    LitePush,
+    /// A simple consumer of lite topics.
+    LiteSimple,
 }
 
 impl Needs {
@@ -55,6 +60,9 @@ impl Needs {
     pub fn missing_in(self, kind: Kind) -> Option<&'static str> {
         match (self, kind) {
             (Self::ChangeInvisible, Kind::Rust) => Some("no changeInvisibleDuration in it"),
+            (Self::LitePush | Self::LiteSimple, Kind::Rust) => Some("no lite topics in it"),
+            (Self::LiteSimple, Kind::Node) => Some("no simple consumer of lite topics in it"),
+            (Self::LitePush, Kind::Raw) => Some("a push consumer is a library's own"),
             (Self::Priority, Kind::Rust) => Some("no priority in its messages"),
             (Self::Push, Kind::Rust) => Some("no push consumer in it"),
             (Self::Batch, Kind::Python | Kind::Node) => Some("it sends one message a request"),
@@ -167,6 +175,18 @@ pub const ALL: &[Scenario] = &[
         title: "priority: of a backlog the higher comes first",
         needs: Needs::Priority,
         run: |context| Box::pin(priority::higher_first(context)),
+    },
+    Scenario {
+        id: "29",
+        title: "lite push: what is subscribed to, in order, and no more",
+        needs: Needs::LitePush,
+        run: |context| Box::pin(lite::push(context)),
+    },
+    Scenario {
+        id: "30",
+        title: "lite simple consumer, quotas, illegal names",
+        needs: Needs::LiteSimple,
+        run: |context| Box::pin(lite::simple(context)),
     },
     Scenario {
         id: "31",

@@ -139,6 +139,14 @@ impl Simple {
         })
     }
 
+    /// Subscribes to a lite topic, or no more.
+    ///
+    /// # Errors
+    /// If the library refuses or the broker does.
+    pub async fn subscribe_lite(&self, lite: &str, on: bool) -> Result<(), Failure> {
+        self.0.subscribe_lite(lite, on).await
+    }
+
     /// Shuts the consumer down.
     ///
     /// # Errors
@@ -158,6 +166,14 @@ impl Push {
     /// The next delivery before `end`, or none.
     pub async fn next(&mut self, end: Instant) -> Option<Delivery> {
         timeout_at(end, self.deliveries.recv()).await.ok().flatten()
+    }
+
+    /// Subscribes to a lite topic, or no more.
+    ///
+    /// # Errors
+    /// If the library refuses or the broker does.
+    pub async fn subscribe_lite(&self, lite: &str, on: bool) -> Result<(), Failure> {
+        self.client.subscribe_lite(lite, on).await
     }
 
     /// Shuts the consumer down.

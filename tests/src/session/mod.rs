@@ -123,6 +123,40 @@ impl Session {
         Ok(Push { client, deliveries })
     }
 
+    /// Starts a simple consumer of lite topics of `topic`.
+    ///
+    /// # Errors
+    /// If the library cannot start it.
+    pub async fn lite_simple(&self, group: &str, topic: &str) -> Result<Simple, Failure> {
+        let start = Start {
+            lite: true,
+            ..self.consumer_start(group, topic, "*", WAIT)
+        };
+        let consumer = Simple(self.client(&start));
+        self.driver.call(Command::StartSimple(start)).await?;
+        Ok(consumer)
+    }
+
+    /// Starts a push consumer of lite topics of `topic`; `suspend_first`: its listener puts each first delivery off.
+    ///
+    /// # Errors
+    /// If the library cannot start it.
+    pub async fn lite_push(
+        &self,
+        group: &str,
+        topic: &str,
+        suspend_first: bool,
+    ) -> Result<Push, Failure> {
+        let start = Start {
+            lite: true,
+            suspend_first,
+            ..self.consumer_start(group, topic, "*", WAIT)
+        };
+        let (client, deliveries) = (self.client(&start), self.driver.deliveries(&start.name));
+        self.driver.call(Command::StartPush(start)).await?;
+        Ok(Push { client, deliveries })
+    }
+
     fn consumer_start(&self, group: &str, topic: &str, tags: &str, wait: Duration) -> Start {
         Start {
             group: group.to_owned(),
@@ -159,6 +193,12 @@ struct Client {
 impl Client {
     async fn call(&self, command: Command) -> Result<Reply, Failure> {
         self.driver.call(command).await
+    }
+
+    async fn subscribe_lite(&self, lite: &str, on: bool) -> Result<(), Failure> {
+        let (name, lite) = (self.name.clone(), lite.to_owned());
+        let command = Command::SubscribeLite { name, lite, on };
+        self.call(command).await.map(drop)
     }
 
     async fn stop(self) -> Result<(), Failure> {

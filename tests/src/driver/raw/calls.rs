@@ -5,9 +5,9 @@ use std::time::Duration;
 use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
-    FilterExpression, FilterType, HeartbeatRequest, MessageQueue, NotifyClientTerminationRequest,
-    QueryRouteRequest, ReceiveMessageRequest, ReceiveMessageResponse, Resource, SendMessageRequest,
-    Status,
+    FilterExpression, FilterType, HeartbeatRequest, LiteSubscriptionAction, MessageQueue,
+    NotifyClientTerminationRequest, QueryRouteRequest, ReceiveMessageRequest,
+    ReceiveMessageResponse, Resource, SendMessageRequest, Status, SyncLiteSubscriptionRequest,
 };
 
 use super::connection::{CALL_LIMIT, Connection};
@@ -37,6 +37,7 @@ pub(super) async fn announce(connection: &Connection) -> Result<(), Failure> {
     }
     let kind = match start.group.is_empty() {
         true => ClientType::Producer,
+        false if start.lite => ClientType::LiteSimpleConsumer,
         false => ClientType::SimpleConsumer,
     };
     let request = HeartbeatRequest {
@@ -212,6 +213,33 @@ pub(super) async fn ack(connection: &Connection, handles: Vec<String>) -> Result
     for entry in response.entries {
         expect_ok(entry.status)?;
     }
+    Ok(Reply::default())
+}
+
+pub(super) async fn subscribe_lite(
+    connection: &Connection,
+    lite: String,
+    on: bool,
+) -> Result<Reply, Failure> {
+    let (topic, _) = subscription(connection)?;
+    let action = match on {
+        true => LiteSubscriptionAction::PartialAdd,
+        false => LiteSubscriptionAction::PartialRemove,
+    };
+    let request = SyncLiteSubscriptionRequest {
+        action: action.into(),
+        topic: resource(topic),
+        group: group(connection),
+        lite_topic_set: vec![lite],
+        ..Default::default()
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection
+        .client
+        .clone()
+        .sync_lite_subscription(request)
+        .await;
+    expect_ok(response.map_err(broken)?.into_inner().status)?;
     Ok(Reply::default())
 }
 

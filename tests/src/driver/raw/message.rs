@@ -31,9 +31,10 @@ pub(super) fn endpoints(address: SocketAddr) -> Endpoints {
 }
 
 pub(super) fn outgoing(message: Outgoing) -> Message {
-    let kind = match (&message.group, message.priority) {
-        (Some(_), _) => MessageType::Fifo,
-        (_, Some(_)) => MessageType::Priority,
+    let kind = match (&message.group, message.priority, &message.lite) {
+        (Some(_), ..) => MessageType::Fifo,
+        (_, Some(_), _) => MessageType::Priority,
+        (.., Some(_)) => MessageType::Lite,
         _ => MessageType::Normal,
     };
     Message {
@@ -49,6 +50,7 @@ pub(super) fn outgoing(message: Outgoing) -> Message {
             born_host: "raw".into(),
             message_group: message.group,
             priority: message.priority,
+            lite_topic: message.lite,
             ..Default::default()
         }),
         body: message.body.into(),
@@ -90,6 +92,7 @@ pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
             .ok_or_else(|| lacking("a delivery attempt"))?
             .into(),
         priority: system.priority,
+        lite: system.lite_topic,
         born_ms: born.seconds * 1000 + i64::from(born.nanos) / 1_000_000,
         handle: system
             .receipt_handle

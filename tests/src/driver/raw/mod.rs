@@ -63,6 +63,9 @@ impl Raw {
                 ..
             } => calls::receive(&*self.client(&name)?, max, invisible_ms).await,
             Command::Ack { name, handles } => calls::ack(&*self.client(&name)?, handles).await,
+            Command::SubscribeLite { name, lite, on } => {
+                calls::subscribe_lite(&*self.client(&name)?, lite, on).await
+            }
             Command::ChangeInvisible {
                 name,
                 handle,
