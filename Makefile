@@ -109,6 +109,10 @@ bench-crates: ## the store beside six other crates; writes docs/benchmarks/crate
 bench-transfer: ## how stored messages reach a socket; writes docs/benchmarks/transfer.* (QUICK=1: 2 minutes; root: more networks)
 	cargo run --locked --release -q -p foliomq-benches --bin transfer -- $(if $(QUICK),--quick)
 
+.PHONY: bench-lite
+bench-lite: binary ## 100,000 lite topics with a subscriber each, memory and idle time; writes docs/benchmarks/lite.md
+	cargo run --locked --release -q -p foliomq-tests --bin lite -- --binary $(BIN) --out docs/benchmarks/lite.md
+
 demo: binary ## a broker, a few messages through it, and a look at its log; all in a temporary folder
 	examples/demo.sh $(BIN)
 

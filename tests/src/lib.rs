@@ -26,6 +26,7 @@ pub mod binary;
 pub mod broker;
 pub mod driver;
 pub mod grpc_fuzz;
+pub mod lite_load;
 pub mod load;
 pub mod report;
 pub mod scenario;
