@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use foliomq_delivery::{Backoff, Order, ResetTo};
 use foliomq_proto::{v1, v2};
-use foliomq_store::{StoreError, StoredMessage, TopicOptions, TopicType};
+use foliomq_store::{Flush, StoreError, StoredMessage, TopicOptions, TopicType};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::broker::{Broker, Handles};
+use crate::config::Encoding;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::settings;
 use crate::status::{Refusal, grpc_status};
@@ -281,6 +282,16 @@ impl v1::admin_server::Admin for Admin {
             }),
             bytes_written: bytes_written().unwrap_or_default(),
             bytes_appended: marks.appended.saturating_sub(broker.store.recovery().end),
+            flush: match broker.store.options().flush {
+                Flush::Sync => "sync",
+                Flush::Async { .. } => "async",
+            }
+            .to_owned(),
+            encoding: match broker.config.encoding {
+                Encoding::Own => "own",
+                Encoding::Tonic => "tonic",
+            }
+            .to_owned(),
         }))
     }
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 
+use crate::delivered::Outgoing;
 use crate::encode::Frames;
 use crate::rope::Rope;
 use crate::subscribe::Responses;
@@ -43,7 +44,8 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(frame)))
             }
             Self::Subscribe(responses) => {
-                let rope = std::task::ready!(responses.poll_recv(context));
+                let response = std::task::ready!(responses.poll_recv(context));
+                let rope = response.map(Outgoing::into_rope);
                 let frame = rope.map_or_else(trailers, Frame::data);
                 if frame.is_trailers() {
                     *self = Self::End;

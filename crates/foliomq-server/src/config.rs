@@ -27,10 +27,23 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Bodies of at least so many bytes leave by reference to the mapped page, smaller ones are packed.
     pub by_reference_from: usize,
+    /// Who encodes the messages that are delivered.
+    pub encoding: Encoding,
+}
+
+/// Who encodes the responses of ReceiveMessage and Subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// This crate, from the stored bytes; large bodies leave by reference to the mapped page.
+    #[default]
+    Own,
+    /// tonic, which copies every body into a buffer. Kept so that the two can be compared.
+    Tonic,
 }
 
 impl Config {
-    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 1 GiB of requests, by reference from 4 KiB.
+    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 1 GiB of requests, by reference from 4 KiB,
+    /// our own encoding.
     pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
         Self {
             listen,
@@ -43,6 +56,7 @@ impl Config {
             max_long_polls: 10_000,
             max_request_bytes: 1 << 30,
             by_reference_from: 4096,
+            encoding: Encoding::default(),
         }
     }
 }

@@ -6,9 +6,12 @@ use bytes::{BufMut, BytesMut};
 use foliomq_proto::v1::{Delivered, SubscribeResponse};
 use foliomq_store::{ReadMode, StoredMessage};
 use prost::Message;
+use tonic::Status;
 
 use crate::broker::Broker;
+use crate::config::Encoding;
 use crate::encode::{PREFIX, field_len, put_head};
+use crate::encoded;
 use crate::rope::{Rope, RopeBuilder};
 use crate::unsent::Unsent;
 
@@ -21,8 +24,63 @@ const BODY: u32 = 4;
 /// What comes before the message of a delivery, and the message; `None` where its position is enough.
 pub(crate) type Item = (Delivered, Option<StoredMessage>);
 
+/// One response of a subscription on its way to the connection.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// Encoded by us.
+    Rope(Rope),
+    /// For tonic to encode, and what gives the deliveries back if it does not get that far.
+    Message(SubscribeResponse, Option<Unsent>),
+}
+
+impl Outgoing {
+    /// A response with these deliveries, for the encoder that the broker uses.
+    pub(crate) fn deliveries(
+        broker: &Broker,
+        items: Vec<Item>,
+        unsent: Option<Unsent>,
+    ) -> Self {
+        match broker.config.encoding {
+            Encoding::Own => Self::Rope(rope(broker, &items, unsent)),
+            Encoding::Tonic => Self::Message(encoded::subscribed(broker, items), unsent),
+        }
+    }
+
+    /// The bytes of a response without deliveries are made where it is sent.
+    pub(crate) fn into_rope(self) -> Rope {
+        match self {
+            Self::Rope(rope) => rope,
+            Self::Message(response, unsent) => {
+                if let Some(unsent) = unsent {
+                    unsent.sent();
+                }
+                plain(&response)
+            }
+        }
+    }
+
+    /// What tonic encodes.
+    pub(crate) fn into_message(self) -> Result<SubscribeResponse, Status> {
+        match self {
+            Self::Rope(_) => Err(Status::internal("a response is encoded already")),
+            Self::Message(response, unsent) => {
+                if let Some(unsent) = unsent {
+                    unsent.sent();
+                }
+                Ok(response)
+            }
+        }
+    }
+}
+
+impl From<SubscribeResponse> for Outgoing {
+    fn from(response: SubscribeResponse) -> Self {
+        Self::Message(response, None)
+    }
+}
+
 /// One response with these deliveries.
-pub(crate) fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
+fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
     let sizes: Vec<_> = items.iter().map(Size::new).collect();
     let total: usize = sizes
         .iter()
@@ -42,7 +100,7 @@ pub(crate) fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> R
 }
 
 /// A response without messages.
-pub(crate) fn plain(response: &SubscribeResponse) -> Rope {
+fn plain(response: &SubscribeResponse) -> Rope {
     let mut out = BytesMut::new();
     put_prefix(&mut out, response.encoded_len());
     response.encode_raw(&mut out);

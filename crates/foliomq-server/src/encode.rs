@@ -12,13 +12,15 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use foliomq_delivery::Delivery;
 use foliomq_proto::v2::{
-    ReceiveMessageResponse, Resource, Status, SystemProperties, receive_message_response::Content,
+    self, ReceiveMessageResponse, Resource, Status, SystemProperties,
+    receive_message_response::Content,
 };
 use foliomq_store::ReadMode;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::broker::Broker;
+use crate::encoded;
 use crate::properties::{of_delivery, timestamp, unix_ms};
 use crate::rope::{Rope, RopeBuilder};
 use crate::status::ok;
@@ -105,6 +107,33 @@ impl Frames {
         }
         let unsent = self.unsent.as_mut().map(|unsent| unsent.split_to(count));
         Some(out.finish(unsent))
+    }
+
+    /// The same responses as messages, for tonic to encode.
+    pub(crate) fn responses(mut self) -> impl Iterator<Item = ReceiveMessageResponse> + Send {
+        let status = self.status.take().map(Content::Status);
+        let mut unsent = self.unsent.take();
+        let deliveries = std::mem::take(&mut self.deliveries).into_iter();
+        let messages = deliveries.map(move |delivery| {
+            if let Some(unsent) = unsent.as_mut() {
+                unsent.split_to(1).sent();
+            }
+            Content::Message(self.message(delivery))
+        });
+        let last = std::iter::once_with(|| Content::DeliveryTimestamp(timestamp(unix_ms())));
+        let contents = status.into_iter().chain(messages).chain(last);
+        contents.map(|content| ReceiveMessageResponse {
+            content: Some(content),
+        })
+    }
+
+    fn message(&self, delivery: Delivery) -> v2::Message {
+        let message = delivery.message.clone();
+        let added = of_delivery(delivery, self.invisible, &self.broker.store_host);
+        v2::Message {
+            topic: Some(self.topic.clone()),
+            ..encoded::stored(&self.broker, &message, &added.encode_to_vec())
+        }
     }
 
     fn put_message(&self, out: &mut RopeBuilder, delivery: Delivery) {
@@ -266,8 +295,12 @@ pub(crate) mod tests {
     }
 
     fn take(broker: &Arc<Broker>, name: &str) -> Frames {
+        take_for(broker, "readers", name)
+    }
+
+    fn take_for(broker: &Arc<Broker>, group: &str, name: &str) -> Frames {
         let request = Receive {
-            group: "readers",
+            group,
             topic: name,
             filter: &Filter::All,
             most: 32,
@@ -379,6 +412,35 @@ pub(crate) mod tests {
                 prop_assert!(system.store_timestamp.is_some() && system.born_timestamp.is_some());
             }
         });
+    }
+
+    /// What tonic encodes is the same as what we do, but for the moment of delivery.
+    #[test]
+    fn tonic_would_encode_the_same() {
+        let (_dir, broker) = broker();
+        let bodies = [1, 300, SMALL - 1, SMALL, 20_000];
+        let messages = bodies.map(|len| {
+            let mut message = sent("same", &len.to_string(), vec![7; len]);
+            message.user_properties.insert("p".into(), "v".into());
+            message
+        });
+        publish(&broker, messages.to_vec());
+        let messages = |contents: Vec<Content>| {
+            let message = |content| match content {
+                Content::Message(mut message) => {
+                    let system = message.system_properties.as_mut().unwrap();
+                    assert!(system.receipt_handle.take().is_some());
+                    Some(message)
+                }
+                _ => None,
+            };
+            contents.into_iter().filter_map(message).collect::<Vec<_>>()
+        };
+        let own = messages(decode(read_out(take(&broker, "same"))));
+        assert_eq!(own.len(), bodies.len());
+        let second = take_for(&broker, "others", "same");
+        let contents = second.responses().filter_map(|response| response.content);
+        assert_eq!(messages(contents.collect()), own);
     }
 
     /// Field 3 of `Message`, which a client would replace instead of merge if it came twice.

@@ -32,6 +32,7 @@ mod connection;
 mod credit;
 mod delivered;
 mod encode;
+mod encoded;
 mod intake;
 mod lite;
 mod locate;
@@ -63,5 +64,5 @@ mod v1;
 mod v2_admin;
 mod validate;
 
-pub use config::{Config, ServeError};
+pub use config::{Config, Encoding, ServeError};
 pub use server::Server;

@@ -14,6 +14,8 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prost::Message;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Codec;
 use tonic::service::Routes;
 use tonic::{Status, Streaming};
@@ -24,7 +26,10 @@ use crate::admin::Admin;
 use crate::body::Body;
 use crate::broker::Broker;
 use crate::caller::Caller;
+use crate::config::Encoding;
+use crate::delivered::Outgoing;
 use crate::encode::Frames;
+use crate::encoded;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::subscribe;
@@ -133,6 +138,7 @@ impl Router {
         caller: Caller,
     ) -> Result<Response<Body>, Status> {
         let request = decode(request).await?;
+        let encoding = self.broker.config.encoding;
         let frames = match admit(&self.broker, &caller) {
             Ok(()) => receive::receive(self.broker, &caller, request).await,
             Err(refusal) => {
@@ -140,18 +146,24 @@ impl Router {
                 Frames::empty(self.broker, Resource::default(), status)
             }
         };
-        Ok(grpc(Body::Receive(frames)))
+        Ok(grpc(match encoding {
+            Encoding::Own => Body::Receive(frames),
+            Encoding::Tonic => encoded::body(tokio_stream::iter(frames.responses().map(Ok))),
+        }))
     }
 
     fn subscribe(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
         let decoder = ProstCodec::<(), SubscribeRequest>::default().decoder();
         let requests =
             Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
-        grpc(Body::Subscribe(subscribe::open(
-            self.broker,
-            caller,
-            requests,
-        )))
+        let encoding = self.broker.config.encoding;
+        let responses = subscribe::open(self.broker, caller, requests);
+        grpc(match encoding {
+            Encoding::Own => Body::Subscribe(responses),
+            Encoding::Tonic => {
+                encoded::body(ReceiverStream::new(responses).map(Outgoing::into_message))
+            }
+        })
     }
 }
 

@@ -13,11 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::credit::Allowance;
-use crate::delivered::{self, Item};
+use crate::delivered::{Item, Outgoing};
 use crate::name;
 use crate::properties::{duration, unix_ms};
 use crate::receive::{MAX_INVISIBLE, MIN_INVISIBLE, filter, touch};
-use crate::rope::Rope;
 use crate::status::Refusal;
 use crate::unsent::Unsent;
 
@@ -49,7 +48,7 @@ pub(crate) struct Source {
 /// A response, and what it costs of the credit.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) rope: Rope,
+    pub(crate) response: Outgoing,
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
 }
@@ -217,7 +216,7 @@ impl Source {
         let (messages, bytes) = (batch.items.len(), batch.bytes);
         self.usual = (bytes / messages).max(1);
         Found {
-            rope: delivered::rope(broker, &batch.items, batch.unsent),
+            response: Outgoing::deliveries(broker, batch.items, batch.unsent),
             messages,
             bytes,
         }

@@ -11,8 +11,7 @@ use tonic::Streaming;
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::credit::Credit;
-use crate::delivered;
-use crate::rope::Rope;
+use crate::delivered::Outgoing;
 use crate::settling;
 use crate::source::Source;
 use crate::status::Refusal;
@@ -22,8 +21,8 @@ use crate::status::Refusal;
 const RESPONSES: usize = 2;
 
 /// What goes to the client.
-pub(crate) type Responses = mpsc::Receiver<Rope>;
-type Sender = mpsc::Sender<Rope>;
+pub(crate) type Responses = mpsc::Receiver<Outgoing>;
+type Sender = mpsc::Sender<Outgoing>;
 
 /// Opens a stream.
 pub(crate) fn open(
@@ -39,7 +38,7 @@ pub(crate) fn open(
                 ..SubscribeResponse::default()
             };
             // Not there any more if this does not arrive.
-            let _ = responses.send(delivered::plain(&response)).await;
+            let _ = responses.send(response.into()).await;
         }
     });
     outgoing
@@ -89,7 +88,7 @@ async fn deliver(
         };
         let found = source.next(broker, credit.some().await).await?;
         credit.spend(found.messages, found.bytes);
-        room.send(found.rope);
+        room.send(found.response);
     }
 }
 
@@ -113,7 +112,7 @@ async fn hear(
                     settled: vec![settled],
                     ..SubscribeResponse::default()
                 };
-                if responses.send(delivered::plain(&response)).await.is_err() {
+                if responses.send(response.into()).await.is_err() {
                     return Ok(());
                 }
             }

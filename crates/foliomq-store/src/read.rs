@@ -111,8 +111,10 @@ impl Shared {
 
     /// Waits until what is committed now is in the indexes.
     pub(crate) fn catch_up_with_commits(&self) {
-        self.dispatched
-            .wait_past(self.log.watermarks().committed.saturating_sub(1), CATCH_UP);
+        // An empty log has nothing to wait for.
+        if let Some(last) = self.log.watermarks().committed.checked_sub(1) {
+            self.dispatched.wait_past(last, CATCH_UP);
+        }
     }
 
     /// Whether the offset was given to a message already.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub use layers::{Flag, Invalid, Layers};
 pub use print::print;
+pub use rows::Row;
 pub use values::{FlushMode, LogFormat, PreheatMode, Value};
 
 use crate::units::{Share, Size, Span};
@@ -50,6 +51,7 @@ pub struct Settings {
     pub max_request_bytes: Size,
     pub max_topics: usize,
     pub by_reference_from: Size,
+    pub encoding: foliomq_server::Encoding,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -94,6 +96,7 @@ impl Default for Settings {
             max_request_bytes: Size(server.max_request_bytes as u64),
             max_topics: server.max_topics,
             by_reference_from: Size(server.by_reference_from as u64),
+            encoding: server.encoding,
             log: crate::logging::DEFAULT.to_owned(),
             log_format: LogFormat::Text,
         }
@@ -142,6 +145,7 @@ impl Settings {
         config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
         config.max_topics = self.max_topics;
         config.by_reference_from = usize::try_from(self.by_reference_from.0).unwrap_or(usize::MAX);
+        config.encoding = self.encoding;
         config
     }
 

@@ -246,6 +246,12 @@ pub const ROWS: &[Row] = &[
         "a size such as 4KiB"
     ),
     row!(
+        "encoding",
+        encoding,
+        "who encodes delivered messages: the broker, or tonic, for comparison",
+        "own or tonic"
+    ),
+    row!(
         "log",
         log,
         "which log lines are written",

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use foliomq_server::Encoding;
 use foliomq_store::ReadMode;
 
 use crate::units::{Share, Size, Span};
@@ -63,6 +64,7 @@ by_name!(FlushMode { "sync" = FlushMode::Sync, "async" = FlushMode::Async });
 by_name!(PreheatMode { "window" = PreheatMode::Window, "segment" = PreheatMode::Segment, "off" = PreheatMode::Off });
 by_name!(LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json });
 by_name!(ReadMode { "mapped" = ReadMode::Mapped, "buffered" = ReadMode::Buffered });
+by_name!(Encoding { "own" = Encoding::Own, "tonic" = Encoding::Tonic });
 
 macro_rules! by_from_str {
     ($($type:ty),+) => {$(
