@@ -27,7 +27,6 @@ pub mod machine;
 pub mod memory_limit;
 pub mod payload;
 pub mod plainfile;
-pub mod plot;
 pub mod procfs;
 pub mod quiet;
 pub mod report;
@@ -35,3 +34,5 @@ pub mod scale;
 pub mod section;
 pub mod victim;
 pub mod written;
+
+pub use foliomq_load::plot;

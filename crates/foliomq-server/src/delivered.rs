@@ -35,11 +35,7 @@ pub(crate) enum Outgoing {
 
 impl Outgoing {
     /// A response with these deliveries, for the encoder that the broker uses.
-    pub(crate) fn deliveries(
-        broker: &Broker,
-        items: Vec<Item>,
-        unsent: Option<Unsent>,
-    ) -> Self {
+    pub(crate) fn deliveries(broker: &Broker, items: Vec<Item>, unsent: Option<Unsent>) -> Self {
         match broker.config.encoding {
             Encoding::Own => Self::Rope(rope(broker, &items, unsent)),
             Encoding::Tonic => Self::Message(encoded::subscribed(broker, items), unsent),

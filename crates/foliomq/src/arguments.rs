@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{group, inspect, query, receive, send, serve, status, tail, topic, verify};
+use crate::commands::{
+    bench, group, inspect, query, receive, send, serve, status, tail, topic, verify,
+};
 use crate::settings::LogFormat;
 
 const EXIT_CODES: &str = "\
@@ -13,7 +15,7 @@ Exit codes:
   3    the broker cannot be reached
   4    the store is damaged
   5    the address or the store is in use by another process
-  130  stopped at once by a second interrupt";
+  130  stopped by an interrupt: a bench by the first, a broker at once by the second";
 
 /// A message queue on a mapped commit log.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ pub enum Command {
     Query(query::Query),
     /// Show how a broker does
     Status(status::Status),
+    /// Measure a broker: how many messages it takes and gives, and how long each one takes
+    Bench(Box<bench::Bench>),
     /// Show what a store's folder holds, without a broker
     Inspect(inspect::Inspect),
     /// Check every record of a store's folder, or salvage it, without a broker
@@ -109,6 +113,10 @@ mod tests {
             "foliomq receive orders --group g --max 3 --wait 1s --raw",
             "foliomq tail orders --from -5",
             "foliomq query orders --key k",
+            "foliomq bench produce",
+            "foliomq bench roundtrip --api v2 --rate 5000 --size 256B --duration 5s --json out.json --plot out.svg",
+            "foliomq bench consume --endpoint b:1 --topic orders --no-ack --connections 4 --streams 2 --tls",
+            "foliomq bench produce --spawn --set flush=async --compare flush=sync --rounds 3",
             "foliomq inspect /x --json",
             "foliomq verify /x --salvage",
             "foliomq --log debug status",
@@ -137,6 +145,11 @@ mod tests {
             "foliomq query orders",
             "foliomq query orders --id 01 --key k",
             "foliomq group update g",
+            "foliomq bench",
+            "foliomq bench sleep",
+            "foliomq bench produce --rate fast",
+            "foliomq bench produce --compare flush",
+            "foliomq bench produce --messages 10 --duration 1s",
         ] {
             assert!(
                 parse(line).is_err_and(|error| error.exit_code() == 2),

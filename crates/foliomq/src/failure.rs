@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use foliomq_client::Code;
 use foliomq_commitlog::OpenError as LogError;
+use foliomq_load::LoadError;
 use foliomq_server::ServeError;
 
 use crate::settings::Invalid;
@@ -14,6 +15,7 @@ const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
 const DAMAGED: u8 = 4;
 const IN_USE: u8 = 5;
+const STOPPED: u8 = 130;
 
 /// An error of the command itself, with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum Failure {
     /// A check found damage.
     #[error("{0}")]
     Damaged(String),
+    /// A signal ended it.
+    #[error("{0}")]
+    Stopped(String),
     /// Another process has it.
     #[error("{0}")]
     InUse(String),
@@ -68,6 +73,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::Usage(_) => USAGE,
             Failure::NotFound(_) => REFUSED,
             Failure::Damaged(_) => DAMAGED,
+            Failure::Stopped(_) => STOPPED,
             Failure::InUse(_) => IN_USE,
         });
     }
@@ -77,6 +83,13 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             foliomq_client::Error::Endpoint { .. } => Some(USAGE),
             _ => Some(REFUSED),
         };
+    }
+    if let Some(error) = cause.downcast_ref::<LoadError>() {
+        return Some(match error {
+            LoadError::Connect { .. } => UNREACHABLE,
+            LoadError::Plan(_) => USAGE,
+            _ => REFUSED,
+        });
     }
     if let Some(error) = cause.downcast_ref::<ServeError>() {
         return match error {
@@ -101,6 +114,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
 fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<foliomq_client::Error>() {
         return client_hint(error).map(str::to_owned);
+    }
+    if let Some(LoadError::Connect { .. }) = cause.downcast_ref() {
+        return Some(
+            "without --endpoint, or with --spawn, the bench starts a broker of its own".to_owned(),
+        );
     }
     if let Some(ServeError::Listen { source, .. }) = cause.downcast_ref::<ServeError>() {
         return listen_hint(source.kind()).map(str::to_owned);

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod bench;
 pub mod group;
 pub mod inspect;
 pub mod query;
@@ -45,6 +46,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Tail(tail) => block_on(tail.run()),
         Command::Query(query) => block_on(query.run()),
         Command::Status(status) => block_on(status.run()),
+        Command::Bench(bench) => bench.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }

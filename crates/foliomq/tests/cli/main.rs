@@ -1,5 +1,6 @@
 //! The program as its users meet it: what it prints, and how it exits.
 
+mod bench;
 mod broker;
 mod failures;
 mod groups;

@@ -4,15 +4,15 @@
 //! The colours follow the reader's light or dark theme, and the ground is drawn, so that either is readable.
 //!
 //! ```
-//! use foliomq_benches::figures::{self, Spread};
-//! use foliomq_benches::plot::{self, Axis, Figure, Lines, Point, Series};
+//! use foliomq_load::plot::{self, Axis, Figure, Lines, Point, Series};
+//! use foliomq_load::spread::Spread;
 //!
 //! let point = |x: f64, y: f64| Point { x, y: Spread::of(&[0.9 * y, y, 1.2 * y]) };
 //! let series = vec![
 //!     Series::new("mapped", vec![point(128.0, 900.0), point(1024.0, 5000.0)]),
 //!     Series::new("buffered", vec![point(128.0, 100.0), point(1024.0, 800.0)]),
 //! ];
-//! let x = Axis::log("body", |bytes| figures::bytes(bytes as u64));
+//! let x = Axis::log("body", |bytes| format!("{bytes} B"));
 //! let y = Axis::linear("MB/s", plot::tick);
 //! let figure = Figure::new("Reading", "warm, 3 rounds").panel(Lines { title: "1 thread".into(), x, y, series });
 //! assert!(figure.svg().starts_with("<svg"));
@@ -23,7 +23,7 @@ mod bars;
 mod lines;
 mod svg;
 
-use crate::figures::Spread;
+use crate::spread::Spread;
 
 pub use axis::{Axis, Scale, tick};
 pub use bars::{Bars, Group};

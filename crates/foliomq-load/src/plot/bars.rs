@@ -1,6 +1,6 @@
 //! A panel of bars: groups side by side, in each one bar for each series.
 
-use crate::figures::Spread;
+use crate::spread::Spread;
 
 use super::svg::{Anchor, Svg};
 use super::{Area, Axis, whisker};

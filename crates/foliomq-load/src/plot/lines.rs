@@ -1,6 +1,6 @@
 //! A panel of lines over a number.
 
-use crate::figures::Spread;
+use crate::spread::Spread;
 
 use super::axis::Range;
 use super::svg::{Anchor, Svg};
