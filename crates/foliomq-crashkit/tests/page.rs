@@ -7,7 +7,6 @@ use foliomq_crashkit::{Line, lines};
 use foliomq_segment::disk::Flush;
 
 #[test]
-#[ignore = "until `make durability` has written the page"]
 fn the_page_has_every_line() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/durability.md");
     let page = fs::read_to_string(path).unwrap();
