@@ -15,6 +15,9 @@ use crate::image::{copy_sparse, punch};
 
 /// What a device writes whole or not at all.
 const SECTOR: usize = 512;
+/// Where ext4 has its superblock, 1 KiB, and the second sector of it. It has a checksum over both and is not always
+/// written through the journal, so ext4 itself does not survive it torn: it is written whole or not at all.
+const SUPERBLOCK_END: u64 = 1024 + SECTOR as u64;
 /// A device that lies has lied about at most so many flushes.
 const LIES: usize = 20;
 
@@ -131,9 +134,13 @@ fn apply(
         Kind::Write => {
             let bytes = record.bytes(event)?;
             let (mut start, mut end) = (0, 0);
+            let mut reaches = true;
             // Neighbours in one go.
             for sector in bytes.chunks(SECTOR) {
-                if !reached() {
+                if event.offset + end as u64 != SUPERBLOCK_END {
+                    reaches = reached();
+                }
+                if !reaches {
                     device.write_all_at(&bytes[start..end], event.offset + start as u64)?;
                     start = end + sector.len();
                 }
@@ -210,6 +217,24 @@ mod tests {
         }
         let any = [(0, 1), (0, 3), (0, 4), (8192, 0), (8192, 2)];
         assert_eq!(seen, any.into_iter().collect());
+    }
+
+    #[test]
+    fn the_superblock_is_not_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        let mut random = StdRng::seed_from_u64(3);
+        let mut replay = Replay::new(&record, blank(dir.path().join("base")));
+        let point = Point { at: 6, flushed: 3 };
+        let mut elsewhere = 0;
+        for n in 0..100 {
+            let path = dir.path().join(n.to_string());
+            replay.cut(point, &mut random, &path).unwrap();
+            let bytes = std::fs::read(path).unwrap();
+            assert_eq!(bytes[1024], bytes[1024 + SECTOR]);
+            elsewhere += u32::from(bytes[2048] != bytes[2048 + SECTOR]);
+        }
+        assert!(elsewhere > 0);
     }
 
     #[test]
