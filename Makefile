@@ -52,6 +52,9 @@ fix: ## format, and apply clippy's suggestions
 CRASH_IMAGES ?= 200
 CRASH_SECONDS ?=
 CRASH_SEED ?=
+# The page that is written of them, if any.
+CRASH_PAGE ?=
+CRASH_TABLES := $(addprefix target/crash-,power.json planted.json flush-error.json)
 .PHONY: durability
 durability: ## try every durability mode against every fault, and write docs/durability.md (SEED=... repeats a run)
 	cargo run --locked --release -q -p foliomq-crashkit --bin durability -- docs/durability.md
@@ -64,6 +67,7 @@ crash: ## cut the power and fail the device under a store, on a real kernel (as 
 	$(RIG) power --images $(CRASH_IMAGES) $(if $(CRASH_SECONDS),--seconds $(CRASH_SECONDS)) $(SEED) --json target/crash-power.json
 	$(RIG) power --images 20 --fault acknowledged-early --fault lying-device $(SEED) --json target/crash-planted.json
 	$(RIG) flush-error --rounds 3 $(SEED) --json target/crash-flush-error.json
+	$(if $(CRASH_PAGE),$(RIG) page --out $(CRASH_PAGE) $(CRASH_TABLES))
 
 .PHONY: bench-store
 bench-store: ## all that the store is held to, as a table; writes docs/benchmarks/store.* (under 30 minutes; QUICK=1: under 3)

@@ -18,6 +18,7 @@ mod image;
 mod load;
 mod mount;
 mod note;
+mod page;
 mod power;
 mod process;
 mod recording;
@@ -46,6 +47,8 @@ enum Command {
     Power(power::Arguments),
     /// Let flushes fail on a device that is full.
     FlushError(flush_error::Arguments),
+    /// Write the page of what was found.
+    Page(page::Arguments),
     /// Serve a device that records; for the rig itself.
     #[command(hide = true)]
     Device(device::Arguments),
@@ -61,6 +64,7 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Power(arguments) => enclosed(|folder| power::run(&arguments, folder)),
         Command::FlushError(arguments) => enclosed(|folder| flush_error::run(&arguments, folder)),
+        Command::Page(arguments) => page::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Brink(arguments) => brink::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Device(arguments) => device::serve(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Load(arguments) => load::run(&arguments).map(|()| ExitCode::SUCCESS),
