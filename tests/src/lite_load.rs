@@ -31,8 +31,8 @@ const POLL: Duration = Duration::from_secs(20);
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// All must have come by then.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(300);
-/// After the last message, until things have settled; then for how long the processor is watched.
-const SETTLE: Duration = Duration::from_secs(3);
+/// After the last message, until things have settled: threads that have nothing to do end after ten seconds.
+const SETTLE: Duration = Duration::from_secs(12);
 
 /// How much of it.
 #[derive(Clone, Copy, Debug)]

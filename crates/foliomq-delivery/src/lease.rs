@@ -265,6 +265,10 @@ impl Leases {
         if let Some(lease) = self.leased.remove(&offset) {
             self.expiry.remove(&(lease.visible_at, offset));
         }
+        if self.leased.is_empty() {
+            // An empty tree keeps the memory of its root: of many idle queues that would be most of it.
+            (self.leased, self.expiry) = Default::default();
+        }
     }
 }
 

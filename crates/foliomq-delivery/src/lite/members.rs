@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub later: Alarm,
 }
 
-/// A lite topic that somebody reads: 32 bytes where it is one client.
+/// A lite topic that somebody reads: 24 bytes where it is one client.
 #[derive(Debug)]
 struct Entry {
     subscription: u32,
@@ -43,7 +43,7 @@ struct Entry {
 #[derive(Debug)]
 enum Readers {
     One(u32),
-    Many(Vec<u32>),
+    Many(Box<[u32]>),
 }
 
 impl Readers {
@@ -161,7 +161,7 @@ impl Inner {
         if !entry.readers.as_slice().contains(&number) {
             let mut readers = entry.readers.as_slice().to_vec();
             readers.push(number);
-            entry.readers = Readers::Many(readers);
+            entry.readers = Readers::Many(readers.into());
         }
         if ready {
             client.make_ready(topic);
@@ -188,7 +188,7 @@ impl Inner {
         match others[..] {
             [] => _ = self.topics.remove(&topic),
             [one] => entry.readers = Readers::One(one),
-            _ => entry.readers = Readers::Many(others),
+            _ => entry.readers = Readers::Many(others.into()),
         }
         self.make_ready(topic);
     }

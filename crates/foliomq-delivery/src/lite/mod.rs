@@ -17,6 +17,7 @@ pub(crate) use members::Members;
 pub use sync::{LiteAction, LiteStart, LiteSync};
 pub use upkeep::Unsubscribed;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,13 +149,13 @@ impl Shared {
         self.registry.read().members(group, topic)
     }
 
-    /// Makes those of the lite topics that are not there.
+    /// Makes those of the lite topics that are not there; returns their ids.
     pub fn make_lite(
         &self,
         topic: &str,
         names: &[&str],
         now: Timestamp,
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<HashSet<u32>, DeliveryError> {
         for name in names {
             check_lite(name).map_err(illegal)?;
         }
@@ -165,7 +166,7 @@ impl Shared {
         fresh.sort_unstable();
         fresh.dedup();
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(HashSet::new());
         }
         let limit = self.options.lite.topics;
         if self.store.lite_count(topic) + fresh.len() > limit {
@@ -176,8 +177,11 @@ impl Shared {
         let made = fresh
             .iter()
             .filter_map(|lite| self.store.topic(&lite_name(topic, lite)));
-        made.for_each(|lite| lifetimes.enter(&lite, now, self.options.lite.ttl));
-        Ok(())
+        let enter = |lite: foliomq_store::Topic| {
+            lifetimes.enter(&lite, now, self.options.lite.ttl);
+            lite.id
+        };
+        Ok(made.map(enter).collect())
     }
 }
 

@@ -79,7 +79,9 @@ impl Shared {
         if sync.action == LiteAction::Remove {
             return self.leave(sync, &members, &names);
         }
-        let newcomers = self.newcomers(sync, &members, &names, now)?;
+        let all: Vec<&str> = names.iter().copied().collect();
+        let made = self.make_lite(sync.topic, &all, now)?;
+        let newcomers = self.newcomers(sync, &members, &names)?;
         let mut inner = members.lock();
         if !inner.admit(sync.client, sync.version) {
             return Ok(());
@@ -107,10 +109,10 @@ impl Shared {
             );
         }
         drop(inner);
+        // Those that were made just now are looked at in time anyway.
+        let older = fresh.iter().filter(|topic| !made.contains(topic));
         let mut lifetimes = self.lifetimes.lock();
-        fresh
-            .iter()
-            .for_each(|topic| lifetimes.used(*topic, now, self.options.lite.ttl));
+        older.for_each(|topic| lifetimes.used(*topic, now, self.options.lite.ttl));
         Ok(())
     }
 
@@ -139,16 +141,13 @@ impl Shared {
         Ok(())
     }
 
-    /// The subscriptions of the lite topics; those that are not there are made.
+    /// The subscriptions of the lite topics, which are there; those that are not are made.
     fn newcomers(
         &self,
         sync: &LiteSync<'_>,
         members: &Members,
         names: &HashSet<&str>,
-        now: Timestamp,
     ) -> Result<Vec<Newcomer>, DeliveryError> {
-        let all: Vec<&str> = names.iter().copied().collect();
-        self.make_lite(sync.topic, &all, now)?;
         let mut newcomers = Vec::with_capacity(names.len());
         for lite in names {
             let name = lite_name(sync.topic, lite);

@@ -5,6 +5,7 @@ mod broker;
 mod departures;
 mod garbage;
 mod limits;
+mod lite;
 mod port;
 mod pull;
 mod settings;
