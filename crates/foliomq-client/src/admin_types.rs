@@ -241,6 +241,12 @@ pub struct Broker {
     pub body_bytes_by_reference: u64,
     /// Body bytes handed out by way of a copy.
     pub body_bytes_copied: u64,
+    /// Bytes of bodies that left next to what is around them, copied once since they are small.
+    pub body_bytes_packed: u64,
+    /// Bytes of answers that no socket has taken yet.
+    pub unread_bytes: u64,
+    /// Those of them that are mapped pages of the log.
+    pub pinned_bytes: u64,
     /// Clients heard of lately.
     pub connected_clients: u64,
     /// When it started.
@@ -334,6 +340,9 @@ impl From<v1::Broker> for Broker {
             segments: broker.segments,
             body_bytes_by_reference: broker.body_bytes_by_reference,
             body_bytes_copied: broker.body_bytes_copied,
+            body_bytes_packed: broker.body_bytes_packed,
+            unread_bytes: broker.unread_bytes,
+            pinned_bytes: broker.pinned_bytes,
             connected_clients: broker.connected_clients,
             started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(broker.start_time_unix_ms),
             refusing: broker.refusing,

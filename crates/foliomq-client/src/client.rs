@@ -19,7 +19,10 @@ use crate::producer::Producer;
 use crate::publisher::{Publisher, PublisherOptions};
 use crate::queue_reader::{QueuePlace, QueueReader, ReaderOptions};
 use crate::simple_consumer::SimpleConsumer;
+use crate::tls::Tls;
 
+const HTTP: &str = "http://";
+const HTTPS: &str = "https://";
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take beyond the time that it asks the broker to wait. Long enough for a slow disk's flush.
@@ -43,19 +46,35 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `host:port` (or `http://host:port`).
+    /// Connects to `host:port` (or `http://host:port`) in plaintext, or to `https://host:port` over TLS with the system's
+    /// certificates.
     ///
     /// # Errors
     /// [`Error::Endpoint`] for an address that cannot be one, [`Error::Transport`] if nobody answers within 5 s.
     pub async fn connect(endpoint: impl Into<String>) -> Result<Self> {
         let endpoint = endpoint.into();
-        let channel = parse(&endpoint)?
-            .connect()
-            .await
-            .map_err(|error| Error::Transport {
-                endpoint: endpoint.clone(),
-                reason: chain(&error),
-            })?;
+        let tls = endpoint.starts_with(HTTPS).then(Tls::default);
+        Self::open(endpoint, tls).await
+    }
+
+    /// Connects to `host:port` (or `https://host:port`) over TLS.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); [`Error::Tls`] if there are no certificates to trust.
+    pub async fn connect_tls(endpoint: impl Into<String>, tls: Tls) -> Result<Self> {
+        Self::open(endpoint.into(), Some(tls)).await
+    }
+
+    async fn open(endpoint: String, tls: Option<Tls>) -> Result<Self> {
+        let mut target = parse(&endpoint, tls.is_some())?;
+        if let Some(tls) = tls {
+            let config = target.tls_config(tls.config()?);
+            target = config.map_err(|error| Error::Tls(chain(&error)))?;
+        }
+        let channel = target.connect().await.map_err(|error| Error::Transport {
+            endpoint: endpoint.clone(),
+            reason: chain(&error),
+        })?;
         let connection = Connection {
             endpoint: endpoint.into(),
             channel,
@@ -175,18 +194,19 @@ pub(crate) fn within<T>(message: T, wait: Duration) -> Request<T> {
     request
 }
 
-fn parse(endpoint: &str) -> Result<Endpoint> {
+fn parse(endpoint: &str, tls: bool) -> Result<Endpoint> {
     let invalid = |reason: &str| Error::Endpoint {
         endpoint: endpoint.to_owned(),
         reason: reason.to_owned(),
     };
-    if endpoint.starts_with("https://") {
-        return Err(invalid(
-            "this client speaks plaintext; the broker takes that on the same port",
-        ));
+    let (scheme, other) = if tls { (HTTPS, HTTP) } else { (HTTP, HTTPS) };
+    if endpoint.starts_with(other) {
+        return Err(invalid(&format!(
+            "with TLS it begins with {HTTPS}, without with {HTTP}"
+        )));
     }
     let authority = endpoint
-        .strip_prefix("http://")
+        .strip_prefix(scheme)
         .unwrap_or(endpoint)
         .trim_end_matches('/');
     let has_port = authority
@@ -195,7 +215,7 @@ fn parse(endpoint: &str) -> Result<Endpoint> {
     if !has_port {
         return Err(invalid("it must be host:port, such as 127.0.0.1:8081"));
     }
-    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+    let endpoint = Endpoint::from_shared(format!("{scheme}{authority}"))
         .map_err(|error| invalid(&chain(&error)))?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -217,7 +237,10 @@ mod tests {
             "[::1]:8081",
             "broker.example:65535",
         ] {
-            assert!(parse(good).is_ok(), "{good}");
+            assert!(parse(good, false).is_ok(), "{good}");
+        }
+        for good in ["127.0.0.1:8081", "https://broker:1/"] {
+            assert!(parse(good, true).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -228,7 +251,10 @@ mod tests {
             "https://broker:1",
             "a b:1",
         ] {
-            assert!(matches!(parse(bad), Err(Error::Endpoint { .. })), "{bad}");
+            assert!(
+                matches!(parse(bad, false), Err(Error::Endpoint { .. })),
+                "{bad}"
+            );
         }
     }
 

@@ -17,6 +17,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The certificates to trust cannot be read or used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// No connection, or it broke, or no answer came in time. Whether the broker did what was asked is unknown.
     #[error("no answer from the broker at {endpoint}: {reason}")]
     Transport {

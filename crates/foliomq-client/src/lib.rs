@@ -45,6 +45,7 @@ mod received;
 mod settlements;
 mod simple_consumer;
 mod subscribing;
+mod tls;
 mod view;
 mod window;
 
@@ -61,4 +62,5 @@ pub use producer::{Producer, Receipt};
 pub use publisher::{Acknowledgement, Published, Publisher, PublisherOptions};
 pub use queue_reader::{QueuePlace, QueueReader, ReaderOptions};
 pub use simple_consumer::SimpleConsumer;
+pub use tls::Tls;
 pub use view::MessageView;

@@ -83,7 +83,7 @@ pub async fn broker_says(connection: &Connection) -> Result<BrokerSays, LoadErro
         flush: broker.flush,
         encoding: broker.encoding,
         by_reference: broker.body_bytes_by_reference,
-        copied: broker.body_bytes_copied,
+        copied: broker.body_bytes_packed + broker.body_bytes_copied,
     })
 }
 

@@ -214,7 +214,7 @@ impl v1::admin_server::Admin for Admin {
             queues: topic.queues,
             sender,
         };
-        tokio::spawn(tail.run(request));
+        self.0.tasks.spawn(tail.run(request));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -266,7 +266,10 @@ impl v1::admin_server::Admin for Admin {
             dispatched: marks.dispatched,
             segments: broker.store.segments().len() as u64,
             body_bytes_by_reference: broker.body_bytes_by_reference.load(Ordering::Relaxed),
+            body_bytes_packed: broker.body_bytes_packed.load(Ordering::Relaxed),
             body_bytes_copied: broker.body_bytes_copied.load(Ordering::Relaxed),
+            unread_bytes: broker.wire.unread(),
+            pinned_bytes: broker.wire.pinned(),
             connected_clients: broker.clients.count() as u64,
             start_time_unix_ms: broker.started,
             refusing: broker

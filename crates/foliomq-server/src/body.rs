@@ -5,11 +5,12 @@ use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
+use tokio_stream::Stream as _;
 
 use crate::delivered::Outgoing;
 use crate::encode::Frames;
+use crate::responses::Responses;
 use crate::rope::Rope;
-use crate::subscribe::Responses;
 
 /// A response's body, whose data is a [`Rope`].
 #[derive(Debug)]
@@ -22,6 +23,17 @@ pub(crate) enum Body {
     Subscribe(Responses),
     /// Nothing more.
     End,
+}
+
+impl Body {
+    /// Its reader takes nothing: it lets go of the log's pages. What a receive has not encoded yet goes to others.
+    pub(crate) fn unpin(&mut self) {
+        match self {
+            Self::Receive(frames) => frames.give_back(),
+            Self::Subscribe(responses) => responses.unpin(),
+            Self::Tonic(_) | Self::End => {}
+        }
+    }
 }
 
 impl http_body::Body for Body {
@@ -44,7 +56,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(frame)))
             }
             Self::Subscribe(responses) => {
-                let response = std::task::ready!(responses.poll_recv(context));
+                let response = std::task::ready!(Pin::new(responses).poll_next(context));
                 let rope = response.map(Outgoing::into_rope);
                 let frame = rope.map_or_else(trailers, Frame::data);
                 if frame.is_trailers() {

@@ -1,5 +1,6 @@
 //! What every handler works on.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use foliomq_delivery::Groups;
@@ -13,6 +14,8 @@ use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::renewal::Renewals;
 use crate::status::Refusal;
+use crate::tasks::Tasks;
+use crate::wire::Wire;
 
 /// The broker behind the wire.
 #[derive(Debug)]
@@ -31,7 +34,12 @@ pub(crate) struct Broker {
     pub(crate) store_host: String,
     pub(crate) started: u64,
     pub(crate) body_bytes_by_reference: AtomicU64,
+    /// In the answer's own buffer, since they are small.
+    pub(crate) body_bytes_packed: AtomicU64,
     pub(crate) body_bytes_copied: AtomicU64,
+    pub(crate) wire: Arc<Wire>,
+    /// Whatever holds the store for a call: the server has ended once all of it has.
+    pub(crate) tasks: Tasks,
 }
 
 impl Broker {
@@ -48,7 +56,10 @@ impl Broker {
             store_host,
             started: unix_ms(),
             body_bytes_by_reference: AtomicU64::new(0),
+            body_bytes_packed: AtomicU64::new(0),
             body_bytes_copied: AtomicU64::new(0),
+            wire: Arc::default(),
+            tasks: Tasks::default(),
         }
     }
 
@@ -94,7 +105,7 @@ impl Broker {
             store: self.store.clone(),
             groups: self.groups.clone(),
         };
-        let done = tokio::task::spawn_blocking(move || work(&handles)).await;
+        let done = self.tasks.spawn_blocking(move || work(&handles)).await;
         done.unwrap_or_else(|error| {
             Err(Refusal::new(
                 Code::InternalServerError,

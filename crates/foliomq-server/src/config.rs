@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of a server.
 #[derive(Debug, Clone)]
@@ -25,6 +26,12 @@ pub struct Config {
     pub max_long_polls: usize,
     /// Requests hold at most so many bytes of memory at once, all together; one that does not fit is refused.
     pub max_request_bytes: usize,
+    /// Bytes of one answer that may wait for the socket; the rest waits where it can be let go of.
+    pub unread_bytes: usize,
+    /// A reader that takes nothing for so long keeps no pages of the log: it is left copies.
+    pub pin_age: Duration,
+    /// After so long its stream is reset (its connection, if that takes nothing), and what it did not get goes to others.
+    pub unread_age: Duration,
     /// Bodies of at least so many bytes leave by reference to the mapped page, smaller ones are packed.
     pub by_reference_from: usize,
     /// Who encodes the messages that are delivered.
@@ -55,6 +62,9 @@ impl Config {
             max_connections: 10_000,
             max_long_polls: 10_000,
             max_request_bytes: 1 << 30,
+            unread_bytes: 256 << 10,
+            pin_age: Duration::from_secs(5),
+            unread_age: Duration::from_secs(60),
             by_reference_from: 4096,
             encoding: Encoding::default(),
         }

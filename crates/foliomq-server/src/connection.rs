@@ -5,17 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
+use h2::{Ping, PingPong, Reason, RecvStream, server};
+use http::{Request, Response};
+use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::incoming::Incoming;
+use crate::outgoing::{Cut, Outgoing, Patience};
+use crate::rope::Rope;
 use crate::router::Router;
+use crate::watched::{Watch, Watched};
 
 /// A TLS record that begins a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -45,13 +48,13 @@ pub(crate) struct Protocol {
 
 impl Protocol {
     /// Serves a connection until it ends. Its errors are its client's business, and only logged.
-    pub(crate) async fn serve(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        if let Err(error) = self.try_serve(stream, watcher).await {
+    pub(crate) async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = self.try_serve(stream).await {
             tracing::debug!(%peer, %error, "a connection ended");
         }
     }
 
-    async fn try_serve(self, stream: TcpStream, watcher: Watcher) -> io::Result<()> {
+    async fn try_serve(self, stream: TcpStream) -> io::Result<()> {
         let mut first = [0];
         match self.soon(stream.peek(&mut first)).await? {
             0 => return Ok(()),
@@ -61,10 +64,10 @@ impl Protocol {
             TLS_HANDSHAKE => {
                 let acceptor = TlsAcceptor::from(self.tls.clone());
                 let stream = self.soon(acceptor.accept(stream)).await?;
-                self.speak_http2(stream, watcher).await
+                self.speak_http2(stream).await
             }
             // The preface of HTTP/2 without negotiation.
-            b'P' => self.speak_http2(stream, watcher).await,
+            b'P' => self.speak_http2(stream).await,
             other => Err(io::Error::other(format!(
                 "neither TLS nor HTTP/2: the first byte is {other:#04x}"
             ))),
@@ -80,21 +83,102 @@ impl Protocol {
         }
     }
 
-    async fn speak_http2<S>(self, stream: S, watcher: Watcher) -> io::Result<()>
+    async fn speak_http2<S>(mut self, stream: S) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(move |request| self.router.clone().route(request));
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
-            .max_header_list_size(MAX_HEADERS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(KEEP_ALIVE.0)
-            .keep_alive_timeout(KEEP_ALIVE.1)
-            .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await.map_err(io::Error::other)
+        let (stream, watch) = Watched::new(stream);
+        let config = self.router.config();
+        let (unread_bytes, unread_age) = (config.unread_bytes, config.unread_age);
+        let handshake = builder(unread_bytes).handshake::<_, Rope>(stream);
+        let handshake = async { handshake.await.map_err(io::Error::other) };
+        let mut connection = self.soon(handshake).await?;
+        let mut alive = std::pin::pin!(keep_alive(connection.ping_pong(), &watch));
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                request = connection.accept() => match request {
+                    Some(request) => {
+                        let (request, respond) = request.map_err(io::Error::other)?;
+                        let answer = answer(self.router.clone(), request, respond);
+                        self.router.tasks().spawn(answer);
+                    }
+                    None => return Ok(()),
+                },
+                error = &mut alive => return Err(error),
+                () = watch.blocked_for(unread_age) => {
+                    return Err(io::Error::other("the peer takes nothing that is sent to it"));
+                }
+                _ = self.stopping.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn builder(unread_bytes: usize) -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(unread_bytes.min(u32::MAX as usize));
+    builder
+}
+
+/// Ends when the peer says nothing, not even that it lives.
+async fn keep_alive(pings: Option<PingPong>, watch: &Watch) -> io::Error {
+    let silent = || io::Error::other("the peer does not say that it lives");
+    let Some(mut pings) = pings else {
+        return silent();
+    };
+    loop {
+        let due = watch.heard() + KEEP_ALIVE.0;
+        sleep_until(due).await;
+        if watch.heard() + KEEP_ALIVE.0 > due {
+            continue;
+        }
+        if !matches!(
+            timeout(KEEP_ALIVE.1, pings.ping(Ping::opaque())).await,
+            Ok(Ok(_))
+        ) {
+            return silent();
+        }
+    }
+}
+
+/// Answers one request, unless its client takes it back.
+async fn answer(
+    router: Router,
+    request: Request<RecvStream>,
+    mut respond: server::SendResponse<Rope>,
+) {
+    let path = request.uri().path().to_owned();
+    let (config, wire) = (router.config(), router.wire());
+    let patience = Patience {
+        pin: config.pin_age,
+        unread: config.unread_age,
+    };
+    let response = tokio::select! {
+        response = router.route(request.map(Incoming::new)) => response,
+        _ = std::future::poll_fn(|context| respond.poll_reset(context)) => return,
+    };
+    let Ok((head, body)) = response.map(Response::into_parts);
+    let ended = body.is_end_stream();
+    let sent = respond.send_response(Response::from_parts(head, ()), ended);
+    let sent = match sent {
+        Ok(_) if ended => Ok(()),
+        Ok(stream) => Outgoing::new(stream, body, patience, wire).send().await,
+        Err(error) => {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            Err(Cut::from(error))
+        }
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%path, %error, "an answer did not get to its end");
     }
 }

@@ -1,16 +1,14 @@
 //! The responses of a subscription, encoded from the stored bytes: properties verbatim, a large body by reference.
 
-use std::sync::atomic::Ordering;
-
 use bytes::{BufMut, BytesMut};
 use foliomq_proto::v1::{Delivered, SubscribeResponse};
-use foliomq_store::{ReadMode, StoredMessage};
+use foliomq_store::StoredMessage;
 use prost::Message;
 use tonic::Status;
 
 use crate::broker::Broker;
 use crate::config::Encoding;
-use crate::encode::{PREFIX, field_len, put_head};
+use crate::encode::{PREFIX, field_len, put_body, put_head};
 use crate::encoded;
 use crate::rope::{Rope, RopeBuilder};
 use crate::unsent::Unsent;
@@ -39,6 +37,13 @@ impl Outgoing {
         match broker.config.encoding {
             Encoding::Own => Self::Rope(rope(broker, &items, unsent)),
             Encoding::Tonic => Self::Message(encoded::subscribed(broker, items), unsent),
+        }
+    }
+
+    /// Lets go of the log's pages. A message for tonic keeps them until that copies it.
+    pub(crate) fn unpin(&mut self) {
+        if let Self::Rope(rope) = self {
+            rope.unpin();
         }
     }
 
@@ -92,7 +97,7 @@ fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
             put_message(broker, &mut out, message);
         }
     }
-    out.finish(unsent)
+    out.finish(unsent).counted(&broker.wire)
 }
 
 /// A response without messages.
@@ -116,17 +121,7 @@ fn put_message(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) 
     put_head(scratch, SYSTEM_PROPERTIES, system.len());
     scratch.put_slice(system);
     put_head(scratch, BODY, message.body().len());
-    let mut counter = &broker.body_bytes_copied;
-    if message.body().len() < broker.config.by_reference_from {
-        scratch.put_slice(message.body());
-    } else {
-        out.push(message.body_bytes());
-        // A store that reads into buffers has copied it already.
-        if broker.store.options().read_mode == ReadMode::Mapped {
-            counter = &broker.body_bytes_by_reference;
-        }
-    }
-    counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
+    put_body(broker, out, message);
 }
 
 /// Lengths that come before what they measure.

@@ -15,7 +15,7 @@ use foliomq_proto::v2::{
     self, ReceiveMessageResponse, Resource, Status, SystemProperties,
     receive_message_response::Content,
 };
-use foliomq_store::ReadMode;
+use foliomq_store::{ReadMode, StoredMessage};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -106,7 +106,13 @@ impl Frames {
             self.ended = true;
         }
         let unsent = self.unsent.as_mut().map(|unsent| unsent.split_to(count));
-        Some(out.finish(unsent))
+        Some(out.finish(unsent).counted(&self.broker.wire))
+    }
+
+    /// Gives back what is not encoded: the next frame is the last.
+    pub(crate) fn give_back(&mut self) {
+        self.deliveries.clear();
+        self.unsent = None;
     }
 
     /// The same responses as messages, for tonic to encode.
@@ -159,18 +165,26 @@ impl Frames {
         scratch.put_slice(stored);
         added.encode_raw(scratch);
         put_head(scratch, MESSAGE_BODY, message.body().len());
-        let mut counter = &self.broker.body_bytes_copied;
-        if message.body().len() < self.broker.config.by_reference_from {
-            scratch.put_slice(message.body());
-        } else {
-            out.push(message.body_bytes());
-            // A store that reads into buffers has copied it already.
-            if self.broker.store.options().read_mode == ReadMode::Mapped {
-                counter = &self.broker.body_bytes_by_reference;
-            }
-        }
-        counter.fetch_add(message.body().len() as u64, Ordering::Relaxed);
+        put_body(&self.broker, out, &message);
     }
+}
+
+/// A body, packed with what is around it or by reference, and counted by the way it takes.
+pub(crate) fn put_body(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) {
+    let len = message.body().len();
+    let counter = if len < broker.config.by_reference_from {
+        out.scratch().put_slice(message.body());
+        &broker.body_bytes_packed
+    } else {
+        // A store that reads into buffers has copied it already.
+        let mapped = broker.store.options().read_mode == ReadMode::Mapped;
+        out.push(message.body_bytes(), mapped);
+        match mapped {
+            true => &broker.body_bytes_by_reference,
+            false => &broker.body_bytes_copied,
+        }
+    };
+    counter.fetch_add(len as u64, Ordering::Relaxed);
 }
 
 /// Lengths that come before what they measure.
@@ -500,7 +514,7 @@ pub(crate) mod tests {
         let counted =
             |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as usize;
         assert_eq!(counted(&broker.body_bytes_by_reference), SMALL);
-        assert_eq!(counted(&broker.body_bytes_copied), SMALL - 1);
+        assert_eq!(counted(&broker.body_bytes_packed), SMALL - 1);
     }
 
     #[test]

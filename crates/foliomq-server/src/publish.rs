@@ -48,8 +48,9 @@ pub(crate) fn open(
 ) -> Acks {
     let (pending, stored) = mpsc::channel(PENDING);
     let (responses, outgoing) = mpsc::channel(RESPONSES);
-    tokio::spawn(acknowledge(broker.clone(), stored, responses));
-    tokio::spawn(read(broker, caller, share, frames, pending));
+    let tasks = broker.tasks.clone();
+    tasks.spawn(acknowledge(broker.clone(), stored, responses));
+    tasks.spawn(read(broker, caller, share, frames, pending));
     ReceiverStream::new(outgoing)
 }
 

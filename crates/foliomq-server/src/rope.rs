@@ -2,40 +2,102 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::unsent::Unsent;
+use crate::wire::{Share, Wire};
 
 /// A sequence of byte slices, none of them copied: the data type of every response body.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
     remaining: usize,
+    /// Bytes of the pieces that are pages.
+    pinned: usize,
     /// Whose bytes these are; given back if the rope is dropped before its end.
     unsent: Option<Unsent>,
+    share: Option<Share>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    /// It is a page of the log.
+    pinned: bool,
 }
 
 impl Rope {
     /// Adds a piece; an empty one is left out.
-    pub(crate) fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.remaining += piece.len();
-            self.pieces.push_back(piece);
+    fn push(&mut self, bytes: Bytes, pinned: bool) {
+        if !bytes.is_empty() {
+            self.remaining += bytes.len();
+            self.pinned += if pinned { bytes.len() } else { 0 };
+            self.pieces.push_back(Piece { bytes, pinned });
         }
+    }
+
+    /// Counted from here on, until it is dropped.
+    pub(crate) fn counted(mut self, wire: &Arc<Wire>) -> Self {
+        if self.share.is_none() {
+            self.share = Some(Share::new(wire.clone(), self.remaining, self.pinned));
+        }
+        self
+    }
+
+    /// The first `count` bytes, at most all. The deliveries stay with the last of them.
+    pub(crate) fn split_to(&mut self, count: usize) -> Self {
+        if count >= self.remaining {
+            return std::mem::take(self);
+        }
+        let mut first = Self::default();
+        while let Some(mut piece) = self.pieces.pop_front() {
+            let left = count - first.remaining;
+            if piece.bytes.len() > left {
+                let bytes = piece.bytes.split_to(left);
+                first.push(bytes, piece.pinned);
+                self.pieces.push_front(piece);
+                break;
+            }
+            first.push(piece.bytes, piece.pinned);
+        }
+        self.remaining -= first.remaining;
+        self.pinned -= first.pinned;
+        let share = |share: &mut Share| share.split(first.remaining, first.pinned);
+        first.share = self.share.as_mut().map(share);
+        first
+    }
+
+    /// Copies what are pages of the log, and lets go of these.
+    pub(crate) fn unpin(&mut self) {
+        for piece in self.pieces.iter_mut().filter(|piece| piece.pinned) {
+            piece.bytes = Bytes::copy_from_slice(&piece.bytes);
+            piece.pinned = false;
+        }
+        self.pinned = 0;
+        if let Some(share) = &mut self.share {
+            share.unpin();
+        }
+    }
+
+    /// Bytes that are pages of the log.
+    #[cfg(test)]
+    pub(crate) fn pinned(&self) -> usize {
+        self.pinned
     }
 
     /// The pieces not yet consumed.
     #[cfg(test)]
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        self.pieces.iter()
+        self.pieces.iter().map(|piece| &piece.bytes)
     }
 }
 
 impl From<Bytes> for Rope {
     fn from(piece: Bytes) -> Self {
         let mut rope = Self::default();
-        rope.push(piece);
+        rope.push(piece, false);
         rope
     }
 }
@@ -46,36 +108,42 @@ impl Buf for Rope {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| piece)
+        self.pieces.front().map_or(&[], |piece| &piece.bytes)
     }
 
     fn chunks_vectored<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slot, piece) in out.iter_mut().zip(&self.pieces) {
-            *slot = IoSlice::new(piece);
+            *slot = IoSlice::new(&piece.bytes);
             filled += 1;
         }
         filled
     }
 
-    fn advance(&mut self, mut count: usize) {
+    fn advance(&mut self, count: usize) {
         assert!(
             count <= self.remaining,
             "advance by {count} of {}",
             self.remaining
         );
-        self.remaining -= count;
-        while count > 0 {
+        let (mut left, mut pinned) = (count, 0);
+        while left > 0 {
             let Some(front) = self.pieces.front_mut() else {
                 break;
             };
-            let step = count.min(front.len());
-            front.advance(step);
-            count -= step;
-            if front.is_empty() {
+            let step = left.min(front.bytes.len());
+            front.bytes.advance(step);
+            pinned += if front.pinned { step } else { 0 };
+            left -= step;
+            if front.bytes.is_empty() {
                 // Lets go of the page as soon as it is written.
                 self.pieces.pop_front();
             }
+        }
+        self.remaining -= count;
+        self.pinned -= pinned;
+        if let Some(share) = &mut self.share {
+            share.shrink(count, pinned);
         }
         if self.remaining == 0
             && let Some(unsent) = self.unsent.take()
@@ -98,10 +166,10 @@ impl RopeBuilder {
         &mut self.scratch
     }
 
-    /// Adds a piece by reference.
-    pub(crate) fn push(&mut self, piece: Bytes) {
-        self.rope.push(self.scratch.split().freeze());
-        self.rope.push(piece);
+    /// Adds a piece by reference, which may be a page of the log.
+    pub(crate) fn push(&mut self, piece: Bytes, pinned: bool) {
+        self.rope.push(self.scratch.split().freeze(), false);
+        self.rope.push(piece, pinned);
     }
 
     /// Bytes so far.
@@ -111,7 +179,7 @@ impl RopeBuilder {
 
     /// The rope, which carries these deliveries.
     pub(crate) fn finish(mut self, unsent: Option<Unsent>) -> Rope {
-        self.rope.push(self.scratch.freeze());
+        self.rope.push(self.scratch.freeze(), false);
         self.rope.unsent = unsent;
         self.rope
     }
@@ -129,7 +197,7 @@ mod tests {
             let expected: Vec<u8> = pieces.concat();
             let mut builder = RopeBuilder::default();
             for (n, piece) in pieces.into_iter().enumerate() {
-                if n % 2 == 0 { builder.push(piece.into()) } else { builder.scratch().extend_from_slice(&piece) }
+                if n % 2 == 0 { builder.push(piece.into(), true) } else { builder.scratch().extend_from_slice(&piece) }
             }
             prop_assert_eq!(builder.len(), expected.len());
             let mut rope = builder.finish(None);
@@ -142,6 +210,42 @@ mod tests {
                 read.extend_from_slice(&rope.copy_to_bytes(count));
             }
             prop_assert_eq!(read, expected);
+        }
+
+        /// Cut, copied, written in part or dropped: what is counted is what is there.
+        #[test]
+        fn the_parts_of_a_rope_are_counted_until_each_is_gone(pieces in prop::collection::vec((1..50usize, any::<bool>()), 1..20), steps in prop::collection::vec((0..90usize, 0..4u8), 0..20)) {
+            let wire = Arc::new(Wire::default());
+            let mut builder = RopeBuilder::default();
+            let mut expected = Vec::new();
+            for (n, (len, pinned)) in pieces.into_iter().enumerate() {
+                let piece = vec![n as u8; len];
+                expected.extend_from_slice(&piece);
+                builder.push(piece.into(), pinned);
+            }
+            let mut rope = builder.finish(None).counted(&wire);
+            let (mut parts, mut read): (Vec<Rope>, Vec<u8>) = (Vec::new(), Vec::new());
+            for (count, what) in steps {
+                match what {
+                    0 if !rope.has_remaining() => {}
+                    0 => parts.push(rope.split_to(count)),
+                    1 => rope.unpin(),
+                    2 => if let Some(first) = parts.first_mut() {
+                        let count = count.min(first.remaining());
+                        read.extend_from_slice(&first.copy_to_bytes(count));
+                        if !first.has_remaining() { parts.remove(0); }
+                    },
+                    _ => {}
+                }
+                let all = || parts.iter().chain([&rope]);
+                prop_assert_eq!(wire.unread(), all().map(|rope| rope.remaining() as u64).sum::<u64>());
+                prop_assert_eq!(wire.pinned(), all().map(|rope| rope.pinned() as u64).sum::<u64>());
+            }
+            for mut part in parts.into_iter().chain([rope]) {
+                read.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+            }
+            prop_assert_eq!(read, expected);
+            prop_assert_eq!((wire.unread(), wire.pinned()), (0, 0));
         }
     }
 }

@@ -12,10 +12,8 @@ use foliomq_proto::v2::{
 };
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use prost::Message;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Codec;
 use tonic::service::Routes;
 use tonic::{Status, Streaming};
@@ -26,14 +24,17 @@ use crate::admin::Admin;
 use crate::body::Body;
 use crate::broker::Broker;
 use crate::caller::Caller;
-use crate::config::Encoding;
+use crate::config::{Config, Encoding};
 use crate::delivered::Outgoing;
 use crate::encode::Frames;
 use crate::encoded;
+use crate::incoming::Incoming;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::subscribe;
+use crate::tasks::Tasks;
 use crate::v1::V1;
+use crate::wire::Wire;
 use crate::{receive, v2_admin};
 
 /// Largest request that sends messages, bytes: a batch of full-size messages.
@@ -75,6 +76,7 @@ impl Router {
             .set_serving::<MessagingServiceServer<Messaging>>()
             .await;
         reporter.set_serving::<AdminServer<Admin>>().await;
+        reporter.set_serving::<MessagingServer<V1>>().await;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(foliomq_proto::DESCRIPTORS)
@@ -98,6 +100,18 @@ impl Router {
             sending,
             routes,
         })
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        self.broker.config.clone()
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.broker.tasks
+    }
+
+    pub(crate) fn wire(&self) -> Arc<Wire> {
+        self.broker.wire.clone()
     }
 
     /// Answers one request.
@@ -160,9 +174,7 @@ impl Router {
         let responses = subscribe::open(self.broker, caller, requests);
         grpc(match encoding {
             Encoding::Own => Body::Subscribe(responses),
-            Encoding::Tonic => {
-                encoded::body(ReceiverStream::new(responses).map(Outgoing::into_message))
-            }
+            Encoding::Tonic => encoded::body(responses.map(Outgoing::into_message)),
         })
     }
 }

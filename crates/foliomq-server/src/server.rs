@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use foliomq_delivery::Groups;
 use foliomq_store::Store;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -79,7 +78,6 @@ impl Server {
     /// Serves until `shutdown` resolves; then stops accepting, finishes what is in flight (long polls answer at once; at
     /// most 10 s), and returns. The caller closes groups and store.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let graceful = GracefulShutdown::new();
         let connections = Arc::new(Semaphore::new(
             self.broker
                 .config
@@ -95,18 +93,19 @@ impl Server {
                 Some(_) = serving.join_next() => continue,
                 () = &mut shutdown => break,
             };
-            let (protocol, watcher) = (self.protocol.clone(), graceful.watcher());
+            let protocol = self.protocol.clone();
             serving.spawn(async move {
-                protocol.serve(stream, peer, watcher).await;
+                protocol.serve(stream, peer).await;
                 drop(permit);
             });
         }
         drop(self.listener);
         self.broker.stopping.send_replace(true);
-        if tokio::time::timeout(GRACE, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        let ended = async {
+            while serving.join_next().await.is_some() {}
+            self.broker.tasks.ended().await;
+        };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("calls that did not end in time are cut off");
             serving.shutdown().await;
         }

@@ -4,25 +4,16 @@ use std::sync::Arc;
 
 use foliomq_proto::v1::{SubscribeRequest, SubscribeResponse, subscribe_request::Request};
 use foliomq_proto::v2::Code;
-use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::Streaming;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::credit::Credit;
-use crate::delivered::Outgoing;
+use crate::responses::{self, Responses, Sender};
 use crate::settling;
 use crate::source::Source;
 use crate::status::Refusal;
-
-/// Responses that wait for the connection. One place is kept for messages while there are none, so that it takes another
-/// for the answers to settlements.
-const RESPONSES: usize = 2;
-
-/// What goes to the client.
-pub(crate) type Responses = mpsc::Receiver<Outgoing>;
-type Sender = mpsc::Sender<Outgoing>;
 
 /// Opens a stream.
 pub(crate) fn open(
@@ -30,8 +21,9 @@ pub(crate) fn open(
     caller: Caller,
     requests: Streaming<SubscribeRequest>,
 ) -> Responses {
-    let (responses, outgoing) = mpsc::channel(RESPONSES);
-    tokio::spawn(async move {
+    let (responses, outgoing) = responses::channel();
+    let tasks = broker.tasks.clone();
+    tasks.spawn(async move {
         if let Err(refusal) = serve(&broker, &caller, requests, &responses).await {
             let response = SubscribeResponse {
                 status: Some(refusal.status(Language::Other)),
@@ -83,7 +75,7 @@ async fn deliver(
 ) -> Result<(), Refusal> {
     loop {
         // Room before messages: a reader that does not read holds none that could go to another.
-        let Ok(room) = responses.reserve().await else {
+        let Some(room) = responses.room().await else {
             return Ok(());
         };
         let found = source.next(broker, credit.some().await).await?;
@@ -112,7 +104,7 @@ async fn hear(
                     settled: vec![settled],
                     ..SubscribeResponse::default()
                 };
-                if responses.send(response.into()).await.is_err() {
+                if !responses.send(response.into()).await {
                     return Ok(());
                 }
             }

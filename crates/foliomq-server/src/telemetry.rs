@@ -31,7 +31,8 @@ pub(crate) fn open(
 ) -> Outgoing {
     let (commands, outgoing) = mpsc::channel(QUEUE);
     broker.clients.connect(&caller, commands.clone());
-    tokio::spawn(async move {
+    let tasks = broker.tasks.clone();
+    tasks.spawn(async move {
         read(&broker, &caller, incoming, &commands).await;
         // The stream ends once nothing can be sent to it any more.
         broker.clients.disconnect(&caller.client_id, &commands);

@@ -1,5 +1,7 @@
 //! What every command line of the program has in common.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
@@ -72,6 +74,25 @@ pub struct Remote {
         value_name = "HOST:PORT"
     )]
     pub endpoint: String,
+
+    /// Talk over TLS, and trust whom the system trusts
+    #[arg(long, global = true, env = "FOLIOMQ_TLS", hide_env_values = true)]
+    pub tls: bool,
+
+    /// Talk over TLS, and trust the certificates of this file (PEM) only; a broker's own is in its store, as
+    /// tls/certificate.pem
+    #[arg(
+        long,
+        global = true,
+        env = "FOLIOMQ_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub ca: Option<PathBuf>,
+
+    /// The broker's certificate is to be of this name, whatever was dialled
+    #[arg(long, global = true, value_name = "NAME")]
+    pub server_name: Option<String>,
 }
 
 /// How to print.
@@ -120,6 +141,8 @@ mod tests {
             "foliomq inspect /x --json",
             "foliomq verify /x --salvage",
             "foliomq --log debug status",
+            "foliomq status --tls",
+            "foliomq tail orders --ca /x/certificate.pem --server-name localhost",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

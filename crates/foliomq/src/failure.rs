@@ -80,7 +80,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<foliomq_client::Error>() {
         return match error {
             foliomq_client::Error::Transport { .. } => Some(UNREACHABLE),
-            foliomq_client::Error::Endpoint { .. } => Some(USAGE),
+            foliomq_client::Error::Endpoint { .. } | foliomq_client::Error::Tls(_) => Some(USAGE),
             _ => Some(REFUSED),
         };
     }

@@ -2,5 +2,8 @@
 
 mod broker;
 mod consuming;
+mod mapped;
+mod meddler;
 mod proxy;
 mod publishing;
+mod tls;

@@ -1,5 +1,6 @@
 //! Every message is stored exactly once, and in order, whatever breaks on the way.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use foliomq_client::{Client, Code, Message, PublisherOptions};
@@ -8,6 +9,7 @@ use foliomq_proto::v1::{NewMessage, PublishAck, PublishRequest};
 use tokio::time::timeout;
 
 use crate::broker::{Broker, LIMIT};
+use crate::meddler::Meddler;
 use crate::proxy::Proxy;
 
 fn numbered(count: usize) -> Vec<String> {
@@ -77,6 +79,79 @@ async fn a_broker_that_is_restarted_stores_nothing_twice() {
         assert_eq!((published.queue_id, published.queue_offset), (1, n as u64));
     }
     assert_eq!(broker.bodies("orders", 1), numbered(2000));
+    broker.stop().await;
+}
+
+/// Queues by number and by message group, queues in turn, two topics: whatever is said twice, broken off, not answered, or cut by
+/// a restart of the broker, each queue holds each message once and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_drops_and_restarts_leave_each_message_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 3);
+    broker.topic("bills", 2);
+    let meddler = Meddler::start(&broker.endpoint, 11).await;
+    let client = Client::connect(&meddler.endpoint).await.unwrap();
+    // What a broken stream makes it say again is not more than the next one can carry.
+    let options = PublisherOptions {
+        in_flight_bytes: 40_000,
+        ..options()
+    };
+    let publisher = client.publisher(options);
+    let mut answers = Vec::new();
+    for (n, body) in numbered(6000).into_iter().enumerate() {
+        if n % 2500 == 2000 {
+            broker.stop().await;
+            broker = Broker::start(dir.path()).await;
+            meddler.redirect(&broker.endpoint);
+        }
+        let sent = match n % 4 {
+            0 => {
+                publisher
+                    .send_to(Message::new("bills", body), Some(1))
+                    .await
+            }
+            1 => publisher.send(Message::new("bills", body)).await,
+            n => {
+                let group = format!("guest-{n}");
+                publisher
+                    .send(Message::new("orders", body).message_group(group))
+                    .await
+            }
+        };
+        answers.push((if n % 4 < 2 { "bills" } else { "orders" }, sent.unwrap()));
+    }
+    let mut expected: BTreeMap<(&str, u32), BTreeMap<u64, String>> = BTreeMap::new();
+    for (n, (topic, answer)) in answers.into_iter().enumerate() {
+        let published = timeout(LIMIT, answer).await.unwrap().unwrap();
+        let queue = expected.entry((topic, published.queue_id)).or_default();
+        let taken = queue.insert(published.queue_offset, format!("message {n}"));
+        assert_eq!(taken, None, "two messages were told the same place");
+    }
+    for ((topic, queue), messages) in expected {
+        assert!(
+            messages.keys().copied().eq(0..messages.len() as u64),
+            "{topic}/{queue}"
+        );
+        let bodies: Vec<_> = messages.into_values().collect();
+        assert_eq!(broker.bodies(topic, queue), bodies, "{topic}/{queue}");
+        let numbers = bodies
+            .iter()
+            .map(|body| body[8..].parse::<usize>().unwrap());
+        for way in 0..4 {
+            // One way of sending keeps its order, whatever the others do.
+            assert!(
+                numbers
+                    .clone()
+                    .filter(|number| number % 4 == way)
+                    .is_sorted()
+            );
+        }
+    }
+    let deeds = &meddler.deeds;
+    for deed in [&deeds.duplicates, &deeds.breaks, &deeds.swallowed] {
+        assert!(deed.load(Ordering::Relaxed) > 0, "{deeds:?}");
+    }
     broker.stop().await;
 }
 

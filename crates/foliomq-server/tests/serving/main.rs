@@ -10,5 +10,6 @@ mod port;
 mod pull;
 mod settings;
 mod shutdown;
+mod stalled;
 mod subscriptions;
 mod v2_admin;

@@ -158,6 +158,7 @@ async fn health_and_reflection_answer() {
         "",
         "apache.rocketmq.v2.MessagingService",
         "foliomq.v1.Admin",
+        "foliomq.v1.Messaging",
     ] {
         let request = tonic_health::pb::HealthCheckRequest {
             service: service.to_owned(),
@@ -193,6 +194,7 @@ async fn health_and_reflection_answer() {
     for name in [
         "apache.rocketmq.v2.MessagingService",
         "foliomq.v1.Admin",
+        "foliomq.v1.Messaging",
         "grpc.health.v1.Health",
     ] {
         assert!(names.contains(&name), "{names:?}");

@@ -19,7 +19,7 @@ mod lines;
 use std::future::Future;
 
 use anyhow::Context;
-use foliomq_client::Client;
+use foliomq_client::{Client, Tls};
 
 use crate::arguments::{Arguments, Command, Remote};
 use crate::failure::Failure;
@@ -55,7 +55,25 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 impl Remote {
     /// A connection to the broker.
     pub async fn connect(&self) -> foliomq_client::Result<Client> {
-        Client::connect(&self.endpoint).await
+        match self.trust()? {
+            Some(tls) => Client::connect_tls(&self.endpoint, tls).await,
+            None => Client::connect(&self.endpoint).await,
+        }
+    }
+
+    /// Whom to trust; `None`: in plaintext.
+    fn trust(&self) -> foliomq_client::Result<Option<Tls>> {
+        if !self.tls && self.ca.is_none() && self.server_name.is_none() {
+            return Ok(None);
+        }
+        let mut tls = Tls::new();
+        if let Some(file) = &self.ca {
+            tls = tls.ca_file(file)?;
+        }
+        Ok(Some(match &self.server_name {
+            Some(name) => tls.server_name(name),
+            None => tls,
+        }))
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Settings {
     pub max_long_polls: usize,
     pub max_request_bytes: Size,
     pub max_topics: usize,
+    pub unread_bytes: Size,
+    pub pin_age: Span,
+    pub unread_age: Span,
     pub by_reference_from: Size,
     pub encoding: foliomq_server::Encoding,
     pub log: String,
@@ -95,6 +98,9 @@ impl Default for Settings {
             max_long_polls: server.max_long_polls,
             max_request_bytes: Size(server.max_request_bytes as u64),
             max_topics: server.max_topics,
+            unread_bytes: Size(server.unread_bytes as u64),
+            pin_age: Span(server.pin_age),
+            unread_age: Span(server.unread_age),
             by_reference_from: Size(server.by_reference_from as u64),
             encoding: server.encoding,
             log: crate::logging::DEFAULT.to_owned(),
@@ -144,6 +150,9 @@ impl Settings {
         config.max_long_polls = self.max_long_polls;
         config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
         config.max_topics = self.max_topics;
+        config.unread_bytes = usize::try_from(self.unread_bytes.0).unwrap_or(usize::MAX);
+        config.pin_age = self.pin_age.0;
+        config.unread_age = self.unread_age.0;
         config.by_reference_from = usize::try_from(self.by_reference_from.0).unwrap_or(usize::MAX);
         config.encoding = self.encoding;
         config

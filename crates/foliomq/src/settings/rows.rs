@@ -240,6 +240,27 @@ pub const ROWS: &[Row] = &[
         "a number"
     ),
     row!(
+        "unread-bytes",
+        unread_bytes,
+        "bytes of one answer that may wait for its socket",
+        "16KiB to 64MiB",
+        |size: &Size| (16 << 10..=64 << 20).contains(&size.0)
+    ),
+    row!(
+        "pin-age",
+        pin_age,
+        "a reader that takes nothing for so long is left copies, and keeps no pages",
+        "10ms to 1h",
+        |span: &Span| (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&span.0)
+    ),
+    row!(
+        "unread-age",
+        unread_age,
+        "after so long its stream is reset, and what it did not get goes to others",
+        "10ms to 1h",
+        |span: &Span| (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&span.0)
+    ),
+    row!(
         "by-reference-from",
         by_reference_from,
         "bodies this large leave by reference to the page",

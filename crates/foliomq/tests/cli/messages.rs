@@ -412,7 +412,7 @@ fn the_status_counts_what_went_out() {
     );
     let bytes = |name: &str| status[name].as_u64().unwrap();
     assert_eq!(
-        bytes("body_bytes_by_reference") + bytes("body_bytes_copied"),
+        bytes("body_bytes_by_reference") + bytes("body_bytes_packed"),
         5,
         "{status}"
     );
