@@ -26,6 +26,8 @@ pub struct Message {
     pub id: Option<String>,
     /// Messages of one group go to one queue and keep their order; shorter than 64 bytes.
     pub message_group: Option<String>,
+    /// Makes it a delayed message: consumers get it then. It has no queue offset before.
+    pub deliver_at: Option<SystemTime>,
 }
 
 impl Message {
@@ -68,10 +70,17 @@ impl Message {
         self
     }
 
+    /// Sets when consumers get it.
+    pub fn deliver_at(mut self, time: SystemTime) -> Self {
+        self.deliver_at = Some(time);
+        self
+    }
+
     pub(crate) fn into_wire(self, host: &str, new_id: impl FnOnce() -> String) -> v2::Message {
-        let kind = match self.message_group {
-            Some(_) => v2::MessageType::Fifo,
-            None => v2::MessageType::Normal,
+        let kind = match (self.deliver_at, &self.message_group) {
+            (Some(_), _) => v2::MessageType::Delay,
+            (None, Some(_)) => v2::MessageType::Fifo,
+            (None, None) => v2::MessageType::Normal,
         };
         v2::Message {
             topic: Some(resource(self.topic)),
@@ -83,6 +92,7 @@ impl Message {
                 body_encoding: v2::Encoding::Identity.into(),
                 message_type: kind.into(),
                 message_group: self.message_group,
+                delivery_timestamp: self.deliver_at.map(Into::into),
                 born_timestamp: Some(SystemTime::now().into()),
                 born_host: host.to_owned(),
                 ..Default::default()

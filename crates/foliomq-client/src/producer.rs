@@ -27,6 +27,8 @@ pub struct Receipt {
     pub message_id: String,
     /// Its place in its queue. (Which queue the broker chose is not part of the protocol's answer.)
     pub queue_offset: u64,
+    /// Of a delayed message: recalls it.
+    pub recall_handle: Option<String>,
 }
 
 impl Producer {
@@ -114,6 +116,7 @@ fn receipts(
     let receipt = |entry: SendResultEntry| Receipt {
         message_id: entry.message_id,
         queue_offset: u64::try_from(entry.offset).unwrap_or_default(),
+        recall_handle: Some(entry.recall_handle).filter(|handle| !handle.is_empty()),
     };
     Ok(entries.into_iter().map(receipt).collect())
 }

@@ -150,6 +150,10 @@ impl Publisher {
             let text = "a published message gets its id from the publisher";
             return Err(Error::refused(crate::Code::IllegalMessageId, text));
         }
+        if message.deliver_at.is_some() {
+            let text = "a stream takes no delayed messages: a Producer does";
+            return Err(Error::refused(crate::Code::IllegalDeliveryTime, text));
+        }
         let bytes = message.body.len() + OVERHEAD;
         let room = bytes.min(self.most) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(room).await;

@@ -59,6 +59,36 @@ pub enum DeliveryError {
         /// Which of these.
         what: &'static str,
     },
+    /// A delivery time beyond the horizon.
+    #[error("{what}")]
+    IllegalTime {
+        /// How far ahead it may be.
+        what: String,
+    },
+    /// A recall handle that is malformed, forged, or of another topic.
+    #[error("recall handle is invalid: {what}")]
+    InvalidRecall {
+        /// Which of these.
+        what: &'static str,
+    },
+    /// A transaction id that is malformed, forged, or of another topic; or the transaction is long over, or ended the other way.
+    #[error("transaction id is invalid: {what}")]
+    InvalidTransaction {
+        /// Which of these.
+        what: &'static str,
+    },
+    /// The message that is to be recalled waits no longer.
+    #[error("the message cannot be recalled: {what}")]
+    NotWaiting {
+        /// Why.
+        what: &'static str,
+    },
+    /// As many wait as may.
+    #[error("{what}")]
+    TooMany {
+        /// How many.
+        what: String,
+    },
     /// The store, or the journal's own log, refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
-use foliomq_store::{LiteListener, Store, StoreError, StoredMessage, Topic, TopicType, lite_parts};
+use foliomq_store::{
+    LiteListener, Message, Store, StoreError, StoredMessage, Topic, TopicType, lite_parts,
+};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::group::{Group, ResetTo};
@@ -15,10 +17,13 @@ use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
 use crate::lite::{Lifetimes, LiteOptions, Members, Unsubscribed};
 use crate::order::Order;
+use crate::pending::Pending;
 use crate::redrive::Redriven;
 use crate::registry::Registry;
 use crate::subscription::{Queue, Subscription};
-use crate::{Backoff, DeliveryError, Filter, Timestamp};
+use crate::{
+    Backoff, Delayed, DeliveryError, Due, Filter, HalfMessage, Question, Resolution, Timestamp,
+};
 
 /// How leases are kept.
 #[derive(Debug, Clone)]
@@ -32,6 +37,20 @@ pub struct Options {
     pub lite: LiteOptions,
     /// Bytes of journal after which a snapshot replaces it. Default 64 MiB; more while a snapshot is larger than half.
     pub snapshot_after: u64,
+    /// How far ahead of now a message may be delivered. Default 40 days.
+    pub max_delay: Duration,
+    /// Delayed messages that may wait. Default 20,000,000; each takes 16 to 32 bytes of memory.
+    pub max_delayed: usize,
+    /// After how long somebody is asked about a transaction without an end. Default 6 s.
+    pub first_check: Duration,
+    /// How often he is asked again. Default every 30 s.
+    pub check_interval: Duration,
+    /// How many times, before it is rolled back. Default 15.
+    pub max_checks: u32,
+    /// Rolled back after so long even if there was nobody to ask. Default 72 h.
+    pub max_transaction_age: Duration,
+    /// Transactions that may be open. Default 100,000.
+    pub max_transactions: usize,
 }
 
 impl Default for Options {
@@ -41,6 +60,13 @@ impl Default for Options {
             max_in_flight: 1_000_000,
             lite: LiteOptions::default(),
             snapshot_after: 64 << 20,
+            max_delay: Duration::from_secs(40 * 24 * 3600),
+            max_delayed: 20_000_000,
+            first_check: Duration::from_secs(6),
+            check_interval: Duration::from_secs(30),
+            max_checks: 15,
+            max_transaction_age: Duration::from_secs(72 * 3600),
+            max_transactions: 100_000,
         }
     }
 }
@@ -114,6 +140,11 @@ pub(crate) struct Shared {
     pub unsubscribed: Mutex<Vec<Unsubscribed>>,
     /// The store's count of changes when its topics were last compared with what is known here.
     pub topic_changes: AtomicU64,
+    /// Messages that are in no queue yet.
+    pub pending: Mutex<Pending>,
+    /// How many of them are delayed, and how many half, to look at without the lock.
+    pub waiting: AtomicUsize,
+    pub halves: AtomicUsize,
 }
 
 impl Groups {
@@ -313,7 +344,80 @@ impl Groups {
         self.shared.offset(group, topic, queue)
     }
 
-    /// Housekeeping, about once a second: progress into the store, snapshots, dead letters of groups that nobody reads.
+    /// Appends messages that are delivered at their times, all or none, *without* waiting: they may be acknowledged once
+    /// the last is committed. `queue` is where they go; `None`: the next in turn. One whose time is past is delivered by the
+    /// next [`deliver_due`](Self::deliver_due).
+    pub fn submit_delayed(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        messages: &[(Timestamp, Message<'_>)],
+        now: Timestamp,
+    ) -> Result<Vec<Delayed>, DeliveryError> {
+        self.shared.submit_delayed(topic, queue, messages, now)
+    }
+
+    /// Gives up a delayed message before its time, and waits until that is committed; returns its message id.
+    pub fn recall(
+        &self,
+        topic: &str,
+        handle: &str,
+        now: Timestamp,
+    ) -> Result<String, DeliveryError> {
+        self.shared.recall(topic, handle, now)
+    }
+
+    /// Puts the delayed messages that are due into their queues, and waits until that is committed. To be called at the time
+    /// that it returns, and when [`Store::listen_ledger`] wakes: a call in between finds nothing to do, at no cost.
+    pub fn deliver_due(&self, now: Timestamp) -> Result<Due, DeliveryError> {
+        self.shared.deliver_due(now)
+    }
+
+    /// How many delayed messages wait, as of the last [`deliver_due`](Self::deliver_due).
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Appends half messages, all or none, *without* waiting: nobody gets them before their transaction is committed. Each may
+    /// say after how long somebody is asked about it first.
+    pub fn submit_half(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        messages: &[(Option<Duration>, Message<'_>)],
+        now: Timestamp,
+    ) -> Result<Vec<HalfMessage>, DeliveryError> {
+        self.shared.submit_half(topic, queue, messages, now)
+    }
+
+    /// Commits a half message or rolls it back, and waits until that is committed. The same once more is OK.
+    pub fn end_transaction(
+        &self,
+        topic: &str,
+        transaction_id: &str,
+        resolution: Resolution,
+    ) -> Result<(), DeliveryError> {
+        self.shared
+            .end_transaction(topic, transaction_id, resolution)
+    }
+
+    /// Calls `ask` for each transaction that is to be asked about now; it says whether there was somebody to ask. One that was
+    /// asked about often enough is rolled back. About once a second.
+    pub fn ask(
+        &self,
+        now: Timestamp,
+        ask: impl FnMut(Question) -> bool,
+    ) -> Result<(), DeliveryError> {
+        self.shared.ask(now, ask)
+    }
+
+    /// How many transactions are open, as of the last [`ask`](Self::ask).
+    pub fn transactions(&self) -> usize {
+        self.shared.halves.load(Ordering::Relaxed)
+    }
+
+    /// Housekeeping, about once a second: progress into the store, snapshots, dead letters of groups that nobody reads, and
+    /// hidden messages that retention would drop.
     /// All of it is tried; the first error is returned.
     pub fn tick(&self, now: Timestamp) -> Result<(), DeliveryError> {
         self.shared.tick(now)

@@ -16,7 +16,7 @@ use crate::lease::Claim;
 const VERSION: u8 = 1;
 const AUTO_RENEW: u8 = 1;
 /// Bytes before the hash.
-const CLAIM_SIZE: usize = 28;
+pub(crate) const CLAIM_SIZE: usize = 28;
 const SIZE: usize = CLAIM_SIZE + 8;
 /// Characters of a handle: 4 for each 3 bytes.
 const TEXT_SIZE: usize = SIZE / 3 * 4;
@@ -68,27 +68,32 @@ impl Key {
 
     /// The handle's text.
     pub fn seal(&self, handle: &Handle) -> String {
+        self.seal_bytes(handle.to_bytes())
+    }
+
+    /// The text of a claim of any kind.
+    pub fn seal_bytes(&self, claim: [u8; CLAIM_SIZE]) -> String {
         let mut bytes = [0; SIZE];
-        bytes[..CLAIM_SIZE].copy_from_slice(&handle.to_bytes());
-        let hash = self.hash(&bytes[..CLAIM_SIZE]);
-        bytes[CLAIM_SIZE..].copy_from_slice(&hash.to_le_bytes());
+        bytes[..CLAIM_SIZE].copy_from_slice(&claim);
+        bytes[CLAIM_SIZE..].copy_from_slice(&self.hash(&claim).to_le_bytes());
         to_text(&bytes)
     }
 
     /// What a text says, if this store sealed it.
     pub fn open_handle(&self, text: &str) -> Result<Handle, DeliveryError> {
-        let bytes = from_text(text).ok_or(DeliveryError::InvalidHandle {
-            what: "it is malformed",
-        })?;
+        let invalid = |what| DeliveryError::InvalidHandle { what };
+        let claim = self.open_bytes(text).map_err(invalid)?;
+        Handle::from_bytes(&claim).ok_or(invalid("it is of another version"))
+    }
+
+    /// The claim of a text that this store sealed, or what is wrong with it.
+    pub fn open_bytes(&self, text: &str) -> Result<[u8; CLAIM_SIZE], &'static str> {
+        let bytes = from_text(text).ok_or("it is malformed")?;
         let (claim, hash) = bytes.split_at(CLAIM_SIZE);
         if self.hash(claim).to_le_bytes() != hash {
-            return Err(DeliveryError::InvalidHandle {
-                what: "it was not made here",
-            });
+            return Err("it was not made here");
         }
-        Handle::from_bytes(claim).ok_or(DeliveryError::InvalidHandle {
-            what: "it is of another version",
-        })
+        claim.try_into().map_err(|_| "it is malformed")
     }
 
     fn hash(&self, bytes: &[u8]) -> u64 {

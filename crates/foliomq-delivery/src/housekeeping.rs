@@ -2,6 +2,7 @@
 
 use crate::groups::Shared;
 use crate::lease::Lease;
+use crate::pending::save;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 
@@ -19,7 +20,9 @@ impl Shared {
             }
         }
         result = result.and(self.tick_lite(now));
-        if self.journal.snapshot_due(self.options.snapshot_after) {
+        result = result.and(self.carry_forward());
+        let save = self.pending.lock().save_due();
+        if save || self.journal.snapshot_due(self.options.snapshot_after) {
             result = result.and(self.snapshot());
         }
         result
@@ -124,6 +127,9 @@ impl Shared {
                 subscription.queue(number).write_state(&self.journal)?;
             }
         }
+        // Written without the lock: what happens meanwhile is in the store's ledger.
+        let hidden = self.pending.lock().collect(&self.store)?;
+        save(&self.journal, hidden)?;
         self.journal.end_snapshot(begin)
     }
 }

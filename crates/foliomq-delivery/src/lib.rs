@@ -46,6 +46,8 @@
 
 mod backoff;
 mod dead_letter;
+mod delayed;
+mod ended;
 mod error;
 mod filter;
 mod group;
@@ -61,6 +63,7 @@ mod name;
 mod open;
 mod order;
 mod ordered;
+mod pending;
 mod receive;
 mod record;
 mod redrive;
@@ -68,10 +71,15 @@ mod registry;
 mod settle;
 mod sql;
 mod subscription;
+mod ticket;
+mod transaction;
+mod waiting;
 mod wire;
 
 pub use backoff::{Backoff, MAX_PAUSE, MAX_STEPS};
 pub use dead_letter::DEAD_LETTER_RETRY;
+pub use delayed::{Delayed, Due};
+pub use ended::Resolution;
 pub use error::DeliveryError;
 pub use filter::{Filter, MAX_EXPRESSION, MAX_TAGS, TagFilter};
 pub use group::{Group, GroupQueue, ResetTo};
@@ -85,6 +93,7 @@ pub use receive::MAX_SCANNED;
 pub use redrive::Redriven;
 pub use registry::{MAX_GROUPS, MAX_QUEUES};
 pub use sql::{MAX_DEPTH, MAX_PROPERTIES, SqlFilter};
+pub use transaction::{HalfMessage, Question};
 
 /// Unix milliseconds; always an argument, so that a test owns the clock.
 pub type Timestamp = u64;

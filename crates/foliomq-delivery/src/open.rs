@@ -12,9 +12,11 @@ use crate::groups::{Options, Shared};
 use crate::handle::{Key, random};
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
+use crate::pending::{Journalled, Pending};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::subscription::Subscription;
+use std::sync::atomic::AtomicUsize;
 
 /// The folder in the store's.
 const FOLDER: &str = "delivery";
@@ -32,7 +34,11 @@ impl Shared {
         let journal = Journal::open(&dir)?;
         let mut replay = Replay::default();
         journal.replay(|record| replay.take(record))?;
+        let pending = Pending::load(&store, replay.hidden)?;
         let shared = Self {
+            waiting: AtomicUsize::new(pending.waiting.len()),
+            halves: AtomicUsize::new(pending.halves.len()),
+            pending: Mutex::new(pending),
             store,
             options,
             journal,
@@ -88,6 +94,7 @@ struct Replay {
     registry: Registry,
     /// Parts of a queue's snapshot whose last has not come.
     parts: HashMap<(u32, u32), Vec<(u64, Lease)>>,
+    hidden: Journalled,
 }
 
 impl Replay {
@@ -142,6 +149,13 @@ impl Replay {
                 .registry
                 .replay_lite(group, &topic, &client, change, &topics),
             Record::Backoff { group, backoff } => self.registry.replay_backoff(group, backoff),
+            Record::Pending {
+                first,
+                last,
+                seen,
+                messages,
+            } => self.hidden.part((first, last), seen, messages),
+            Record::Asked { id, half } => self.hidden.asked(id, half),
             Record::SnapshotEnd { .. } => {}
         }
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::lease::{Change, Lease, Taken};
 use crate::order::Order;
+use crate::pending::{Half, Saved};
 use crate::wire::{Input, put, put_all, put_text};
 use crate::{Backoff, Timestamp};
 
@@ -22,6 +23,8 @@ const SNAPSHOT_END: u8 = 9;
 const BACKOFF: u8 = 20;
 const ORDER: u8 = 10;
 const LITE: u8 = 30;
+const PENDING: u8 = 40;
+const ASKED: u8 = 41;
 
 const AUTO_RENEW: u8 = 1;
 const FIRST: u8 = 1;
@@ -72,6 +75,16 @@ pub(crate) enum Record {
         next: u64,
         leases: Vec<(u64, Lease)>,
     },
+    /// A part of the hidden messages in a snapshot, of everything below position `seen` of the commit log. With the last part
+    /// they replace what was known; a first part voids parts that lack their last.
+    Pending {
+        first: bool,
+        last: bool,
+        seen: u64,
+        messages: Vec<Saved>,
+    },
+    /// Somebody was asked about a half message: how often by now, and when he is next.
+    Asked { id: u64, half: Half },
     /// Everything before `begin` is in records after it.
     SnapshotEnd { begin: u64 },
 }
@@ -163,6 +176,21 @@ impl Record {
                     put_lease(out, *offset, lease);
                 }
             }
+            Self::Pending {
+                first,
+                last,
+                seen,
+                messages,
+            } => {
+                out.push(PENDING);
+                out.push(if *first { FIRST } else { 0 } | if *last { LAST } else { 0 });
+                put_all(out, [*seen, messages.len() as u64]);
+                messages.iter().for_each(|message| message.encode(out));
+            }
+            Self::Asked { id, half } => {
+                out.push(ASKED);
+                put_all(out, [*id, half.since, half.ask_at, u64::from(half.asked)]);
+            }
             Self::SnapshotEnd { begin } => {
                 out.push(SNAPSHOT_END);
                 put(out, *begin);
@@ -190,6 +218,15 @@ impl Record {
             LITE => input.lite()?,
             SUBSCRIPTION => input.subscription()?,
             STATE => input.state()?,
+            PENDING => input.pending()?,
+            ASKED => Self::Asked {
+                id: input.number()?,
+                half: Half {
+                    since: input.number()?,
+                    ask_at: input.number()?,
+                    asked: input.small()?,
+                },
+            },
             SNAPSHOT_END => Self::SnapshotEnd {
                 begin: input.number()?,
             },
@@ -299,6 +336,18 @@ impl Input<'_> {
         })
     }
 
+    fn pending(&mut self) -> Option<Record> {
+        let flags = self.byte()?;
+        let seen = self.number()?;
+        let messages = (0..self.count()?).map(|_| Saved::decode(self));
+        Some(Record::Pending {
+            first: flags & FIRST != 0,
+            last: flags & LAST != 0,
+            seen,
+            messages: messages.collect::<Option<_>>()?,
+        })
+    }
+
     fn change(&mut self, kind: u8) -> Option<Change> {
         Some(match kind {
             TAKEN => Change::Taken(self.taken()?),
@@ -373,6 +422,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pending::State;
 
     fn bytes(record: &Record) -> Vec<u8> {
         let mut out = Vec::new();
@@ -442,6 +492,37 @@ mod tests {
         ]
     }
 
+    fn half(time: u64) -> Half {
+        Half {
+            since: time,
+            ask_at: time / 2,
+            asked: time as u32 % 16,
+        }
+    }
+
+    fn pending() -> impl Strategy<Value = Record> {
+        let message = (0..1u64 << 40, 0..1u64 << 40, any::<u64>(), 0..3);
+        let message = message.prop_map(|(id, moved, time, kind)| Saved {
+            id,
+            position: id + moved,
+            state: match kind {
+                0 => State::Half(half(time)),
+                kind => State::Delayed {
+                    due: time,
+                    recalled: kind == 1,
+                },
+            },
+        });
+        let messages = prop::collection::vec(message, 0..9);
+        let parts = (any::<bool>(), any::<bool>(), any::<u64>(), messages);
+        parts.prop_map(|(first, last, seen, messages)| Record::Pending {
+            first,
+            last,
+            seen,
+            messages,
+        })
+    }
+
     fn record() -> impl Strategy<Value = Record> {
         prop_oneof![
             (any::<u32>(), "\\PC{0,20}", any::<u32>()).prop_map(|(id, name, max_attempts)| {
@@ -506,6 +587,11 @@ mod tests {
                     change: LiteChange::ALL[change],
                     topics,
                 }),
+            pending(),
+            (any::<u64>(), any::<u64>()).prop_map(|(id, time)| Record::Asked {
+                id,
+                half: half(time)
+            }),
             any::<u64>().prop_map(|begin| Record::SnapshotEnd { begin }),
         ]
     }

@@ -96,15 +96,19 @@ impl Broker {
         .await
     }
 
+    pub(crate) fn handles(&self) -> Handles {
+        Handles {
+            store: self.store.clone(),
+            groups: self.groups.clone(),
+        }
+    }
+
     /// Runs what may wait for the disk, or fault pages in, where it holds up nobody.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Handles) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let handles = Handles {
-            store: self.store.clone(),
-            groups: self.groups.clone(),
-        };
+        let handles = self.handles();
         let done = self.tasks.spawn_blocking(move || work(&handles)).await;
         done.unwrap_or_else(|error| {
             Err(Refusal::new(

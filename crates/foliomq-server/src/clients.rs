@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use foliomq_proto::v2::{Settings, TelemetryCommand};
+use foliomq_proto::v2::settings::PubSub;
+use foliomq_proto::v2::{Resource, Settings, TelemetryCommand};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +29,8 @@ pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     clients: Mutex<HashMap<String, Client>>,
+    /// Counts questions, so that the producers of a topic take turns.
+    asked: AtomicUsize,
     /// For clients past the limit: never tells of an end.
     unknown: watch::Sender<u64>,
 }
@@ -42,6 +46,17 @@ struct Client {
     declared: Option<Box<(Caller, Settings)>>,
     /// The last settings that were sent, and whether they are to be repeated on the next heartbeat.
     repeat: Option<TelemetryCommand>,
+}
+
+impl Client {
+    /// The topic that the client publishes to, as it names it, if `named` knows it.
+    fn topic(&self, named: impl Fn(&Resource, &Caller) -> bool) -> Option<&Resource> {
+        let (caller, settings) = self.declared.as_deref()?;
+        let Some(PubSub::Publishing(publishing)) = &settings.pub_sub else {
+            return None;
+        };
+        publishing.topics.iter().find(|topic| named(topic, caller))
+    }
 }
 
 impl Clients {
@@ -106,6 +121,25 @@ impl Clients {
         let open = clients.values().filter(|client| client.commands.is_some());
         open.filter_map(|client| client.declared.as_deref().cloned())
             .collect()
+    }
+
+    /// Sends a command to a producer that has declared a topic that `named` knows, and reads its telemetry; `false` if there is
+    /// none. Each time another one, as far as there are several.
+    pub(crate) fn ask(
+        &self,
+        named: impl Fn(&Resource, &Caller) -> bool,
+        command: impl Fn(&Resource) -> TelemetryCommand,
+    ) -> bool {
+        let clients = self.clients.lock();
+        let publishes = |client: &&Client| client.topic(&named).is_some();
+        let producers: Vec<&Client> = clients.values().filter(publishes).collect();
+        let first = self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut in_turn = (0..producers.len()).map(|n| producers[(first + n) % producers.len()]);
+        in_turn.any(|client| {
+            let found = client.topic(&named).zip(client.commands.as_ref());
+            // A full or closed stream: somebody else, or later.
+            found.is_some_and(|(topic, commands)| commands.try_send(Ok(command(topic))).is_ok())
+        })
     }
 
     /// Keeps settings to send again on the next heartbeat.

@@ -33,6 +33,7 @@ mod credit;
 mod delivered;
 mod encode;
 mod encoded;
+mod hidden;
 mod incoming;
 mod intake;
 mod lite;

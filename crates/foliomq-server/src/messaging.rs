@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::status::{Refusal, ok};
 use crate::telemetry::{self, Outgoing};
-use crate::{lite, offsets, pull, renewal, route, send, settle};
+use crate::{hidden, lite, offsets, pull, renewal, route, send, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -35,15 +35,6 @@ impl Messaging {
             return answer(Err(refusal), language);
         }
         answer(handle(caller, request.into_inner()).await, language)
-    }
-
-    async fn refuse<Q, R: Answer>(
-        &self,
-        request: Request<Q>,
-        what: &str,
-    ) -> Result<Response<R>, Status> {
-        self.call(request, |_, _| async { Err(Refusal::unsupported(what)) })
-            .await
     }
 }
 
@@ -232,14 +223,20 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::EndTransactionRequest>,
     ) -> Result<Response<v2::EndTransactionResponse>, Status> {
-        self.refuse(request, "transactions are").await
+        self.call(request, |caller, request| async move {
+            hidden::end_transaction(&self.0, &caller, request).await
+        })
+        .await
     }
 
     async fn recall_message(
         &self,
         request: Request<v2::RecallMessageRequest>,
     ) -> Result<Response<v2::RecallMessageResponse>, Status> {
-        self.refuse(request, "recalling messages is").await
+        self.call(request, |caller, request| async move {
+            hidden::recall(&self.0, &caller, request).await
+        })
+        .await
     }
 
     async fn sync_lite_subscription(

@@ -11,6 +11,7 @@ use crate::producers::{self, Progress, message_id};
 use crate::properties::{timestamp, unix_ms};
 use crate::send::{LARGE, check_type};
 use crate::status::Refusal;
+use crate::validate;
 
 /// A frame that was found good.
 pub(crate) struct Draft {
@@ -140,6 +141,14 @@ fn encode(message: &Message, kind: TopicType) -> Result<foliomq_store::Message<'
     let default = SystemProperties::default();
     let system = message.system_properties.as_ref().unwrap_or(&default);
     check_type(system, kind)?;
+    if matches!(
+        validate::message_type(system),
+        MessageType::Delay | MessageType::Transaction
+    ) {
+        return Err(Refusal::unsupported(
+            "delayed and half messages in a stream are",
+        ));
+    }
     let user = Message {
         user_properties: message.user_properties.clone(),
         ..Message::default()

@@ -6,13 +6,14 @@ use foliomq_proto::v2::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
     SendMessageResponse, SendResultEntry, SystemProperties,
 };
-use foliomq_store::{Store, Topic, TopicType, lite_name};
+use foliomq_store::{Topic, TopicType, lite_name};
 use md5::{Digest as _, Md5};
 use prost::Message as _;
 use sha1::Sha1;
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
+use crate::hidden;
 use crate::name;
 use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
 use crate::status::{Refusal, ok};
@@ -44,20 +45,13 @@ pub(crate) async fn send(
         None => topic,
     };
     let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
-    let (ids, submitted) = if bytes < LARGE {
-        submit(&broker.store, &topic, kind, queue, messages)?
+    let (entries, end) = if bytes < LARGE {
+        submit(&broker.handles(), &topic, kind, queue, messages)?
     } else {
-        let work = move |handles: &Handles| submit(&handles.store, &topic, kind, queue, messages);
+        let work = move |handles: &Handles| submit(handles, &topic, kind, queue, messages);
         broker.blocking(work).await?
     };
-    broker.store.committed(submitted.end()).await?;
-    let entry = |(message_id, appended): (String, foliomq_store::Appended)| SendResultEntry {
-        status: Some(ok()),
-        message_id,
-        offset: appended.queue_offset as i64,
-        ..SendResultEntry::default()
-    };
-    let entries = ids.into_iter().zip(submitted.appended).map(entry).collect();
+    broker.store.committed(end).await?;
     Ok(SendMessageResponse {
         status: Some(ok()),
         entries,
@@ -88,14 +82,15 @@ async fn lite_topic(
     broker.blocking(make).await.map(Some)
 }
 
-/// Appends the messages; returns their ids, and where they went.
+/// Appends the messages; returns what to answer once the position is committed.
 fn submit(
-    store: &Store,
+    handles: &Handles,
     topic: &str,
     kind: TopicType,
     queue: Option<u32>,
     messages: Vec<Message>,
-) -> Result<(Vec<String>, foliomq_store::Submitted), Refusal> {
+) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
+    let message_type = one_type(&messages)?;
     // The bodies are parts of the request's buffer: the store copies them from there into its page.
     let bodies: Vec<Bytes> = messages
         .iter()
@@ -105,11 +100,58 @@ fn submit(
         .into_iter()
         .zip(&bodies)
         .map(|(message, body)| prepare(message, body, kind));
-    let (ids, drafts): (Vec<_>, Vec<_>) = prepared
-        .collect::<Result<Vec<_>, Refusal>>()?
-        .into_iter()
-        .unzip();
-    Ok((ids, store.submit(topic, queue, &drafts)?))
+    let prepared = prepared.collect::<Result<Vec<_>, Refusal>>()?;
+    match message_type {
+        MessageType::Delay => hidden::submit_delayed(&handles.groups, topic, queue, prepared),
+        MessageType::Transaction => hidden::submit_half(&handles.groups, topic, queue, prepared),
+        _ => submit_visible(handles, topic, queue, prepared),
+    }
+}
+
+fn submit_visible(
+    handles: &Handles,
+    topic: &str,
+    queue: Option<u32>,
+    prepared: Vec<Prepared<'_>>,
+) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
+    let split = prepared.into_iter();
+    let split = split.map(|one| (one.system.message_id, one.stored));
+    let (ids, drafts): (Vec<_>, Vec<_>) = split.unzip();
+    let submitted = handles.store.submit(topic, queue, &drafts)?;
+    let end = submitted.end();
+    let entry = |(id, appended): (String, foliomq_store::Appended)| SendResultEntry {
+        offset: appended.queue_offset as i64,
+        ..sent(id)
+    };
+    let entries = ids.into_iter().zip(submitted.appended).map(entry);
+    Ok((entries.collect(), end))
+}
+
+/// The answer for one message that is stored.
+pub(crate) fn sent(message_id: String) -> SendResultEntry {
+    SendResultEntry {
+        status: Some(ok()),
+        message_id,
+        ..SendResultEntry::default()
+    }
+}
+
+/// How all messages are kept: as delayed or half messages, or as normal ones, whatever else they are.
+fn one_type(messages: &[Message]) -> Result<MessageType, Refusal> {
+    let default = SystemProperties::default();
+    let kind = |message: &Message| {
+        let system = message.system_properties.as_ref().unwrap_or(&default);
+        match validate::message_type(system) {
+            kind @ (MessageType::Delay | MessageType::Transaction) => kind,
+            _ => MessageType::Normal,
+        }
+    };
+    let first = messages.first().map_or(MessageType::Normal, kind);
+    if messages.iter().any(|message| kind(message) != first) {
+        let what = "the messages of one request are of different types";
+        return Err(Refusal::new(Code::BadRequest, what));
+    }
+    Ok(first)
 }
 
 /// The topic that all messages name.
@@ -154,12 +196,14 @@ fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
     Ok(by_group.or(priority.map(level)))
 }
 
-/// The id of a message that is found good, and the message as it is stored.
-fn prepare(
-    mut message: Message,
-    body: &Bytes,
-    kind: TopicType,
-) -> Result<(String, foliomq_store::Message<'_>), Refusal> {
+/// A message that is found good: its completed properties, and what is stored.
+pub(crate) struct Prepared<'a> {
+    pub(crate) system: SystemProperties,
+    pub(crate) stored: foliomq_store::Message<'a>,
+}
+
+/// Completes a message.
+fn prepare(mut message: Message, body: &Bytes, kind: TopicType) -> Result<Prepared<'_>, Refusal> {
     let mut system = message.system_properties.take().unwrap_or_default();
     check_type(&system, kind)?;
     complete(&mut system, body)?;
@@ -169,7 +213,7 @@ fn prepare(
     };
     let stored =
         foliomq_store::Message::encoded(properties.encode_to_vec(), system.encode_to_vec(), body)?;
-    Ok((system.message_id, stored))
+    Ok(Prepared { system, stored })
 }
 
 /// Whether the topic takes messages of this type, and this version does.
@@ -181,9 +225,12 @@ pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(
         return Err(Refusal::new(Code::MessagePropertyConflictWithType, what));
     }
     match message_type {
-        MessageType::Normal | MessageType::Fifo | MessageType::Priority | MessageType::Lite => {
-            Ok(())
-        }
+        MessageType::Normal
+        | MessageType::Fifo
+        | MessageType::Priority
+        | MessageType::Lite
+        | MessageType::Delay
+        | MessageType::Transaction => Ok(()),
         other => Err(Refusal::unsupported(&format!(
             "{} messages are",
             other.as_str_name()

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::broker::Broker;
 use crate::config::{Config, ServeError};
 use crate::connection::Protocol;
+use crate::hidden;
 use crate::renewal;
 use crate::route;
 use crate::router::Router;
@@ -85,6 +86,8 @@ impl Server {
                 .min(Semaphore::MAX_PERMITS),
         ));
         let renewal = tokio::spawn(renewal::run(self.broker.clone()));
+        let due = tokio::spawn(hidden::deliver_due(self.broker.clone()));
+        let asking = tokio::spawn(hidden::ask(self.broker.clone()));
         let mut serving = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -109,8 +112,8 @@ impl Server {
             tracing::warn!("calls that did not end in time are cut off");
             serving.shutdown().await;
         }
-        // It ends by itself, as everything does, once the server stops.
-        let _ = renewal.await;
+        // They end by themselves, as everything does, once the server stops.
+        let _ = tokio::join!(renewal, due, asking);
         Ok(())
     }
 

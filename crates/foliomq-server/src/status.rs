@@ -111,6 +111,11 @@ impl From<DeliveryError> for Refusal {
             DeliveryError::LiteSubscriptionQuota { .. } => Code::LiteSubscriptionQuotaExceeded,
             DeliveryError::IllegalFilter { .. } => Code::IllegalFilterExpression,
             DeliveryError::InvalidHandle { .. } => Code::InvalidReceiptHandle,
+            DeliveryError::IllegalTime { .. } => Code::IllegalDeliveryTime,
+            DeliveryError::InvalidRecall { .. } => Code::BadRequest,
+            DeliveryError::InvalidTransaction { .. } => Code::InvalidTransactionId,
+            DeliveryError::NotWaiting { .. } => Code::MessageNotFound,
+            DeliveryError::TooMany { .. } => Code::TooManyRequests,
             DeliveryError::Journal(_) => Code::InternalServerError,
         };
         Self::new(code, error.to_string())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foliomq_proto::v2::{Code, Message, MessageType, SystemProperties};
 
-use crate::properties::{duration, unix_ms, unix_ms_of};
+use crate::properties::duration;
 use crate::status::Refusal;
 
 /// Most properties of the application's.
@@ -13,8 +13,6 @@ const MAX_PROPERTIES: usize = 128;
 const MAX_PROPERTY_BYTES: usize = 16 << 10;
 /// A message group is shorter than this, bytes.
 const MAX_MESSAGE_GROUP: usize = 64;
-/// How far ahead a message may be delivered.
-const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 /// After how long at most a transaction without an end is asked about.
 const MAX_RECOVERY: Duration = Duration::from_secs(3600);
 
@@ -207,14 +205,8 @@ fn lite_topic(system: &SystemProperties) -> Result<(), Refusal> {
     }
 }
 
-/// When it is to be delivered, and when its transaction is asked about.
+/// When its transaction is asked about. (When it is to be delivered, the groups look at: they have the horizon.)
 fn times(system: &SystemProperties) -> Result<(), Refusal> {
-    let latest = unix_ms() + MAX_DELAY.as_millis() as u64;
-    let delivery = system.delivery_timestamp.as_ref();
-    if delivery.is_some_and(|time| unix_ms_of(time) > latest) {
-        let what = format!("the delivery time is more than {MAX_DELAY:?} ahead");
-        return Err(Refusal::new(Code::IllegalDeliveryTime, what));
-    }
     let recovery = system.orphaned_transaction_recovery_duration.as_ref();
     if recovery.is_some_and(|asked| duration(asked).is_none_or(|time| time > MAX_RECOVERY)) {
         let what = format!("a transaction is asked about within {MAX_RECOVERY:?}");

@@ -10,8 +10,8 @@ use crate::stored::StoredMessage;
 pub enum Awaits {
     /// A time, Unix milliseconds.
     Time(u64),
-    /// That somebody commits it, or rolls it back.
-    Decision,
+    /// That somebody commits it, or rolls it back; from this time on, Unix milliseconds, he is to be asked.
+    Decision(u64),
 }
 
 /// A message that is in no queue, as it lies in the log.
@@ -49,7 +49,7 @@ impl Prefix {
     pub(crate) fn encode(self) -> [u8; PREFIX] {
         let (kind, due) = match self.awaits {
             Awaits::Time(due) => (TIME, due),
-            Awaits::Decision => (DECISION, 0),
+            Awaits::Decision(ask_at) => (DECISION, ask_at),
         };
         let mut bytes = [0; PREFIX];
         bytes[0] = kind;
@@ -63,7 +63,7 @@ impl Prefix {
         let bytes: &[u8; PREFIX] = message.first_chunk()?;
         let awaits = match bytes[0] {
             TIME => Awaits::Time(long(bytes, 8)?),
-            DECISION => Awaits::Decision,
+            DECISION => Awaits::Decision(long(bytes, 8)?),
             _ => return None,
         };
         let carried = Some(long(bytes, 16)?).filter(|&id| id != ITSELF);
@@ -221,8 +221,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_prefix_comes_back(due: Option<u64>, carried in proptest::option::of(0..u64::MAX)) {
-            let prefix = Prefix { awaits: due.map_or(Awaits::Decision, Awaits::Time), carried };
+        fn a_prefix_comes_back(time: u64, decision: bool, carried in proptest::option::of(0..u64::MAX)) {
+            let awaits = if decision { Awaits::Decision(time) } else { Awaits::Time(time) };
+            let prefix = Prefix { awaits, carried };
             prop_assert_eq!(Prefix::decode(&prefix.encode()), Some(prefix));
         }
 

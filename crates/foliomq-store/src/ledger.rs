@@ -50,7 +50,7 @@ impl LedgerEvent {
     fn to_word(self) -> u64 {
         let (kind, number): (u64, u64) = match self {
             Self::Hidden(Awaits::Time(due)) => (1, due),
-            Self::Hidden(Awaits::Decision) => (2, 0),
+            Self::Hidden(Awaits::Decision(ask_at)) => (2, ask_at),
             Self::Carried => (3, 0),
             Self::Revealed { id } => (4, id),
             Self::Cancelled { id } => (5, id),
@@ -62,7 +62,7 @@ impl LedgerEvent {
         let number = word & MOST;
         Some(match word >> NUMBER_BITS {
             1 => Self::Hidden(Awaits::Time(number)),
-            2 => Self::Hidden(Awaits::Decision),
+            2 => Self::Hidden(Awaits::Decision(number)),
             3 => Self::Carried,
             4 => Self::Revealed { id: number },
             5 => Self::Cancelled { id: number },
@@ -191,7 +191,7 @@ mod tests {
     fn events_come_back_from_their_words() {
         let events = [
             LedgerEvent::Hidden(Awaits::Time(1_790_000_000_000)),
-            LedgerEvent::Hidden(Awaits::Decision),
+            LedgerEvent::Hidden(Awaits::Decision(7)),
             LedgerEvent::Carried,
             LedgerEvent::Revealed { id: MOST },
             LedgerEvent::Cancelled { id: 0 },

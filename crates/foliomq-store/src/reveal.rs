@@ -42,22 +42,24 @@ impl Shared {
         &self,
         topic: &TopicState,
         queue: Option<u32>,
-        awaits: Awaits,
-        messages: &[Message<'_>],
+        messages: &[(Awaits, &Message<'_>)],
     ) -> Result<Vec<Appended>, StoreError> {
         if messages.is_empty() {
             return Err(StoreError::illegal("a batch holds at least one message"));
         }
         self.admit()?;
         queue.map_or(Ok(0), |queue| topic.number(queue))?;
-        for message in messages {
+        for (_, message) in messages {
             self.check_body(message)?;
         }
         self.hold_from(self.log.watermarks().appended)?;
-        let carried = None;
-        let prefix = Prefix { awaits, carried }.encode();
-        let heads: Vec<_> = messages.iter().map(Message::heads).collect();
-        let parts = messages.iter().zip(&heads).map(|(message, heads)| {
+        let frame = |&(awaits, message): &(Awaits, &Message<'_>)| {
+            let carried = None;
+            (Prefix { awaits, carried }.encode(), message.heads())
+        };
+        let frames: Vec<_> = messages.iter().map(frame).collect();
+        let parts = messages.iter().zip(&frames);
+        let parts = parts.map(|((_, message), (prefix, heads))| {
             let [user, system_head, system, body_head, body] = message.parts(heads);
             [&prefix[..], user, system_head, system, body_head, body]
         });

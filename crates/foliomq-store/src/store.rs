@@ -312,11 +312,10 @@ impl Store {
         &self,
         topic: &str,
         queue: Option<u32>,
-        awaits: Awaits,
-        messages: &[Message<'_>],
+        messages: &[(Awaits, &Message<'_>)],
     ) -> Result<Vec<Appended>, StoreError> {
         let topic = self.0.shared.registry.get(topic)?;
-        self.0.shared.append_hidden(&topic, queue, awaits, messages)
+        self.0.shared.append_hidden(&topic, queue, messages)
     }
 
     /// The hidden message whose record lies at `position`.

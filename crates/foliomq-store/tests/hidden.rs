@@ -36,8 +36,8 @@ fn open(options: Options) -> Store {
 }
 
 fn hide(store: &Store, queue: Option<u32>, awaits: Awaits, message: Message<'_>) -> u64 {
-    let messages = [message];
-    let appended = store.submit_hidden(TOPIC, queue, awaits, &messages);
+    let messages = [(awaits, &message)];
+    let appended = store.submit_hidden(TOPIC, queue, &messages);
     let appended = appended.unwrap()[0];
     store.wait_committed(appended.end()).unwrap();
     appended.position
@@ -129,7 +129,7 @@ fn a_hidden_message_comes_into_its_queue_when_it_is_revealed() {
 fn a_message_of_a_topic_that_is_gone_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(options(dir.path()));
-    let hidden = hide(&store, None, Awaits::Decision, Message::new(b"x"));
+    let hidden = hide(&store, None, Awaits::Decision(9), Message::new(b"x"));
     store.delete_topic(TOPIC).unwrap();
     let gone = |store: &Store| match &store.reveal(&[hidden]).unwrap().refused[..] {
         [(position, StoreError::UnknownTopic { .. })] => *position == hidden,
@@ -292,7 +292,7 @@ impl Model {
             Step::Hide(queue, decision) => {
                 let body = self.body();
                 let awaits = match decision {
-                    true => Awaits::Decision,
+                    true => Awaits::Decision(u64::from(self.count)),
                     false => Awaits::Time(u64::from(self.count)),
                 };
                 let id = hide(store, Some(queue), awaits, Message::new(&body).tag("x"));

@@ -1,9 +1,11 @@
 //! Delivery over a real store.
 
 mod dead_letters;
+mod delayed;
 mod filters;
 mod fixture;
 mod groups;
+mod hidden_world;
 mod lite;
 mod lost;
 mod model;
@@ -11,4 +13,5 @@ mod ordered;
 mod priority;
 mod restart;
 mod rules;
+mod transactions;
 mod world;

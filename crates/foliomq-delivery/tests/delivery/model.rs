@@ -19,6 +19,15 @@ enum Step {
     Release(Index),
     DeadLetter(Index),
     Pass(u64),
+    /// To a queue, with a tag, in so many seconds.
+    Delay(u32, usize, u64),
+    Due,
+    Recall(Index),
+    Half(u32, usize),
+    /// Commits or rolls back.
+    End(Index, bool),
+    /// Whether somebody is there to ask.
+    Ask(bool),
     Tick,
     Reset(Index),
     Kill,
@@ -39,6 +48,13 @@ fn step() -> impl Strategy<Value = Step> {
         8 => index().prop_map(Step::Release),
         3 => index().prop_map(Step::DeadLetter),
         25 => (0..15u64).prop_map(Step::Pass),
+        15 => (0..QUEUES, 0..TAGS.len(), 0..100u64)
+            .prop_map(|(queue, tag, seconds)| Step::Delay(queue, tag, seconds)),
+        15 => Just(Step::Due),
+        6 => index().prop_map(Step::Recall),
+        10 => (0..QUEUES, 0..TAGS.len()).prop_map(|(queue, tag)| Step::Half(queue, tag)),
+        12 => (index(), any::<bool>()).prop_map(|(which, commit)| Step::End(which, commit)),
+        8 => any::<bool>().prop_map(Step::Ask),
         6 => Just(Step::Tick),
         1 => index().prop_map(Step::Reset),
         1 => Just(Step::Kill),
@@ -59,6 +75,12 @@ fn run(mut world: World, step: &Step) -> World {
         Step::Release(which) => world.release(which),
         Step::DeadLetter(which) => world.dead_letter(which),
         Step::Pass(seconds) => world.f.pass(Duration::from_secs(*seconds)),
+        Step::Delay(queue, tag, seconds) => world.delay(*queue, *tag, *seconds),
+        Step::Due => world.deliver_due(),
+        Step::Recall(which) => world.recall(which),
+        Step::Half(queue, tag) => world.half(*queue, *tag),
+        Step::End(which, commit) => world.end(which, *commit),
+        Step::Ask(there) => world.ask(*there),
         Step::Tick => {
             world.f.groups.tick(world.f.now).unwrap();
             world.bury();

@@ -8,6 +8,7 @@ use foliomq_store::Message;
 use proptest::sample::Index;
 
 use crate::fixture::{Fixture, GROUP, TOPIC, is_invalid};
+use crate::hidden_world::{HiddenModel, MAX_CHECKS};
 
 pub const QUEUES: u32 = 3;
 const MAX_ATTEMPTS: u32 = 3;
@@ -41,6 +42,8 @@ pub struct World {
     pub f: Fixture,
     model: BTreeMap<Place, Entry>,
     tags: BTreeMap<Place, usize>,
+    bodies: BTreeMap<Place, String>,
+    pub hidden: HiddenModel,
     /// The one handle of a message that may be good.
     handles: BTreeMap<Place, String>,
     old: Vec<(Place, String)>,
@@ -48,11 +51,21 @@ pub struct World {
     dead: u64,
 }
 
+/// A message with one of the tags.
+pub fn tagged(body: &str, tag: usize) -> Message<'_> {
+    let message = Message::new(body.as_bytes());
+    match TAGS[tag] {
+        Some(tag) => message.tag(tag),
+        None => message,
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         let options = Options {
             max_attempts: MAX_ATTEMPTS,
             snapshot_after: 20_000,
+            max_checks: MAX_CHECKS,
             ..Options::default()
         };
         let f = Fixture::with(QUEUES, options);
@@ -60,6 +73,8 @@ impl World {
             f,
             model: BTreeMap::new(),
             tags: BTreeMap::new(),
+            bodies: BTreeMap::new(),
+            hidden: HiddenModel::default(),
             handles: BTreeMap::new(),
             old: Vec::new(),
             dead: 0,
@@ -67,17 +82,19 @@ impl World {
     }
 
     pub fn append(&mut self, queue: u32, tag: usize) {
-        let offset = self
-            .tags
-            .keys()
-            .filter(|(other, _)| *other == queue)
-            .count() as u64;
-        let body = format!("{queue}/{offset}");
-        let message = Message::new(body.as_bytes());
-        let message = TAGS[tag].map_or(message.clone(), |tag| message.tag(tag));
-        assert_eq!(self.f.append(queue, &message), offset);
-        self.tags.insert((queue, offset), tag);
-        self.model.insert((queue, offset), Entry::New);
+        let body = format!("plain {}", self.tags.len());
+        let offset = self.f.append(queue, &tagged(&body, tag));
+        assert_eq!(self.enter(queue, tag, body), offset);
+    }
+
+    /// The message of this body is the next of its queue; returns its offset.
+    pub fn enter(&mut self, queue: u32, tag: usize, body: String) -> u64 {
+        let mine = self.tags.keys().filter(|(other, _)| *other == queue);
+        let place = (queue, mine.count() as u64);
+        self.tags.insert(place, tag);
+        self.bodies.insert(place, body);
+        self.model.insert(place, Entry::New);
+        place.1
     }
 
     fn matches(&self, place: Place, filter: usize) -> bool {
@@ -133,10 +150,8 @@ impl World {
 
     fn delivered(&mut self, delivery: &Delivery, filter: usize, auto_renew: bool) {
         let place = (delivery.message.queue_id(), delivery.message.queue_offset());
-        assert_eq!(
-            delivery.message.body(),
-            format!("{}/{}", place.0, place.1).as_bytes()
-        );
+        let body = self.bodies.get(&place).map(String::as_bytes);
+        assert_eq!(Some(delivery.message.body()), body, "{place:?}");
         assert!(self.matches(place, filter), "{place:?} does not match");
         let entry = self.model[&place];
         let attempt = match entry {
@@ -211,8 +226,8 @@ impl World {
             .unwrap();
         for message in messages {
             let body = std::str::from_utf8(message.body()).unwrap();
-            let (queue, offset) = body.split_once('/').unwrap();
-            let place = (queue.parse().unwrap(), offset.parse().unwrap());
+            let place = self.bodies.iter().find(|(_, other)| *other == body);
+            let place = *place.unwrap().0;
             let entry = self.model[&place];
             assert_eq!(
                 self.due(entry),
@@ -419,6 +434,7 @@ impl World {
     pub fn drain(mut self) {
         for _ in 0..=2 * MAX_ATTEMPTS {
             self.f.pass(Duration::from_secs(100));
+            self.deliver_due();
             self.f.groups.tick(self.f.now).unwrap();
             self.bury();
             self.receive(1000, 0, Duration::from_secs(50), false);

@@ -4,6 +4,7 @@
 mod broker;
 mod departures;
 mod garbage;
+mod hidden;
 mod limits;
 mod lite;
 mod port;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,7 +11,9 @@ use serde_json::json;
 
 use super::lines;
 use crate::arguments::{Format, Remote};
+use crate::moment;
 use crate::output::Output;
+use crate::units::Span;
 
 /// Larger input is no message: no broker takes it.
 const LARGEST_BODY: u64 = 256 << 20;
@@ -56,6 +59,14 @@ pub struct Send {
     #[arg(long, value_name = "GROUP")]
     message_group: Option<String>,
 
+    /// Deliver it so long from now
+    #[arg(long, value_name = "DURATION", conflicts_with = "deliver_at")]
+    delay: Option<Span>,
+
+    /// Deliver it at a time such as 2026-11-23T10:15:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    deliver_at: Option<SystemTime>,
+
     #[command(flatten)]
     remote: Remote,
 
@@ -93,6 +104,9 @@ impl Send {
             properties: self.property.iter().cloned().collect(),
             id: self.id.clone(),
             message_group: self.message_group.clone(),
+            deliver_at: self.delay.map_or(self.deliver_at, |delay| {
+                SystemTime::now().checked_add(delay.0)
+            }),
         }
     }
 
@@ -115,9 +129,17 @@ impl Send {
 async fn send_one(producer: &Producer, message: Message, mut out: Output) -> anyhow::Result<()> {
     let receipt = producer.send(message).await?;
     if out.is_json() {
-        out.json(
-            &json!({ "message_id": receipt.message_id, "queue_offset": receipt.queue_offset }),
-        )?;
+        let mut json = json!({ "message_id": receipt.message_id });
+        match receipt.recall_handle {
+            Some(handle) => json["recall_handle"] = handle.into(),
+            None => json["queue_offset"] = receipt.queue_offset.into(),
+        }
+        out.json(&json)?;
+    } else if let Some(handle) = receipt.recall_handle {
+        out.line(format!(
+            "sent {} (recall handle {handle})",
+            receipt.message_id
+        ))?;
     } else {
         out.line(format!(
             "sent {} (queue offset {})",

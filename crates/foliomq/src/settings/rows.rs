@@ -142,6 +142,49 @@ pub const ROWS: &[Row] = &[
         |count: &usize| *count > 0
     ),
     row!(
+        "max-delay",
+        max_delay,
+        "how far ahead a message may be delivered",
+        "1s to 366d",
+        |span: &Span| (Duration::from_secs(1)..=Duration::from_secs(366 * 86_400))
+            .contains(&span.0)
+    ),
+    row!(
+        "max-delayed",
+        max_delayed,
+        "delayed messages that may wait",
+        "at least 1",
+        |count: &usize| *count > 0
+    ),
+    row!(
+        "transaction-first-check",
+        transaction_first_check,
+        "after how long a producer is asked about a transaction without an end",
+        "1s to 1h",
+        |span: &Span| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&span.0)
+    ),
+    row!(
+        "transaction-check-interval",
+        transaction_check_interval,
+        "how often it is asked again",
+        "1s to 1h",
+        |span: &Span| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&span.0)
+    ),
+    row!(
+        "transaction-checks",
+        transaction_checks,
+        "how many times, before the transaction is rolled back",
+        "1 to 1000",
+        |checks: &u32| (1..=1000).contains(checks)
+    ),
+    row!(
+        "max-transactions",
+        max_transactions,
+        "transactions that may be open",
+        "at least 1",
+        |count: &usize| *count > 0
+    ),
+    row!(
         "lite-ttl",
         lite_ttl,
         "remove lite topics without a message or subscriber for so long",

@@ -1,0 +1,254 @@
+//! Delayed messages: hidden until their time, recalled before it.
+
+use std::sync::atomic::Ordering;
+
+use foliomq_store::{Appended, Awaits, Message, StoreError};
+
+use crate::groups::Shared;
+use crate::pending::Pending;
+use crate::ticket::{Purpose, Ticket};
+use crate::{DeliveryError, Timestamp};
+
+/// Messages that are revealed before others have a turn.
+const BATCH: usize = 256;
+/// Milliseconds after which what could not be revealed is tried again.
+const RETRY: u64 = 1000;
+/// Messages that one tick carries forward.
+const CARRIED: usize = 16 << 10;
+
+/// A delayed message that was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delayed {
+    /// Where it lies; it has no place in a queue yet.
+    pub appended: Appended,
+    /// Recalls it: opaque, checked by a keyed hash, good across restarts.
+    pub recall_handle: String,
+}
+
+/// What [`Groups::deliver_due`](crate::Groups::deliver_due) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Messages that are in their queues now.
+    pub revealed: usize,
+    /// When to call again, if no message comes before; `None`: nothing waits.
+    pub next: Option<Timestamp>,
+}
+
+impl Shared {
+    pub fn submit_delayed(
+        &self,
+        topic: &str,
+        queue: Option<u32>,
+        messages: &[(Timestamp, Message<'_>)],
+        now: Timestamp,
+    ) -> Result<Vec<Delayed>, DeliveryError> {
+        let latest = now.saturating_add(self.options.max_delay.as_millis() as u64);
+        if messages.iter().any(|(due, _)| *due > latest) {
+            let what = format!(
+                "the delivery time is more than {:?} ahead",
+                self.options.max_delay
+            );
+            return Err(DeliveryError::IllegalTime { what });
+        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting >= self.options.max_delayed {
+            let what = format!("{waiting} delayed messages wait, as many as may");
+            return Err(DeliveryError::TooMany { what });
+        }
+        let found = self.store.topic(topic).ok_or_else(|| unknown(topic))?;
+        let hidden: Vec<_> = messages
+            .iter()
+            .map(|(due, message)| (Awaits::Time(*due), message))
+            .collect();
+        let appended = self.store.submit_hidden(topic, queue, &hidden)?;
+        let delayed = |(appended, (due, _)): (Appended, &(Timestamp, Message<'_>))| {
+            let ticket = Ticket {
+                purpose: Purpose::Recall,
+                topic_id: found.id,
+                id: appended.position,
+                time: *due,
+            };
+            Delayed {
+                appended,
+                recall_handle: ticket.seal(&self.key),
+            }
+        };
+        Ok(appended.into_iter().zip(messages).map(delayed).collect())
+    }
+
+    pub fn recall(
+        &self,
+        topic: &str,
+        handle: &str,
+        now: Timestamp,
+    ) -> Result<String, DeliveryError> {
+        let ticket = self.ticket(topic, handle, Purpose::Recall)?;
+        self.store.catch_up();
+        let mut pending = self.pending.lock();
+        pending.follow(&self.store)?;
+        let gone = || DeliveryError::NotWaiting {
+            what: "it is delivered or recalled already",
+        };
+        if ticket.time <= now.max(pending.taken_to) || !pending.waiting.recall(ticket.id) {
+            return Err(gone());
+        }
+        let recalled = self.cancel(&pending, ticket.id);
+        if recalled.is_err() {
+            pending.waiting.restore(ticket.id);
+        }
+        self.count(&pending);
+        drop(pending);
+        let (id, end) = match recalled {
+            Err(DeliveryError::Store(StoreError::Deleted { .. })) => return Err(gone()),
+            recalled => recalled?,
+        };
+        self.store.wait_committed(end)?;
+        Ok(id)
+    }
+
+    /// What a ticket says, if it is good for the purpose and the topic.
+    pub fn ticket(
+        &self,
+        topic: &str,
+        text: &str,
+        purpose: Purpose,
+    ) -> Result<Ticket, DeliveryError> {
+        let ticket = Ticket::open(&self.key, text, purpose)?;
+        let found = self.store.topic(topic).ok_or_else(|| unknown(topic))?;
+        if found.id != ticket.topic_id {
+            return Err(purpose.invalid("it is of another topic"));
+        }
+        Ok(ticket)
+    }
+
+    /// Notes that a message is given up; returns its message id, and the position to wait for.
+    fn cancel(&self, pending: &Pending, id: u64) -> Result<(String, u64), DeliveryError> {
+        let position = pending.position(id);
+        let hidden = self.store.hidden(position)?;
+        let end = self.store.cancel(id, position)?;
+        Ok((hidden.message.id().into_owned(), end))
+    }
+
+    pub fn deliver_due(&self, now: Timestamp) -> Result<Due, DeliveryError> {
+        let (mut due, mut end) = (Due::default(), 0);
+        loop {
+            let mut pending = self.pending.lock();
+            pending.follow(&self.store)?;
+            pending.taken_to = pending.taken_to.max(now);
+            let taken = pending.waiting.take_due(now, BATCH);
+            if taken.is_empty() {
+                due.next = pending.waiting.next();
+                self.count(&pending);
+                break;
+            }
+            let ids: Vec<u64> = taken.into_iter().map(|(_, id)| id).collect();
+            let (revealed, up_to) = self.reveal(&mut pending, &ids, now)?;
+            due.revealed += revealed;
+            end = end.max(up_to);
+        }
+        if end > 0 {
+            self.store.wait_committed(end)?;
+        }
+        Ok(due)
+    }
+
+    /// Puts messages into their queues; returns how many, and the position to wait for. What cannot be is tried again later,
+    /// or given up where that will not help.
+    fn reveal(
+        &self,
+        pending: &mut Pending,
+        ids: &[u64],
+        now: Timestamp,
+    ) -> Result<(usize, u64), DeliveryError> {
+        let positions: Vec<u64> = ids.iter().map(|&id| pending.position(id)).collect();
+        let later = now.saturating_add(RETRY);
+        let (mut at, mut count, mut end) = (0, 0, 0);
+        while at < ids.len() {
+            let revealed = match self.store.reveal(&positions[at..]) {
+                Ok(revealed) => revealed,
+                Err(error) => {
+                    ids[at..]
+                        .iter()
+                        .for_each(|&id| pending.waiting.add(later, id));
+                    return Err(error.into());
+                }
+            };
+            let range = at..at + revealed.taken;
+            at = range.end;
+            end = end.max(revealed.end);
+            count += revealed.taken - revealed.refused.len();
+            for (position, error) in revealed.refused {
+                let refused = range.clone().find(|&n| positions[n] == position);
+                let Some(id) = refused.map(|n| ids[n]) else {
+                    continue;
+                };
+                end = end.max(self.refused(pending, (id, position), error, later)?);
+            }
+        }
+        Ok((count, end))
+    }
+
+    /// A message that is due and cannot be put into its queue.
+    fn refused(
+        &self,
+        pending: &mut Pending,
+        (id, position): (u64, u64),
+        error: StoreError,
+        later: Timestamp,
+    ) -> Result<u64, DeliveryError> {
+        let gone = matches!(
+            error,
+            StoreError::UnknownTopic { .. }
+                | StoreError::UnknownQueue { .. }
+                | StoreError::Lost { .. }
+                | StoreError::Deleted { .. }
+        );
+        if gone {
+            tracing::warn!(%error, position, "a delayed message is given up");
+            return Ok(self.store.cancel(id, position)?);
+        }
+        tracing::warn!(%error, position, "a delayed message cannot be delivered now");
+        pending.waiting.add(later, id);
+        Ok(0)
+    }
+
+    /// Appends again what retention wants to drop and still waits, then lets it go.
+    pub fn carry_forward(&self) -> Result<(), DeliveryError> {
+        let Some(wanted) = self.store.held_back() else {
+            return Ok(());
+        };
+        let entered = self.store.watermarks().dispatched;
+        let mut pending = self.pending.lock();
+        pending.follow(&self.store)?;
+        let old = pending.below(wanted.min(entered), CARRIED);
+        for &(id, position) in &old {
+            match self.store.carry(position) {
+                Ok(carried) => pending.carry(id, carried.position),
+                // Nothing of it is left that could be kept.
+                Err(error @ StoreError::Lost { .. }) => {
+                    tracing::warn!(%error, position, "a hidden message is lost");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        drop(pending);
+        if old.len() < CARRIED {
+            // Before the old records may go.
+            self.store.flush()?;
+            self.store.keep_from(wanted.min(entered))?;
+            tracing::info!(count = old.len(), "hidden messages were carried forward");
+        }
+        Ok(())
+    }
+
+    /// Notes how many wait, for those who ask without the lock.
+    pub fn count(&self, pending: &Pending) {
+        self.waiting.store(pending.waiting.len(), Ordering::Relaxed);
+        self.halves.store(pending.halves.len(), Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn unknown(topic: &str) -> DeliveryError {
+    let topic = topic.to_owned();
+    StoreError::UnknownTopic { topic }.into()
+}
