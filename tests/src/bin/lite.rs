@@ -39,6 +39,11 @@ async fn main() -> Result<ExitCode> {
     if let Some(binary) = &arguments.binary {
         settings.binary.clone_from(binary);
     }
+    let folder_of = settings
+        .binary
+        .parent()
+        .and_then(|folder| folder.file_name());
+    let build = folder_of.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let broker = Broker::start(settings).await?;
     let plan = Plan {
         lite_topics: arguments.lite_topics,
@@ -48,7 +53,7 @@ async fn main() -> Result<ExitCode> {
     let outcome = run(broker.address(), broker.id()?, plan).await?;
     broker.terminate().await?;
     let goals = goals(plan, &outcome);
-    let page = page(plan, &outcome, &goals);
+    let page = page(plan, &build, &outcome, &goals);
     print!("{page}");
     if let Some(out) = &arguments.out {
         std::fs::write(out, page).with_context(|| format!("writing {}", out.display()))?;
@@ -95,10 +100,10 @@ fn goals(plan: Plan, outcome: &Outcome) -> [Goal; 3] {
     ]
 }
 
-fn page(plan: Plan, outcome: &Outcome, goals: &[Goal]) -> String {
+fn page(plan: Plan, build: &str, outcome: &Outcome, goals: &[Goal]) -> String {
     let mut page = String::from("# Lite topics\n\n");
     page += &format!(
-        "{} lite topics of one topic, shared by {} clients of one group, over gRPC to the real broker; one message through each.\n\n",
+        "{} lite topics of one topic, shared by {} clients of one group, over gRPC to the real broker (a {build} build); one message through each.\n\n",
         plan.lite_topics, plan.clients
     );
     page += "| number | what | measured | target | met or short |\n|---|---|---|---|---|\n";

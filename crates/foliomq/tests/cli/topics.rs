@@ -108,3 +108,25 @@ fn without_auto_create_a_topic_must_be_made_first() {
     broker.run(["topic", "create", "orders"]).ok();
     broker.run(["send", "orders", "latte"]).ok();
 }
+
+#[test]
+fn lite_and_priority_topics_are_made_and_shown() {
+    let broker = Broker::start();
+    for kind in ["lite", "priority"] {
+        let made = ["topic", "create", kind, "--queues", "2", "--type", kind];
+        assert_eq!(
+            broker.run(made).ok(),
+            format!("topic {kind}: 2 queues, type {kind}\n")
+        );
+    }
+    let lite = broker.run(["topic", "describe", "lite", "--json"]).json();
+    assert_eq!(
+        (&lite["type"], &lite["lite_topics"]),
+        (&"lite".into(), &0.into())
+    );
+    let shown = broker.run(["topic", "describe", "priority"]).ok();
+    assert!(
+        shown.starts_with("topic priority, type priority\n"),
+        "{shown}"
+    );
+}
