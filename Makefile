@@ -117,6 +117,15 @@ bench-transfer: ## how stored messages reach a socket; writes docs/benchmarks/tr
 bench-lite: binary ## 100,000 lite topics with a subscriber each, memory and idle time; writes docs/benchmarks/lite.md
 	cargo run --locked --release -q -p foliomq-tests --bin lite -- --binary $(BIN) --out docs/benchmarks/lite.md
 
+.PHONY: bench-wire bench-peers
+bench-wire: binary ## the broker on the wire beside bare tonic; writes docs/benchmarks/wire.* (under 30 minutes; QUICK=1: under 3)
+	cargo build --locked --release -q -p foliomq-benches --bin wire
+	target/release/wire --binary $(BIN) $(if $(QUICK),--quick)
+
+bench-peers: binary ## the broker beside NATS JetStream and Redis Streams, if installed; writes docs/benchmarks/peers.* (QUICK=1)
+	cargo build --locked --release -q -p foliomq-benches --bin wire
+	target/release/wire --binary $(BIN) $(if $(QUICK),--quick) peers
+
 demo: binary ## a broker, a few messages through it, and a look at its log; all in a temporary folder
 	examples/demo.sh $(BIN)
 

@@ -121,7 +121,8 @@ fn write_section(page: &mut String, section: &Section) -> std::fmt::Result {
     write_conditions(page, section)
 }
 
-fn write_table(page: &mut String, table: &Table) -> std::fmt::Result {
+/// Writes a table with the line above it.
+pub fn write_table(page: &mut String, table: &Table) -> std::fmt::Result {
     writeln!(page, "{}\n", table.caption)?;
     writeln!(page, "| {} |", table.columns.join(" | "))?;
     writeln!(page, "|{}", "---|".repeat(table.columns.len()))?;

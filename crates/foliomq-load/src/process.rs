@@ -14,7 +14,8 @@ use crate::error::LoadError;
 
 /// The kernel's unit of processor time.
 const TICK: Duration = Duration::from_millis(10);
-/// What a broker gets to end by itself.
+/// What a broker gets to end by itself, and what it gets to end at once.
+const GRACE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How a broker says that it is ready, before its address.
 const READY: &str = " ready on ";
@@ -141,6 +142,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Ends it while the runtime goes on: connections to it that were dropped close, and it need not wait for them.
+    pub async fn end(self) {
+        // It is dropped in any case.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+
     /// Where its store is.
     pub fn folder(&self) -> Option<&Path> {
         self.dir.as_ref().map(TempDir::path)
@@ -150,16 +157,19 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // One that has ended already needs no signal.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let begin = Instant::now();
-        while let Ok(None) = self.child.try_wait() {
-            if begin.elapsed() > PATIENCE {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                return;
+        for patience in [GRACE, PATIENCE] {
+            // The second signal has a broker stop at once, whatever is in flight: nobody needs what it holds.
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let begin = Instant::now();
+            while begin.elapsed() < patience {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                thread::sleep(TICK);
             }
-            thread::sleep(TICK);
         }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -100,9 +100,13 @@ fn load(plan: &Plan) -> String {
     let (api, lanes) = match plan.api {
         Api::Native => (
             "native",
-            format!("{} streams each, {} messages", plan.streams, plan.in_flight),
+            format!(
+                "{} each with up to {} messages",
+                many(plan.streams, "stream"),
+                plan.in_flight
+            ),
         ),
-        Api::V2 => ("v2", format!("{} calls", plan.in_flight)),
+        Api::V2 => ("v2", format!("each with up to {} calls", plan.in_flight)),
     };
     let pace = match plan.rate {
         Some(rate) => format!("open loop at {} messages/s", count(rate)),
@@ -113,11 +117,18 @@ fn load(plan: &Plan) -> String {
         Until::Messages(messages) => format!("{messages} messages"),
     };
     format!(
-        "{what}, {api}: bodies of {}, {} a request, {} connections, {lanes} in flight; {pace}, {until}",
+        "{what}, {api}: bodies of {}, {} a request, {}, {lanes} in flight; {pace}, {until}",
         about(plan.body as u64),
         plan.batch,
-        plan.connections,
+        many(plan.connections, "connection"),
     )
+}
+
+fn many(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }
 
 fn times(latency: &Latency) -> String {

@@ -78,10 +78,15 @@ impl Side {
         let connection = Connection::open(&target, "bench").await?;
         let broker = broker_says(&connection).await?;
         let measured = self.on_topic(&target, &connection, server.as_ref()).await;
+        drop(connection);
+        let spawned = server.is_some();
+        if let Some(server) = server {
+            server.end().await;
+        }
         let (report, broker_cpu) = measured?;
         Ok(Outcome {
             address: target.address,
-            spawned: server.is_some(),
+            spawned,
             broker,
             report,
             broker_cpu,
