@@ -125,11 +125,17 @@ impl Shared {
     fn cancel(&self, pending: &Pending, id: u64) -> Result<(String, u64), DeliveryError> {
         let position = pending.position(id);
         let hidden = self.store.hidden(position)?;
+        #[cfg(test)]
+        if crate::planted::Bug::RecallForgotten.is_planted() {
+            return Ok((hidden.message.id().into_owned(), 0));
+        }
         let end = self.store.cancel(id, position)?;
         Ok((hidden.message.id().into_owned(), end))
     }
 
     pub fn deliver_due(&self, now: Timestamp) -> Result<Due, DeliveryError> {
+        #[cfg(test)]
+        let now = crate::planted::due(now);
         let (mut due, mut end) = (Due::default(), 0);
         loop {
             let mut pending = self.pending.lock();

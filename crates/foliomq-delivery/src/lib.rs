@@ -44,6 +44,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+// The model calls this crate as others do.
+#[cfg(test)]
+extern crate self as foliomq_delivery;
+
 mod backoff;
 mod dead_letter;
 mod delayed;
@@ -59,11 +63,15 @@ mod lease;
 #[cfg(test)]
 mod lease_model;
 mod lite;
+#[cfg(test)]
+mod model;
 mod name;
 mod open;
 mod order;
 mod ordered;
 mod pending;
+#[cfg(test)]
+mod planted;
 mod receive;
 mod record;
 mod redrive;

@@ -122,6 +122,8 @@ impl Replay {
                 queue,
                 change,
             } => {
+                #[cfg(test)]
+                let change = crate::planted::replayed(change);
                 if let Some(subscription) = self.known(subscription, queue) {
                     subscription.queue(queue).replay(&change);
                 }

@@ -37,7 +37,10 @@ impl Fixture {
     }
 
     pub fn with(queues: u32, options: Options) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), queues, options)
+    }
+
+    pub fn within(dir: TempDir, queues: u32, options: Options) -> Self {
         let store = open_store(dir.path());
         store
             .create_topic(
@@ -60,7 +63,8 @@ impl Fixture {
 
     /// The same after a kill at this moment: what is in the files now, opened anew.
     pub fn after_kill(self) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let beside = self.dir.path().parent().unwrap();
+        let dir = tempfile::tempdir_in(beside).unwrap();
         copy(self.dir.path(), dir.path());
         Self::open(dir, self.options.clone(), self.now)
     }
@@ -241,7 +245,7 @@ fn store_options(dir: &Path) -> StoreOptions {
         interval: Duration::from_millis(50),
     };
     StoreOptions::new(dir)
-        .segment_size(16 << 20)
+        .segment_size(8 << 20)
         .preheat(Preheat::Off)
         .flush(flush)
 }

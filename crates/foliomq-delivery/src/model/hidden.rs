@@ -1,15 +1,57 @@
 //! What the model expects of messages that are in no queue yet.
 
 use foliomq_delivery::{DeliveryError, Question, Resolution, Timestamp};
+use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::fixture::TOPIC;
-use crate::world::{World, tagged};
+use super::fixture::TOPIC;
+use super::world::{QUEUES, TAGS, World, tagged};
 
 /// Questions about a transaction before it is rolled back.
 pub const MAX_CHECKS: u32 = 2;
 const FIRST_CHECK: u64 = 6000;
 const CHECK_INTERVAL: u64 = 30_000;
+
+/// To messages that are in no queue yet, and to get them there.
+#[derive(Debug, Clone)]
+pub enum HiddenStep {
+    /// To a queue, with a tag, in so many seconds.
+    Delay(u32, usize, u64),
+    Due,
+    Recall(Index),
+    Half(u32, usize),
+    /// Commits or rolls back.
+    End(Index, bool),
+    /// Whether somebody is there to ask.
+    Ask(bool),
+}
+
+impl HiddenStep {
+    pub fn any() -> impl Strategy<Value = Self> {
+        let index = any::<Index>;
+        let place = || (0..QUEUES, 0..TAGS.len());
+        prop_oneof![
+            15 => (place(), 0..100u64)
+                .prop_map(|((queue, tag), seconds)| Self::Delay(queue, tag, seconds)),
+            15 => Just(Self::Due),
+            6 => index().prop_map(Self::Recall),
+            10 => place().prop_map(|(queue, tag)| Self::Half(queue, tag)),
+            12 => (index(), any::<bool>()).prop_map(|(which, commit)| Self::End(which, commit)),
+            8 => any::<bool>().prop_map(Self::Ask),
+        ]
+    }
+
+    pub fn take(&self, world: &mut World) {
+        match self {
+            Self::Delay(queue, tag, seconds) => world.delay(*queue, *tag, *seconds),
+            Self::Due => world.deliver_due(),
+            Self::Recall(which) => world.recall(which),
+            Self::Half(queue, tag) => world.half(*queue, *tag),
+            Self::End(which, commit) => world.end(which, *commit),
+            Self::Ask(there) => world.ask(*there),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct HiddenModel {
@@ -52,7 +94,7 @@ impl World {
         self.enter(message.queue, message.tag, message.body);
     }
 
-    pub fn delay(&mut self, queue: u32, tag: usize, seconds: u64) {
+    fn delay(&mut self, queue: u32, tag: usize, seconds: u64) {
         let message = self.message("delayed", queue, tag);
         let (f, due) = (&self.f, self.f.now + seconds * 1000);
         let sent = [(due, tagged(&message.body, tag))];
@@ -66,6 +108,7 @@ impl World {
             handle: sent.recall_handle,
             waits: true,
         });
+        self.seen.note("delayed");
     }
 
     pub fn deliver_due(&mut self) {
@@ -79,14 +122,17 @@ impl World {
         due.iter_mut().for_each(|one| one.waits = false);
         let due: Vec<Message> = due.iter().map(|one| one.message.clone()).collect();
         assert_eq!(done.revealed, due.len(), "{due:?}");
-        due.into_iter().for_each(|message| self.entered(message));
+        for message in due {
+            self.entered(message);
+            self.seen.note("revealed");
+        }
         let left = self.hidden.delayed.iter().filter(|one| one.waits);
         assert_eq!(self.f.groups.waiting(), left.clone().count());
         let next = left.map(|one| one.due).min();
         assert!(done.next <= next || next.is_none(), "{done:?} {next:?}");
     }
 
-    pub fn recall(&mut self, which: &Index) {
+    fn recall(&mut self, which: &Index) {
         if self.hidden.delayed.is_empty() {
             return;
         }
@@ -96,13 +142,15 @@ impl World {
         if one.waits && one.due > self.f.now {
             assert!(result.is_ok(), "{one:?}: {result:?}");
             one.waits = false;
+            self.seen.note("recalled");
         } else {
             let refused = matches!(result, Err(DeliveryError::NotWaiting { .. }));
             assert!(refused, "{one:?}: {result:?}");
+            self.seen.note("recalled late");
         }
     }
 
-    pub fn half(&mut self, queue: u32, tag: usize) {
+    fn half(&mut self, queue: u32, tag: usize) {
         let message = self.message("half", queue, tag);
         let f = &self.f;
         let sent = [(None, tagged(&message.body, tag))];
@@ -119,7 +167,7 @@ impl World {
         });
     }
 
-    pub fn end(&mut self, which: &Index, commit: bool) {
+    fn end(&mut self, which: &Index, commit: bool) {
         if self.hidden.halves.is_empty() {
             return;
         }
@@ -139,12 +187,15 @@ impl World {
                 self.f.store.catch_up();
                 if commit {
                     self.entered(message);
+                    self.seen.note("committed");
+                } else {
+                    self.seen.note("rolled back");
                 }
             }
         }
     }
 
-    pub fn ask(&mut self, there: bool) {
+    fn ask(&mut self, there: bool) {
         let (now, mut asked) = (self.f.now, Vec::new());
         let ask = |question: Question| {
             asked.push(question.transaction_id);
@@ -160,11 +211,13 @@ impl World {
         for one in open.filter(|one| one.ask_at <= now) {
             if one.asked == MAX_CHECKS {
                 one.end = Some(Resolution::Rollback);
+                self.seen.note("rolled back");
                 continue;
             }
             expected.push(one.id.clone());
             if there {
                 (one.asked, one.ask_at) = (one.asked + 1, now + CHECK_INTERVAL);
+                self.seen.note("asked");
             }
         }
         asked.sort_unstable();

@@ -1,23 +1,26 @@
 //! What a naive model expects of a group: one entry for each message, looked through as a whole.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use foliomq_delivery::{Delivery, Filter, Options, ResetTo, Timestamp};
+use foliomq_delivery::{Delivery, Filter, Options, Order, Timestamp};
 use foliomq_store::Message;
-use proptest::sample::Index;
+use tempfile::TempDir;
 
-use crate::fixture::{Fixture, GROUP, TOPIC, is_invalid};
-use crate::hidden_world::{HiddenModel, MAX_CHECKS};
+use super::fixture::{Fixture, GROUP};
+use super::hidden::{HiddenModel, MAX_CHECKS};
+use super::ordered::{Ordered, OrderedStep};
+use super::seen::Seen;
 
 pub const QUEUES: u32 = 3;
-const MAX_ATTEMPTS: u32 = 3;
+pub const MAX_ATTEMPTS: u32 = 3;
 pub const TAGS: [Option<&str>; 3] = [None, Some("A"), Some("B")];
 const FILTERS: [&str; 3] = ["*", "A", "A || B"];
 
 /// What the model knows of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Entry {
+pub enum Entry {
     New,
     Out {
         visible_at: Timestamp,
@@ -36,19 +39,30 @@ enum Entry {
     Dead,
 }
 
-type Place = (u32, u64);
+/// Queue and offset.
+pub type Place = (u32, u64);
 
 pub struct World {
     pub f: Fixture,
-    model: BTreeMap<Place, Entry>,
+    pub model: BTreeMap<Place, Entry>,
     tags: BTreeMap<Place, usize>,
     bodies: BTreeMap<Place, String>,
     pub hidden: HiddenModel,
+    ordered: Ordered,
+    pub seen: Seen,
     /// The one handle of a message that may be good.
-    handles: BTreeMap<Place, String>,
-    old: Vec<(Place, String)>,
+    pub handles: BTreeMap<Place, String>,
+    pub old: Vec<(Place, String)>,
     /// Dead letters that there must be.
     dead: u64,
+}
+
+/// A folder in memory, if that is to be had: kills are survived there as on a disk.
+fn folder() -> TempDir {
+    match Path::new("/dev/shm").is_dir() {
+        true => TempDir::with_prefix_in("foliomq-model", "/dev/shm").unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
 }
 
 /// A message with one of the tags.
@@ -61,16 +75,18 @@ pub fn tagged(body: &str, tag: usize) -> Message<'_> {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub fn new(order: Order) -> Self {
         let options = Options {
             max_attempts: MAX_ATTEMPTS,
             snapshot_after: 20_000,
             max_checks: MAX_CHECKS,
             ..Options::default()
         };
-        let f = Fixture::with(QUEUES, options);
+        let f = Fixture::within(folder(), QUEUES, options);
         Self {
+            ordered: Ordered::new(&f, order),
             f,
+            seen: Seen::default(),
             model: BTreeMap::new(),
             tags: BTreeMap::new(),
             bodies: BTreeMap::new(),
@@ -79,6 +95,22 @@ impl World {
             old: Vec::new(),
             dead: 0,
         }
+    }
+
+    pub fn take_ordered(&mut self, step: &OrderedStep) {
+        self.ordered.take(&self.f, step, &mut self.seen);
+    }
+
+    pub fn tick(&mut self) {
+        self.f.groups.tick(self.f.now).unwrap();
+        self.bury();
+        self.ordered.bury(&self.f, &mut self.seen);
+    }
+
+    pub fn restart(mut self, how: &'static str, restart: fn(Fixture) -> Fixture) -> Self {
+        self.seen.note(how);
+        self.f = restart(self.f);
+        self
     }
 
     pub fn append(&mut self, queue: u32, tag: usize) {
@@ -164,6 +196,10 @@ impl World {
         };
         assert_eq!(delivery.attempt, attempt, "{place:?} was {entry:?}");
         assert!(attempt <= MAX_ATTEMPTS);
+        self.seen.note(match attempt {
+            1 => "delivered",
+            _ => "delivered again",
+        });
         self.model.insert(
             place,
             Entry::Out {
@@ -175,7 +211,7 @@ impl World {
         self.hand_out(place, delivery.handle.clone());
     }
 
-    fn hand_out(&mut self, place: Place, handle: String) {
+    pub fn hand_out(&mut self, place: Place, handle: String) {
         assert!(
             !self.old.iter().any(|(_, old)| *old == handle),
             "a handle was given twice"
@@ -184,7 +220,7 @@ impl World {
         self.handles.insert(place, handle);
     }
 
-    fn void(&mut self, place: Place) {
+    pub fn void(&mut self, place: Place) {
         self.old
             .extend(self.handles.remove(&place).map(|handle| (place, handle)));
     }
@@ -215,7 +251,8 @@ impl World {
     }
 
     /// Takes note of dead letters that came since, by what the topic of dead letters holds.
-    fn settle_dead(&mut self) {
+    pub fn settle_dead(&mut self) {
+        self.f.store.catch_up();
         let Some(topic) = self.f.store.topic(&format!("%DLQ%{GROUP}")) else {
             return;
         };
@@ -237,11 +274,12 @@ impl World {
             self.model.insert(place, Entry::Dead);
             self.void(place);
             self.dead += 1;
+            self.seen.note("dead letter");
         }
     }
 
     /// Those that are due after their last attempt are dead letters now.
-    pub fn bury(&mut self) {
+    fn bury(&mut self) {
         let due: Vec<Place> = self
             .model
             .iter()
@@ -249,194 +287,16 @@ impl World {
             .map(|(place, _)| *place)
             .collect();
         let expected = self.dead + due.len() as u64;
-        if expected > self.dead {
-            self.f.wait_for(&format!("%DLQ%{GROUP}"), 0, expected);
-        }
         self.settle_dead();
         assert_eq!(self.dead, expected, "{due:?}");
     }
 
-    /// A handle that was good, and whether it still is.
-    fn choose(&self, which: &Index) -> Option<(Place, String, bool)> {
-        let places: Vec<Place> = self.handles.keys().copied().collect();
-        if places.is_empty() {
-            return None;
-        }
-        let place = *which.get(&places);
-        let held =
-            matches!(self.model[&place], Entry::Out { visible_at, .. } if visible_at > self.f.now);
-        Some((place, self.handles[&place].clone(), held))
-    }
-
-    fn is_unsure(&self, place: Place) -> bool {
-        matches!(self.model[&place], Entry::DoneOrOut { .. })
-    }
-
-    pub fn ack(&mut self, which: &Index) {
-        let Some((place, handle, held)) = self.choose(which) else {
-            return;
-        };
-        let result = self.f.ack(&handle);
-        if held {
-            result.unwrap();
-            self.model.insert(place, Entry::Done);
-        } else if !self.is_unsure(place) {
-            let done = matches!(self.model[&place], Entry::Done | Entry::Dead);
-            assert_eq!(
-                result.is_ok(),
-                done,
-                "{place:?} {:?}: {result:?}",
-                self.model[&place]
-            );
-        }
-    }
-
-    pub fn ack_old(&mut self, which: &Index) {
-        if self.old.is_empty() {
-            return;
-        }
-        let (place, handle) = which.get(&self.old);
-        if !self.is_unsure(*place) {
-            let result = self.f.ack(handle);
-            let done = matches!(self.model[place], Entry::Done | Entry::Dead);
-            assert_eq!(
-                result.is_ok(),
-                done,
-                "{place:?} {:?}: {result:?}",
-                self.model[place]
-            );
-            assert!(done || is_invalid(&result));
-        }
-    }
-
-    pub fn change(&mut self, which: &Index, invisible: Duration) {
-        let Some((place, handle, held)) = self.choose(which) else {
-            return;
-        };
-        let result = self.f.change(&handle, invisible);
-        if !held {
-            assert!(is_invalid(&result), "{result:?}");
-            return;
-        }
-        let Entry::Out {
-            attempt,
-            auto_renew,
-            ..
-        } = self.model[&place]
-        else {
-            unreachable!("it is held")
-        };
-        let visible_at = self.f.now + invisible.as_millis() as u64;
-        self.model.insert(
-            place,
-            Entry::Out {
-                visible_at,
-                attempt,
-                auto_renew,
-            },
-        );
-        self.hand_out(place, result.unwrap());
-    }
-
-    pub fn renew(&mut self, which: &Index) {
-        let Some((place, handle, held)) = self.choose(which) else {
-            return;
-        };
-        let by = Duration::from_secs(10);
-        let result = self.f.groups.renew(&handle, by, self.f.now);
-        match self.model[&place] {
-            Entry::Out {
-                attempt,
-                auto_renew: true,
-                ..
-            } if held => {
-                result.unwrap();
-                let visible_at = self.f.now + by.as_millis() as u64;
-                self.model.insert(
-                    place,
-                    Entry::Out {
-                        visible_at,
-                        attempt,
-                        auto_renew: true,
-                    },
-                );
-            }
-            _ => assert!(is_invalid(&result), "{result:?}"),
-        }
-    }
-
-    pub fn release(&mut self, which: &Index) {
-        let Some((place, handle, held)) = self.choose(which) else {
-            return;
-        };
-        let result = self.f.groups.release(&handle, self.f.now);
-        match self.model[&place] {
-            Entry::Out { attempt, .. } if held => {
-                result.unwrap();
-                self.model.insert(
-                    place,
-                    Entry::Back {
-                        attempt: attempt - 1,
-                    },
-                );
-                self.void(place);
-            }
-            _ => assert!(is_invalid(&result), "{result:?}"),
-        }
-    }
-
-    pub fn dead_letter(&mut self, which: &Index) {
-        let Some((place, handle, held)) = self.choose(which) else {
-            return;
-        };
-        let result = self.f.bury(&handle);
-        if !held {
-            let done = matches!(self.model[&place], Entry::Done | Entry::Dead);
-            assert!(
-                self.is_unsure(place) || result.is_ok() == done,
-                "{result:?}"
-            );
-            return;
-        }
-        result.unwrap();
-        self.f.wait_for(&format!("%DLQ%{GROUP}"), 0, self.dead + 1);
-        self.model.insert(
-            place,
-            Entry::Back {
-                attempt: MAX_ATTEMPTS,
-            },
-        );
-        self.settle_dead();
-        assert_eq!(self.model[&place], Entry::Dead);
-    }
-
-    pub fn reset(&mut self, to: &Index) {
-        let target = to.index(20) as u64;
-        if self.f.groups.group(GROUP).is_none() {
-            return;
-        }
-        self.f
-            .groups
-            .reset(GROUP, TOPIC, ResetTo::Offset(target), self.f.now)
-            .unwrap();
-        for (place, entry) in &mut self.model {
-            *entry = if place.1 < target {
-                Entry::Done
-            } else {
-                Entry::New
-            };
-        }
-        let handles = std::mem::take(&mut self.handles);
-        self.old.extend(handles);
-    }
-
     /// Whatever is left comes out, or is a dead letter.
-    pub fn drain(mut self) {
+    pub fn drain(mut self) -> Seen {
         for _ in 0..=2 * MAX_ATTEMPTS {
             self.f.pass(Duration::from_secs(100));
             self.deliver_due();
-            self.f.groups.tick(self.f.now).unwrap();
-            self.bury();
+            self.tick();
             self.receive(1000, 0, Duration::from_secs(50), false);
             let model = &self.model;
             let is_out = |place: &&Place| matches!(model[place], Entry::Out { .. });
@@ -445,7 +305,10 @@ impl World {
                 self.f.ack(&self.handles[&place]).unwrap();
                 self.model.insert(place, Entry::Done);
             }
+            self.take_ordered(&OrderedStep::Receive(1000));
+            self.ordered.ack_all(&self.f);
         }
+        assert!(self.ordered.is_done(), "{:?}", self.ordered);
         let settled =
             |entry: &Entry| matches!(entry, Entry::Done | Entry::Dead | Entry::DoneOrOut { .. });
         assert!(self.model.values().all(settled), "{:?}", self.model);
@@ -458,5 +321,6 @@ impl World {
                 "{group:?}"
             );
         }
+        self.seen
     }
 }
