@@ -61,6 +61,14 @@ impl Admin {
         self.create(topic, TopicType::Fifo).await
     }
 
+    /// Creates a topic that takes delayed messages only.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_delay_topic(&mut self, topic: &str) -> Result<()> {
+        self.create(topic, TopicType::Delay).await
+    }
+
     /// Creates a topic of four levels that takes messages with a priority only.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ async function outgoing(fields) {
     messageGroup: fields.group ?? undefined,
     priority: fields.priority ?? undefined,
     liteTopic: fields.lite ?? undefined,
+    deliveryTimestamp: fields.deliver_ms != null ? new Date(fields.deliver_ms) : undefined,
   };
 }
 
@@ -78,6 +79,7 @@ function incoming(message, digest) {
     born_ms: message.bornTimestamp?.getTime() ?? 0,
     priority: message.priority ?? null,
     lite: message.liteTopic || null,
+    deliver_ms: message.deliveryTimestamp?.getTime() ?? null,
     handle: message.receiptHandle,
     corrupted: message.corrupted ?? false,
   };

@@ -75,6 +75,8 @@ def outgoing(fields):
         message.priority = fields["priority"]
     if fields.get("lite") is not None:
         message.lite_topic = fields["lite"]
+    if fields.get("deliver_ms") is not None:
+        message.delivery_timestamp = fields["deliver_ms"] // 1000
     return message
 
 
@@ -100,6 +102,7 @@ def incoming(message, digest):
         "born_ms": message.born_timestamp,
         "priority": message.priority,
         "lite": message.lite_topic,
+        "deliver_ms": message.delivery_timestamp or None,
         "handle": message.receipt_handle,
         "corrupted": message.corrupted,
     }

@@ -122,6 +122,8 @@ pub struct Outgoing {
     pub priority: Option<i32>,
     /// The lite topic, which makes it a LITE message.
     pub lite: Option<String>,
+    /// When it is to be delivered, Unix milliseconds; the libraries know seconds.
+    pub deliver_ms: Option<i64>,
 }
 
 impl Outgoing {
@@ -178,6 +180,8 @@ pub struct Received {
     pub priority: Option<i32>,
     /// The lite topic.
     pub lite: Option<String>,
+    /// When the producer wanted it delivered; Unix milliseconds, where the library says so.
+    pub deliver_ms: Option<i64>,
     /// The receipt handle.
     pub handle: String,
     /// Whether the library found the body's digest wrong.

@@ -3,6 +3,7 @@
 mod basics;
 mod context;
 mod cross;
+mod delay;
 mod fifo;
 mod filters;
 mod limits;
@@ -169,6 +170,12 @@ pub const ALL: &[Scenario] = &[
         title: "FIFO: one queue, in order, held back until acknowledged",
         needs: Needs::Basics,
         run: |context| Box::pin(fifo::in_order(context)),
+    },
+    Scenario {
+        id: "23",
+        title: "delay: at its time, at once if that is past, not beyond the horizon",
+        needs: Needs::Basics,
+        run: |context| Box::pin(delay::in_time(context)),
     },
     Scenario {
         id: "28",

@@ -10,11 +10,12 @@ use crate::wire::{Failure, Outgoing};
 /// Builds the client's message.
 pub fn outgoing(fields: Outgoing) -> Result<impl Message, Failure> {
     let properties: HashMap<String, String> = fields.properties.into_iter().collect();
-    let mut builder = MessageBuilder::builder()
-        .set_topic(fields.topic)
-        .set_body(from_hex(&fields.body)?)
-        .set_keys(fields.keys)
-        .set_properties(properties);
+    let (topic, body) = (fields.topic, from_hex(&fields.body)?);
+    let builder = match fields.deliver_ms {
+        Some(time) => MessageBuilder::delay_message_builder(topic, body, time / 1000),
+        None => MessageBuilder::builder().set_topic(topic).set_body(body),
+    };
+    let mut builder = builder.set_keys(fields.keys).set_properties(properties);
     if let Some(tag) = fields.tag {
         builder = builder.set_tag(tag);
     }

@@ -70,6 +70,7 @@ pub struct Outgoing {
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
     pub group: Option<String>,
+    pub deliver_ms: Option<i64>,
 }
 
 /// Why a command failed; the code is absent where the client refused by itself.

@@ -32,6 +32,7 @@ pub(super) fn endpoints(address: SocketAddr) -> Endpoints {
 
 pub(super) fn outgoing(message: Outgoing) -> Message {
     let kind = match (&message.group, message.priority, &message.lite) {
+        _ if message.deliver_ms.is_some() => MessageType::Delay,
         (Some(_), ..) => MessageType::Fifo,
         (_, Some(_), _) => MessageType::Priority,
         (.., Some(_)) => MessageType::Lite,
@@ -51,6 +52,10 @@ pub(super) fn outgoing(message: Outgoing) -> Message {
             message_group: message.group,
             priority: message.priority,
             lite_topic: message.lite,
+            delivery_timestamp: message.deliver_ms.map(|time| prost_types::Timestamp {
+                seconds: time / 1000,
+                nanos: (time % 1000) as i32 * 1_000_000,
+            }),
             ..Default::default()
         }),
         body: message.body.into(),
@@ -93,7 +98,8 @@ pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
             .into(),
         priority: system.priority,
         lite: system.lite_topic,
-        born_ms: born.seconds * 1000 + i64::from(born.nanos) / 1_000_000,
+        born_ms: milliseconds(&born),
+        deliver_ms: system.delivery_timestamp.as_ref().map(milliseconds),
         handle: system
             .receipt_handle
             .ok_or_else(|| lacking("a receipt handle"))?,
@@ -103,6 +109,10 @@ pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
             .map(|origin| (origin.topic, origin.message_id)),
         place,
     })
+}
+
+fn milliseconds(time: &prost_types::Timestamp) -> i64 {
+    time.seconds * 1000 + i64::from(time.nanos) / 1_000_000
 }
 
 fn lacking(what: &str) -> Failure {

@@ -1,0 +1,68 @@
+//! Delayed messages.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+
+use super::Context;
+use crate::admin::Admin;
+use crate::driver::{Outgoing, Received};
+use crate::session::{INVISIBLE, Simple};
+
+/// Slack around the delivery time: the libraries know whole seconds.
+const TOLERANCE_MS: i64 = 1500;
+/// Most that a message is waited for.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Beyond the broker's 40 days.
+const TOO_FAR_MS: i64 = 41 * 24 * 3600 * 1000;
+
+/// A message for 5 s ahead comes then, one for a time past at once, with the time that was asked for; one beyond the horizon
+/// is refused.
+pub async fn in_time(context: &Context<'_>) -> Result<()> {
+    let topic = context.group("delay-topic");
+    let mut admin = Admin::connect(context.stage.address).await?;
+    admin.create_delay_topic(&topic).await?;
+    let session = context.session().await?;
+    let producer = session.producer(&[&topic]).await?;
+    let consumer = session.simple(&context.group("delay"), &topic).await?;
+    let begin = now_ms();
+    // Whole seconds, so that no library rounds.
+    let due = (begin / 1000 + 6) * 1000;
+    let past = (begin / 1000 - 10) * 1000;
+    let delayed = |body: &str, time: i64| Outgoing {
+        deliver_ms: Some(time),
+        ..Outgoing::new(&topic, body)
+    };
+    producer.send(delayed("later", due)).await?;
+    producer.send(delayed("past", past)).await?;
+    let (first, arrival) = receive(&consumer).await?;
+    ensure!(first.body == b"past", "{:?} came first", first.body);
+    ensure!(
+        arrival < due - TOLERANCE_MS,
+        "a past time took {} ms",
+        arrival - begin
+    );
+    let (second, arrival) = receive(&consumer).await?;
+    ensure!(second.body == b"later", "{:?} came again", second.body);
+    let off = arrival - due;
+    ensure!(off.abs() <= TOLERANCE_MS, "it came {off} ms after its time");
+    for (message, time) in [(&first, past), (&second, due)] {
+        let kept = message.deliver_ms.is_none_or(|kept| kept == time);
+        ensure!(kept, "its time is {:?}, not {time}", message.deliver_ms);
+    }
+    let refused = producer.send(delayed("never", begin + TOO_FAR_MS)).await;
+    context.expect_refusal(refused, "ILLEGAL_DELIVERY_TIME")
+}
+
+/// The next message, acknowledged, and when it came.
+async fn receive(consumer: &Simple) -> Result<(Received, i64)> {
+    let message = consumer.receive_one(INVISIBLE, LIMIT).await?;
+    let arrival = now_ms();
+    consumer.ack(&message).await?;
+    Ok((message, arrival))
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as i64)
+}
