@@ -69,6 +69,14 @@ impl Admin {
         self.create(topic, TopicType::Delay).await
     }
 
+    /// Creates a topic that takes half messages only.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_transaction_topic(&mut self, topic: &str) -> Result<()> {
+        self.create(topic, TopicType::Transaction).await
+    }
+
     /// Creates a topic of four levels that takes messages with a priority only.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ const readline = require('node:readline');
 const {
   ConsumeResult, ConsumeResultSuspend, FilterExpression, LitePushConsumerBuilder, Producer, PushConsumer, SimpleConsumer,
 } = require('rocketmq-client-nodejs');
-const { Code, FilterType } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
+const { Code, FilterType, TransactionResolution } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
 const { version } = require('rocketmq-client-nodejs/package.json');
 
 const CODE_NAMES = new Map(Object.entries(Code).map(([name, number]) => [number, name]));
@@ -20,9 +20,10 @@ const SQL_MARK = 'sql:';
 const TALKATIVE = new console.Console(process.stderr);
 const SILENT = { info() {}, warn() {}, error() {}, debug() {}, close() {} };
 
-// The clients of this process by name, and received messages by receipt handle.
+// The clients of this process by name, received messages by receipt handle, transactions by id.
 const clients = new Map();
 const received = new Map();
+const transactions = new Map();
 
 function answer(line) {
   process.stdout.write(JSON.stringify(line) + '\n');
@@ -115,9 +116,20 @@ function litePush(command) {
     .build();
 }
 
+// Reports every question about a transaction, and commits it.
+function checker(command) {
+  return {
+    async check(message) {
+      answer({ delivery: incoming(message, false), name: command.name, failed: false });
+      return TransactionResolution.COMMIT;
+    },
+  };
+}
+
 const commands = {
   start_producer(command) {
-    return start(command, new Producer({ ...options(command), topics: command.topics }));
+    const given = { ...options(command), topics: command.topics };
+    return start(command, new Producer(command.transactions ? { ...given, checker: checker(command) } : given));
   },
 
   start_simple(command) {
@@ -161,6 +173,20 @@ const commands = {
       ids.push((await producer.send(await outgoing(fields))).messageId);
     }
     return { ids };
+  },
+
+  async send_half(command) {
+    const producer = clients.get(command.name);
+    const transaction = producer.beginTransaction();
+    const receipt = await producer.send(await outgoing(command.message), transaction);
+    transactions.set(receipt.transactionId, transaction);
+    return { ids: [receipt.messageId], transaction: receipt.transactionId };
+  },
+
+  async end_transaction(command) {
+    const transaction = transactions.get(command.transaction);
+    transactions.delete(command.transaction);
+    await (command.commit ? transaction.commit() : transaction.rollback());
   },
 
   async receive(command) {

@@ -19,7 +19,8 @@ os.dup2(2, 1)
 
 from rocketmq import (ClientConfiguration, ConsumeResult, Credentials,  # noqa: E402
                       FilterExpression, LitePushConsumer, LiteSimpleConsumer, Message,
-                      MessageListener, Producer, PushConsumer, SimpleConsumer)
+                      MessageListener, Producer, PushConsumer, SimpleConsumer, TransactionChecker,
+                      TransactionResolution)
 from rocketmq.grpc_protocol import Code, FilterType  # noqa: E402
 
 PARALLEL_COMMANDS = 64
@@ -98,12 +99,13 @@ def incoming(message, digest):
         "properties": dict(message.properties),
         "body": None if digest else body.hex(),
         "sha256": hashlib.sha256(body).hexdigest() if digest else None,
-        "attempt": message.delivery_attempt,
+        "attempt": message.delivery_attempt or 0,
         "born_ms": message.born_timestamp,
         "priority": message.priority,
         "lite": message.lite_topic,
         "deliver_ms": message.delivery_timestamp or None,
-        "handle": message.receipt_handle,
+        # A transaction checker's message has none.
+        "handle": message.receipt_handle or "",
         "corrupted": message.corrupted,
     }
 
@@ -129,12 +131,24 @@ class Listener(MessageListener):
         return ConsumeResult.FAILURE if fail else ConsumeResult.SUCCESS
 
 
+class Checker(TransactionChecker):
+    """Reports every question about a transaction, and commits it."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def check(self, message):
+        answer({"delivery": incoming(message, False), "name": self.name, "failed": False})
+        return TransactionResolution.COMMIT
+
+
 class Driver:
     """The clients of this process by name, and one method for each command."""
 
     def __init__(self):
         self.clients = {}
         self.received = {}
+        self.transactions = {}
 
     def run(self, command):
         """Carries one command out and answers it."""
@@ -145,7 +159,8 @@ class Driver:
             answer({"id": command["id"], "error": failure(error)})
 
     def do_start_producer(self, command):
-        producer = Producer(configuration(command), command["topics"], tls_enable=command["tls"])
+        checker = Checker(command["name"]) if command["transactions"] else None
+        producer = Producer(configuration(command), command["topics"], checker, command["tls"])
         producer.startup()
         self.clients[command["name"]] = producer
 
@@ -183,6 +198,20 @@ class Driver:
         producer = self.clients[command["name"]]
         receipts = [producer.send(outgoing(fields)) for fields in command["messages"]]
         return {"ids": [receipt.message_id for receipt in receipts]}
+
+    def do_send_half(self, command):
+        producer = self.clients[command["name"]]
+        transaction = producer.begin_transaction()
+        receipt = producer.send(outgoing(command["message"]), transaction)
+        self.transactions[receipt.transaction_id] = transaction
+        return {"ids": [receipt.message_id], "transaction": receipt.transaction_id}
+
+    def do_end_transaction(self, command):
+        transaction = self.transactions.pop(command["transaction"])
+        if command["commit"]:
+            transaction.commit()
+        else:
+            transaction.rollback()
 
     def do_receive(self, command):
         consumer = self.clients[command["name"]]

@@ -20,7 +20,7 @@ pub trait Driver: Send + Sync {
     /// Carries one command out. Commands run beside each other.
     fn call(&self, command: Command) -> BoxFuture<'_, Result<Reply, Failure>>;
 
-    /// The deliveries of the push consumer `name`, from now on.
+    /// The deliveries of the push consumer `name`, or the questions to the producer `name` about transactions, from now on.
     fn deliveries(&self, name: &str) -> mpsc::UnboundedReceiver<Delivery>;
 }
 

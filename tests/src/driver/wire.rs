@@ -33,6 +33,22 @@ pub enum Command {
         /// Whether all go in one request.
         batch: bool,
     },
+    /// Sends a half message, by a producer of transactions.
+    SendHalf {
+        /// The producer.
+        name: String,
+        /// What to send.
+        message: Box<Outgoing>,
+    },
+    /// Commits a transaction or rolls it back.
+    EndTransaction {
+        /// The producer.
+        name: String,
+        /// The transaction's id.
+        transaction: String,
+        /// Whether it is committed.
+        commit: bool,
+    },
     /// Makes one receive call.
     Receive {
         /// The simple consumer.
@@ -86,6 +102,8 @@ pub struct Start {
     pub secret_key: Option<String>,
     /// A producer's topics.
     pub topics: Vec<String>,
+    /// Whether a producer is one of transactions. Its checker commits; each question is reported as a delivery.
+    pub transactions: bool,
     /// A consumer's group.
     pub group: String,
     /// Topic to tag expression, or SQL92 behind [`SQL_MARK`].
@@ -198,19 +216,21 @@ pub struct Received {
 pub struct Reply {
     /// Ids of sent messages, in order.
     pub ids: Vec<String>,
+    /// The id of a half message's transaction.
+    pub transaction: String,
     /// Received messages.
     pub messages: Vec<Received>,
     /// The receipt handle after a change of the invisible time.
     pub handle: String,
 }
 
-/// One call of a push consumer's listener.
+/// One call of a push consumer's listener, or of a producer's transaction checker.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Delivery {
     /// The message.
     #[serde(rename = "delivery")]
     pub message: Received,
-    /// The push consumer.
+    /// The push consumer or the producer.
     pub name: String,
     /// Whether the listener failed it on purpose.
     pub failed: bool,

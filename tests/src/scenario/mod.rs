@@ -16,6 +16,7 @@ mod redelivery;
 mod runner;
 mod startup;
 mod tls;
+mod transaction;
 
 use anyhow::Result;
 use futures_util::future::BoxFuture;
@@ -176,6 +177,18 @@ pub const ALL: &[Scenario] = &[
         title: "delay: at its time, at once if that is past, not beyond the horizon",
         needs: Needs::Basics,
         run: |context| Box::pin(delay::in_time(context)),
+    },
+    Scenario {
+        id: "25",
+        title: "transaction: committed it comes, rolled back it never does",
+        needs: Needs::Basics,
+        run: |context| Box::pin(transaction::ended(context)),
+    },
+    Scenario {
+        id: "26",
+        title: "transaction without an end: the producer is asked, and commits",
+        needs: Needs::Basics,
+        run: |context| Box::pin(transaction::asked_about(context)),
     },
     Scenario {
         id: "28",

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod producer;
+mod transactional;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use crate::driver::{Command, Driver, Failure, Kind, Reply, Start};
 pub use consumer::{Push, Simple};
 pub use producer::Producer;
+pub use transactional::{Half, Transactional};
 
 /// The invisible time that scenarios use where they do not test it: the shortest that is allowed.
 pub const INVISIBLE: Duration = Duration::from_secs(10);
@@ -77,6 +79,21 @@ impl Session {
         let producer = Producer(self.client(&start));
         self.driver.call(Command::StartProducer(start)).await?;
         Ok(producer)
+    }
+
+    /// Starts a producer of transactions for `topic`.
+    ///
+    /// # Errors
+    /// If the library cannot start it.
+    pub async fn transactional(&self, topic: &str) -> Result<Transactional, Failure> {
+        let start = Start {
+            topics: vec![topic.to_owned()],
+            transactions: true,
+            ..self.start()
+        };
+        let (client, questions) = (self.client(&start), self.driver.deliveries(&start.name));
+        self.driver.call(Command::StartProducer(start)).await?;
+        Ok(Transactional { client, questions })
     }
 
     /// Starts a simple consumer of `topic` that waits [`WAIT`] in a receive call.

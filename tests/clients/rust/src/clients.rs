@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rocketmq::conf::{ClientOption, ProducerOption, SimpleConsumerOption};
+use rocketmq::conf::{ClientOption, SimpleConsumerOption};
 use rocketmq::model::common::{FilterExpression, FilterType};
 use rocketmq::model::message::{AckMessageEntry, MessageView};
 use rocketmq::{Producer, SimpleConsumer};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::message::{incoming, outgoing};
+use crate::transaction::{Transaction, producer};
 use crate::wire::{Command, Failure, Outgoing, Start};
 
 /// Before an expression that is not of tags.
@@ -29,6 +30,7 @@ pub struct Clients {
     producers: Mutex<HashMap<String, Arc<Producer>>>,
     consumers: Mutex<HashMap<String, Arc<Consumer>>>,
     received: Mutex<HashMap<String, Arc<MessageView>>>,
+    transactions: Mutex<HashMap<String, Transaction>>,
 }
 
 impl Clients {
@@ -42,6 +44,11 @@ impl Clients {
                 messages,
                 batch,
             } => self.send(&name, messages, batch).await,
+            Command::SendHalf { name, message } => self.send_half(&name, *message).await,
+            Command::EndTransaction {
+                transaction,
+                commit,
+            } => self.end_transaction(&transaction, commit).await,
             Command::Receive {
                 name,
                 max,
@@ -59,9 +66,7 @@ impl Clients {
     }
 
     async fn start_producer(&self, start: Start) -> Result<Value, Failure> {
-        let mut options = ProducerOption::default();
-        options.set_topics(start.topics.clone());
-        let mut producer = Producer::new(options, client_option(&start))?;
+        let mut producer = producer(&start)?;
         producer.start().await?;
         self.producers
             .lock()
@@ -112,16 +117,10 @@ impl Clients {
         messages: Vec<Outgoing>,
         batch: bool,
     ) -> Result<Value, Failure> {
-        let producer = self
-            .producers
-            .lock()
-            .await
-            .get(name)
-            .cloned()
-            .ok_or_else(no_client)?;
+        let producer = self.producer(name).await?;
         let messages = messages
             .into_iter()
-            .map(outgoing)
+            .map(|message| outgoing(message, false))
             .collect::<Result<Vec<_>, _>>()?;
         let mut ids = Vec::with_capacity(messages.len());
         if batch {
@@ -137,6 +136,23 @@ impl Clients {
             }
         }
         Ok(json!({ "ids": ids }))
+    }
+
+    async fn send_half(&self, name: &str, message: Outgoing) -> Result<Value, Failure> {
+        let message = outgoing(message, true)?;
+        let (sent, transaction) = Transaction::begin(self.producer(name).await?, message).await?;
+        let answer = json!({ "ids": [sent.message], "transaction": sent.transaction });
+        self.transactions
+            .lock()
+            .await
+            .insert(sent.transaction, transaction);
+        Ok(answer)
+    }
+
+    async fn end_transaction(&self, id: &str, commit: bool) -> Result<Value, Failure> {
+        let transaction = self.transactions.lock().await.remove(id);
+        transaction.ok_or_else(no_client)?.end(commit).await?;
+        Ok(json!({}))
     }
 
     async fn receive(&self, name: &str, max: i32, invisible: Duration) -> Result<Value, Failure> {
@@ -171,6 +187,15 @@ impl Clients {
         Ok(json!({}))
     }
 
+    async fn producer(&self, name: &str) -> Result<Arc<Producer>, Failure> {
+        self.producers
+            .lock()
+            .await
+            .get(name)
+            .cloned()
+            .ok_or_else(no_client)
+    }
+
     async fn consumer(&self, name: &str) -> Result<Arc<Consumer>, Failure> {
         self.consumers
             .lock()
@@ -181,7 +206,7 @@ impl Clients {
     }
 }
 
-fn client_option(start: &Start) -> ClientOption {
+pub fn client_option(start: &Start) -> ClientOption {
     let mut options = ClientOption::default();
     options.set_access_url(start.endpoint.clone());
     if start.wait_ms > 0 {

@@ -4,6 +4,7 @@
 
 mod clients;
 mod message;
+mod transaction;
 mod wire;
 
 use std::sync::Arc;

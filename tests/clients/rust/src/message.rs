@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::wire::{Failure, Outgoing};
 
-/// Builds the client's message.
-pub fn outgoing(fields: Outgoing) -> Result<impl Message, Failure> {
+/// Builds the client's message, a half one where that is asked for.
+pub fn outgoing(fields: Outgoing, half: bool) -> Result<impl Message, Failure> {
     let properties: HashMap<String, String> = fields.properties.into_iter().collect();
     let (topic, body) = (fields.topic, from_hex(&fields.body)?);
     let builder = match fields.deliver_ms {
+        _ if half => MessageBuilder::transaction_message_builder(topic, body),
         Some(time) => MessageBuilder::delay_message_builder(topic, body, time / 1000),
         None => MessageBuilder::builder().set_topic(topic).set_body(body),
     };
@@ -27,6 +28,13 @@ pub fn outgoing(fields: Outgoing) -> Result<impl Message, Failure> {
 
 /// Describes a received message; this client does not check the body's digest.
 pub fn incoming(message: &MessageView) -> Value {
+    let mut described = questioned(message);
+    described["handle"] = message.receipt_handle().into();
+    described
+}
+
+/// Describes a message that the broker asks about: it has no receipt handle, and this client panics where it is read.
+pub fn questioned(message: &MessageView) -> Value {
     json!({
         "id": message.message_id(),
         "topic": message.topic(),
@@ -36,7 +44,6 @@ pub fn incoming(message: &MessageView) -> Value {
         "body": to_hex(message.body()),
         "attempt": message.delivery_attempt(),
         "born_ms": message.born_timestamp() * 1000,
-        "handle": message.receipt_handle(),
     })
 }
 

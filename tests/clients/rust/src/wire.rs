@@ -29,6 +29,14 @@ pub enum Command {
         messages: Vec<Outgoing>,
         batch: bool,
     },
+    SendHalf {
+        name: String,
+        message: Box<Outgoing>,
+    },
+    EndTransaction {
+        transaction: String,
+        commit: bool,
+    },
     Receive {
         name: String,
         max: i32,
@@ -51,6 +59,8 @@ pub struct Start {
     pub secret_key: Option<String>,
     #[serde(default)]
     pub topics: Vec<String>,
+    #[serde(default)]
+    pub transactions: bool,
     #[serde(default)]
     pub group: String,
     #[serde(default)]

@@ -7,7 +7,8 @@ use foliomq_proto::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
     FilterExpression, FilterType, HeartbeatRequest, LiteSubscriptionAction, MessageQueue,
     NotifyClientTerminationRequest, QueryRouteRequest, ReceiveMessageRequest,
-    ReceiveMessageResponse, Resource, SendMessageRequest, Status, SyncLiteSubscriptionRequest,
+    ReceiveMessageResponse, Resource, SendMessageRequest, SendResultEntry, Status,
+    SyncLiteSubscriptionRequest,
 };
 
 use super::connection::{CALL_LIMIT, Connection};
@@ -78,7 +79,8 @@ pub(super) async fn send(
     let mut messages = messages.into_iter().peekable();
     while messages.peek().is_some() {
         let messages = messages.by_ref().take(step).map(outgoing).collect();
-        ids.extend(send_request(connection, SendMessageRequest { messages }).await?);
+        let entries = send_request(connection, SendMessageRequest { messages }).await?;
+        ids.extend(entries.into_iter().map(|entry| entry.message_id));
     }
     Ok(Reply {
         ids,
@@ -86,10 +88,11 @@ pub(super) async fn send(
     })
 }
 
-async fn send_request(
+/// Sends and returns one result for each message.
+pub(super) async fn send_request(
     connection: &Connection,
     request: SendMessageRequest,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<SendResultEntry>, Failure> {
     let sent = request.messages.len();
     let request = connection.request(request, CALL_LIMIT);
     let response = connection
@@ -109,11 +112,7 @@ async fn send_request(
     for entry in &response.entries {
         expect_ok(entry.status.clone())?;
     }
-    Ok(response
-        .entries
-        .into_iter()
-        .map(|entry| entry.message_id)
-        .collect())
+    Ok(response.entries)
 }
 
 pub(super) async fn receive(
@@ -292,7 +291,7 @@ fn filter(text: &str) -> FilterExpression {
     }
 }
 
-fn expect_ok(status: Option<Status>) -> Result<(), Failure> {
+pub(super) fn expect_ok(status: Option<Status>) -> Result<(), Failure> {
     match status {
         Some(status) if status.code() == Code::Ok => Ok(()),
         Some(status) => Err(Failure {
@@ -305,7 +304,7 @@ fn expect_ok(status: Option<Status>) -> Result<(), Failure> {
 }
 
 /// A gRPC error: the protocol wants its own code in the answer instead.
-fn broken(status: tonic::Status) -> Failure {
+pub(super) fn broken(status: tonic::Status) -> Failure {
     Failure::local("grpc", status.to_string())
 }
 

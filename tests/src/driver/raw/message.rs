@@ -111,6 +111,15 @@ pub(super) fn incoming(message: Message) -> Result<Received, Failure> {
     })
 }
 
+/// Takes a message apart that the broker asks about: complete but for a receipt handle and an attempt.
+pub(super) fn questioned(mut message: Message) -> Result<Received, Failure> {
+    if let Some(system) = message.system_properties.as_mut() {
+        system.receipt_handle.get_or_insert_default();
+        system.delivery_attempt.get_or_insert_default();
+    }
+    incoming(message)
+}
+
 fn milliseconds(time: &prost_types::Timestamp) -> i64 {
     time.seconds * 1000 + i64::from(time.nanos) / 1_000_000
 }

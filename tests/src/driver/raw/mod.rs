@@ -4,6 +4,7 @@
 mod calls;
 mod connection;
 mod message;
+mod transactions;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,13 +13,14 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::{Command, Delivery, Driver, Failure, Reply};
+use super::{Command, Delivery, Driver, Failure, Reply, Start};
 use connection::Connection;
 
 /// The started clients by name.
 pub struct Raw {
     address: SocketAddr,
     clients: Mutex<HashMap<String, Arc<Connection>>>,
+    listeners: Mutex<HashMap<String, mpsc::UnboundedSender<Delivery>>>,
 }
 
 impl Raw {
@@ -27,21 +29,13 @@ impl Raw {
         Self {
             address,
             clients: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
     async fn run(&self, command: Command) -> Result<Reply, Failure> {
         match command {
-            Command::StartProducer(start) | Command::StartSimple(start) => {
-                let connection = Arc::new(Connection::open(self.address, start).await?);
-                calls::announce(&connection).await?;
-                let name = connection.start.name.clone();
-                self.clients
-                    .lock()
-                    .expect("no panic holds the lock")
-                    .insert(name, connection);
-                Ok(Reply::default())
-            }
+            Command::StartProducer(start) | Command::StartSimple(start) => self.start(start).await,
             Command::StartPush(_) => Err(Failure::local("driver", "no push consumer here")),
             Command::Stop { name } => {
                 let connection = self.client(&name)?;
@@ -56,6 +50,14 @@ impl Raw {
                 messages,
                 batch,
             } => calls::send(&*self.client(&name)?, messages, batch).await,
+            Command::SendHalf { name, message } => {
+                transactions::send_half(&*self.client(&name)?, *message).await
+            }
+            Command::EndTransaction {
+                name,
+                transaction,
+                commit,
+            } => transactions::end(&*self.client(&name)?, transaction, commit).await,
             Command::Receive {
                 name,
                 max,
@@ -74,6 +76,27 @@ impl Raw {
         }
     }
 
+    async fn start(&self, start: Start) -> Result<Reply, Failure> {
+        let connection = Arc::new(Connection::open(self.address, start).await?);
+        calls::announce(&connection).await?;
+        let name = connection.start.name.clone();
+        if connection.start.transactions {
+            let listener = self.listener(&name)?;
+            transactions::answer_questions(connection.clone(), listener).await?;
+        }
+        self.clients
+            .lock()
+            .expect("no panic holds the lock")
+            .insert(name, connection);
+        Ok(Reply::default())
+    }
+
+    fn listener(&self, name: &str) -> Result<mpsc::UnboundedSender<Delivery>, Failure> {
+        let mut listeners = self.listeners.lock().expect("no panic holds the lock");
+        let listener = listeners.remove(name);
+        listener.ok_or_else(|| Failure::local("driver", "nobody listens"))
+    }
+
     fn client(&self, name: &str) -> Result<Arc<Connection>, Failure> {
         let clients = self.clients.lock().expect("no panic holds the lock");
         let client = clients.get(name).cloned();
@@ -86,7 +109,10 @@ impl Driver for Raw {
         Box::pin(self.run(command))
     }
 
-    fn deliveries(&self, _name: &str) -> mpsc::UnboundedReceiver<Delivery> {
-        mpsc::unbounded_channel().1
+    fn deliveries(&self, name: &str) -> mpsc::UnboundedReceiver<Delivery> {
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let mut listeners = self.listeners.lock().expect("no panic holds the lock");
+        listeners.insert(name.to_owned(), sender);
+        deliveries
     }
 }
