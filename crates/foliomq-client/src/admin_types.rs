@@ -247,6 +247,10 @@ pub struct Broker {
     pub unread_bytes: u64,
     /// Those of them that are mapped pages of the log.
     pub pinned_bytes: u64,
+    /// Messages that wait for their time.
+    pub delayed_messages: u64,
+    /// Half messages whose transaction has no end yet.
+    pub open_transactions: u64,
     /// Clients heard of lately.
     pub connected_clients: u64,
     /// When it started.
@@ -343,6 +347,8 @@ impl From<v1::Broker> for Broker {
             body_bytes_packed: broker.body_bytes_packed,
             unread_bytes: broker.unread_bytes,
             pinned_bytes: broker.pinned_bytes,
+            delayed_messages: broker.delayed_messages,
+            open_transactions: broker.open_transactions,
             connected_clients: broker.connected_clients,
             started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(broker.start_time_unix_ms),
             refusing: broker.refusing,

@@ -270,6 +270,8 @@ impl v1::admin_server::Admin for Admin {
             body_bytes_copied: broker.body_bytes_copied.load(Ordering::Relaxed),
             unread_bytes: broker.wire.unread(),
             pinned_bytes: broker.wire.pinned(),
+            delayed_messages: broker.groups.waiting() as u64,
+            open_transactions: broker.groups.transactions() as u64,
             connected_clients: broker.clients.count() as u64,
             start_time_unix_ms: broker.started,
             refusing: broker

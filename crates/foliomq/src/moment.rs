@@ -8,6 +8,7 @@ use crate::units::Span;
 
 /// What [`parse`] takes, for help and errors.
 pub const FORMS: &str = "a time such as 2026-11-23T10:15:00Z, or how long ago, such as 15m";
+const ABSOLUTE: &str = "a time such as 2026-11-23T10:15:00Z";
 
 /// An RFC 3339 time, or a duration back from now.
 pub fn parse(text: &str) -> Result<SystemTime, String> {
@@ -16,8 +17,13 @@ pub fn parse(text: &str) -> Result<SystemTime, String> {
             .checked_sub(ago)
             .ok_or_else(|| format!("expected {FORMS}"));
     }
-    let timestamp: Timestamp = text.parse().map_err(|_| format!("expected {FORMS}"))?;
-    SystemTime::try_from(timestamp).map_err(|_| format!("expected {FORMS}"))
+    absolute(text).map_err(|_| format!("expected {FORMS}"))
+}
+
+/// An RFC 3339 time.
+pub fn absolute(text: &str) -> Result<SystemTime, String> {
+    let timestamp: Timestamp = text.parse().map_err(|_| format!("expected {ABSOLUTE}"))?;
+    SystemTime::try_from(timestamp).map_err(|_| format!("expected {ABSOLUTE}"))
 }
 
 /// RFC 3339 in UTC, to the millisecond at most.
@@ -57,6 +63,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
+        assert!(absolute("15m").is_err());
         for bad in ["", "yesterday", "10:15", "2026-13-01T00:00:00Z"] {
             assert!(parse(bad).unwrap_err().contains("2026-11-23"), "{bad}");
         }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use foliomq_proto::v1::DescribeBrokerRequest;
+use foliomq_proto::v1::admin_client::AdminClient;
 use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
@@ -10,7 +12,7 @@ use foliomq_proto::v2::{
     SendMessageRequest, SendResultEntry, Settings, TelemetryCommand, TransactionResolution,
 };
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -171,6 +173,39 @@ async fn a_transaction_is_committed_or_rolled_back() {
     assert_eq!((received.len(), id(&received[0])), (1, "id-0"));
     let system = received[0].system_properties.as_ref().unwrap();
     assert_eq!(system.message_type(), MessageType::Transaction);
+}
+
+/// Until so many messages wait for their time, and so many transactions are open.
+async fn until_hidden(broker: &Broker, delayed: u64, open: u64) {
+    let mut admin = AdminClient::new(broker.channel().await);
+    let looking = async {
+        loop {
+            let described = admin.describe_broker(DescribeBrokerRequest {}).await;
+            let described = described.unwrap().into_inner();
+            if (described.delayed_messages, described.open_transactions) == (delayed, open) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, looking).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_counted() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let mut client = broker.client().await;
+    let hour = Duration::from_secs(3600);
+    let waits = send(&mut client, delayed(0, hour, false)).await.unwrap();
+    let open = send(&mut client, half(1)).await.unwrap();
+    until_hidden(&broker, 1, 1).await;
+    let (code, _) = recall(&mut client, &waits.recall_handle).await;
+    assert_eq!(code, Code::Ok);
+    let rolled_back = TransactionResolution::Rollback;
+    let code = end(&mut client, &open.transaction_id, rolled_back).await;
+    assert_eq!(code, Code::Ok);
+    until_hidden(&broker, 0, 0).await;
 }
 
 /// The telemetry of a producer of the topic.

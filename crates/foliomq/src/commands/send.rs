@@ -60,11 +60,11 @@ pub struct Send {
     message_group: Option<String>,
 
     /// Deliver it so long from now
-    #[arg(long, value_name = "DURATION", conflicts_with = "deliver_at")]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["deliver_at", "message_group"])]
     delay: Option<Span>,
 
     /// Deliver it at a time such as 2026-11-23T10:15:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = moment::absolute, conflicts_with = "message_group")]
     deliver_at: Option<SystemTime>,
 
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct Send {
 
 impl Send {
     pub async fn run(self) -> anyhow::Result<()> {
-        let template = self.template();
+        let template = self.template()?;
         match &self.lines {
             Some(path) => {
                 let producer = self.remote.connect().await?.producer();
@@ -95,8 +95,8 @@ impl Send {
     }
 
     /// The message but for its body.
-    fn template(&self) -> Message {
-        Message {
+    fn template(&self) -> anyhow::Result<Message> {
+        Ok(Message {
             topic: self.topic.clone(),
             body: Default::default(),
             tag: self.tag.clone(),
@@ -104,10 +104,16 @@ impl Send {
             properties: self.property.iter().cloned().collect(),
             id: self.id.clone(),
             message_group: self.message_group.clone(),
-            deliver_at: self.delay.map_or(self.deliver_at, |delay| {
-                SystemTime::now().checked_add(delay.0)
-            }),
-        }
+            deliver_at: self.deliver_at()?,
+        })
+    }
+
+    fn deliver_at(&self) -> anyhow::Result<Option<SystemTime>> {
+        let Some(Span(delay)) = self.delay else {
+            return Ok(self.deliver_at);
+        };
+        let time = SystemTime::now().checked_add(delay);
+        Ok(Some(time.context("no time is so far ahead")?))
     }
 
     fn whole_body(&self) -> anyhow::Result<Vec<u8>> {

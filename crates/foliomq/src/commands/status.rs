@@ -58,6 +58,11 @@ fn table(broker: &Broker) -> Table<2> {
         ("bodies sent by copy", about(broker.body_bytes_copied)),
         ("waiting for readers", about(broker.unread_bytes)),
         ("of those mapped pages", about(broker.pinned_bytes)),
+        (
+            "waiting for their time",
+            broker.delayed_messages.to_string(),
+        ),
+        ("open transactions", broker.open_transactions.to_string()),
         ("appended since start", about(broker.bytes_appended)),
         ("written to disk since start", written(broker)),
         ("preheating", preheating(&broker.preheat)),
@@ -108,6 +113,8 @@ fn object(broker: &Broker) -> serde_json::Value {
         "body_bytes_copied": broker.body_bytes_copied,
         "unread_bytes": broker.unread_bytes,
         "pinned_bytes": broker.pinned_bytes,
+        "delayed_messages": broker.delayed_messages,
+        "open_transactions": broker.open_transactions,
         "bytes_appended": broker.bytes_appended,
         "bytes_written": broker.bytes_written,
         "preheat": {
