@@ -11,7 +11,7 @@ pub(crate) enum Language {
     Node,
     /// The official Rust client. Its 5.0.0 panics on codes that it does not know.
     Rust,
-    /// Its push consumer knows a back-off in steps alone.
+    /// Its push consumer knows a back-off in steps alone, and it takes MESSAGE_NOT_FOUND for success.
     Python,
     Other,
 }

@@ -13,7 +13,7 @@ use foliomq_store::Appended;
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Broker;
-use crate::caller::Caller;
+use crate::caller::{Caller, Language};
 use crate::name;
 use crate::properties::{duration, read_message, unix_ms, unix_ms_of};
 use crate::send::{Prepared, sent};
@@ -80,10 +80,22 @@ pub(crate) async fn recall(
     let recall = move |handles: &crate::broker::Handles| {
         Ok(handles.groups.recall(&topic, &handle, unix_ms())?)
     };
+    let recalled = broker.blocking(recall).await;
     Ok(RecallMessageResponse {
-        message_id: broker.blocking(recall).await?,
+        message_id: recalled.map_err(|refusal| heard(refusal, caller.language))?,
         status: Some(ok()),
     })
+}
+
+/// The Python client takes MESSAGE_NOT_FOUND for success in every call, as it is where a receive brings nothing.
+fn heard(refusal: Refusal, language: Language) -> Refusal {
+    match (language, refusal.code) {
+        (Language::Python, Code::MessageNotFound) => Refusal {
+            code: Code::BadRequest,
+            ..refusal
+        },
+        _ => refusal,
+    }
 }
 
 /// EndTransaction.

@@ -168,11 +168,18 @@ const commands = {
 
   async send(command) {
     const producer = clients.get(command.name);
-    const ids = [];
+    const sent = { ids: [], recall_handles: [] };
     for (const fields of command.messages) {
-      ids.push((await producer.send(await outgoing(fields))).messageId);
+      const receipt = await producer.send(await outgoing(fields));
+      sent.ids.push(receipt.messageId);
+      sent.recall_handles.push(receipt.recallHandle ?? '');
     }
-    return { ids };
+    return sent;
+  },
+
+  async recall(command) {
+    const receipt = await clients.get(command.name).recallMessage(command.topic, command.recall_handle);
+    return { ids: [receipt.messageId] };
   },
 
   async send_half(command) {

@@ -197,7 +197,14 @@ class Driver:
     def do_send(self, command):
         producer = self.clients[command["name"]]
         receipts = [producer.send(outgoing(fields)) for fields in command["messages"]]
-        return {"ids": [receipt.message_id for receipt in receipts]}
+        return {
+            "ids": [receipt.message_id for receipt in receipts],
+            "recall_handles": [receipt.recall_handle or "" for receipt in receipts],
+        }
+
+    def do_recall(self, command):
+        producer = self.clients[command["name"]]
+        return {"ids": [producer.recall_message(command["topic"], command["recall_handle"])]}
 
     def do_send_half(self, command):
         producer = self.clients[command["name"]]

@@ -49,6 +49,15 @@ pub enum Command {
         /// Whether it is committed.
         commit: bool,
     },
+    /// Recalls a delayed message.
+    Recall {
+        /// The producer.
+        name: String,
+        /// The topic.
+        topic: String,
+        /// What the send brought.
+        recall_handle: String,
+    },
     /// Makes one receive call.
     Receive {
         /// The simple consumer.
@@ -214,8 +223,10 @@ pub struct Received {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Reply {
-    /// Ids of sent messages, in order.
+    /// Ids of sent or recalled messages, in order.
     pub ids: Vec<String>,
+    /// The recall handles of sent messages, in order; empty where there is none, or the library does not tell.
+    pub recall_handles: Vec<String>,
     /// The id of a half message's transaction.
     pub transaction: String,
     /// Received messages.

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::Context;
 use crate::admin::Admin;
-use crate::driver::{Outgoing, Received};
-use crate::session::{INVISIBLE, Simple};
+use crate::driver::{Kind, Outgoing, Received};
+use crate::session::{INVISIBLE, Producer, Simple};
 
 /// Slack around the delivery time: the libraries know whole seconds.
 const TOLERANCE_MS: i64 = 1500;
@@ -19,20 +19,12 @@ const TOO_FAR_MS: i64 = 41 * 24 * 3600 * 1000;
 /// A message for 5 s ahead comes then, one for a time past at once, with the time that was asked for; one beyond the horizon
 /// is refused.
 pub async fn in_time(context: &Context<'_>) -> Result<()> {
-    let topic = context.group("delay-topic");
-    let mut admin = Admin::connect(context.stage.address).await?;
-    admin.create_delay_topic(&topic).await?;
-    let session = context.session().await?;
-    let producer = session.producer(&[&topic]).await?;
-    let consumer = session.simple(&context.group("delay"), &topic).await?;
+    let (producer, consumer, topic) = start(context, "delay").await?;
     let begin = now_ms();
     // Whole seconds, so that no library rounds.
     let due = (begin / 1000 + 6) * 1000;
     let past = (begin / 1000 - 10) * 1000;
-    let delayed = |body: &str, time: i64| Outgoing {
-        deliver_ms: Some(time),
-        ..Outgoing::new(&topic, body)
-    };
+    let delayed = |body, time| delayed(&topic, body, time);
     producer.send(delayed("later", due)).await?;
     producer.send(delayed("past", past)).await?;
     let (first, arrival) = receive(&consumer).await?;
@@ -52,6 +44,47 @@ pub async fn in_time(context: &Context<'_>) -> Result<()> {
     }
     let refused = producer.send(delayed("never", begin + TOO_FAR_MS)).await;
     context.expect_refusal(refused, "ILLEGAL_DELIVERY_TIME")
+}
+
+/// What is recalled does not come, while another of the same time does; it cannot be recalled twice.
+pub async fn recalled(context: &Context<'_>) -> Result<()> {
+    let (producer, consumer, topic) = start(context, "recall").await?;
+    let due = (now_ms() / 1000 + 5) * 1000;
+    let recalled = delayed(&topic, "recalled", due);
+    let (id, handle) = producer.send_recallable(recalled).await?;
+    producer.send(delayed(&topic, "kept", due)).await?;
+    let told = producer.recall(&topic, &handle).await?;
+    ensure!(told == id, "{told} was recalled, not {id}");
+    let (came, _) = receive(&consumer).await?;
+    ensure!(came.body == b"kept", "{came:?} came");
+    consumer.expect_none().await?;
+    let again = producer.recall(&topic, &handle).await;
+    let code = match context.kind {
+        // It would take the other for success.
+        Kind::Python => "BAD_REQUEST",
+        _ => "MESSAGE_NOT_FOUND",
+    };
+    context.expect_refusal(again, code)?;
+    let made_up = producer.recall(&topic, "made up").await;
+    context.expect_refusal(made_up, "BAD_REQUEST")
+}
+
+/// A producer and a consumer of a topic for delayed messages.
+async fn start(context: &Context<'_>, purpose: &str) -> Result<(Producer, Simple, String)> {
+    let topic = context.group(&format!("{purpose}-topic"));
+    let mut admin = Admin::connect(context.stage.address).await?;
+    admin.create_delay_topic(&topic).await?;
+    let session = context.session().await?;
+    let producer = session.producer(&[&topic]).await?;
+    let consumer = session.simple(&context.group(purpose), &topic).await?;
+    Ok((producer, consumer, topic))
+}
+
+fn delayed(topic: &str, body: &str, deliver_ms: i64) -> Outgoing {
+    Outgoing {
+        deliver_ms: Some(deliver_ms),
+        ..Outgoing::new(topic, body)
+    }
 }
 
 /// The next message, acknowledged, and when it came.

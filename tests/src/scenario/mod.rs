@@ -49,6 +49,8 @@ pub enum Needs {
     Push,
     /// Sending several messages in one request.
     Batch,
+    /// Recalling a delayed message.
+    Recall,
     /// Messages with a priority.
     Priority,
     /// A push consumer of lite topics.
@@ -65,6 +67,7 @@ impl Needs {
             (Self::LitePush | Self::LiteSimple, Kind::Rust) => Some("no lite topics in it"),
             (Self::LiteSimple, Kind::Node) => Some("no simple consumer of lite topics in it"),
             (Self::LitePush, Kind::Raw) => Some("a push consumer is a library's own"),
+            (Self::Recall, Kind::Rust) => Some("no recall in it"),
             (Self::Priority, Kind::Rust) => Some("no priority in its messages"),
             (Self::Push, Kind::Rust) => Some("no push consumer in it"),
             (Self::Batch, Kind::Python | Kind::Node) => Some("it sends one message a request"),
@@ -174,19 +177,19 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         id: "23",
-        title: "delay: at its time, at once if that is past, not beyond the horizon",
+        title: "delay: at its time, at once if past, not beyond 40 days",
         needs: Needs::Basics,
         run: |context| Box::pin(delay::in_time(context)),
     },
     Scenario {
         id: "25",
-        title: "transaction: committed it comes, rolled back it never does",
+        title: "transaction: committed it comes, rolled back it does not",
         needs: Needs::Basics,
         run: |context| Box::pin(transaction::ended(context)),
     },
     Scenario {
         id: "26",
-        title: "transaction without an end: the producer is asked, and commits",
+        title: "open transaction: the producer is asked, and commits",
         needs: Needs::Basics,
         run: |context| Box::pin(transaction::asked_about(context)),
     },
@@ -255,6 +258,12 @@ pub const ALL: &[Scenario] = &[
         title: "50 messages in one request, in order in one queue",
         needs: Needs::Batch,
         run: |context| Box::pin(basics::batch(context)),
+    },
+    Scenario {
+        id: "r",
+        title: "a delayed message that is recalled does not come",
+        needs: Needs::Recall,
+        run: |context| Box::pin(delay::recalled(context)),
     },
     Scenario {
         id: "x",

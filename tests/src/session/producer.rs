@@ -1,7 +1,7 @@
 //! Producers.
 
 use super::Client;
-use crate::driver::{Command, Failure, Outgoing};
+use crate::driver::{Command, Failure, Outgoing, Reply};
 
 /// A producer.
 #[derive(Clone)]
@@ -18,12 +18,37 @@ impl Producer {
         id.ok_or_else(|| Failure::local("driver", "a send brought no message id"))
     }
 
+    /// Sends one delayed message and returns its id and its recall handle.
+    ///
+    /// # Errors
+    /// If the library refuses or the broker does, or there is no handle.
+    pub async fn send_recallable(&self, message: Outgoing) -> Result<(String, String), Failure> {
+        let reply = self.request(vec![message], false).await?;
+        let mut pairs = reply.ids.into_iter().zip(reply.recall_handles);
+        let pair = pairs.find(|(_, handle)| !handle.is_empty());
+        pair.ok_or_else(|| Failure::local("driver", "a send brought no recall handle"))
+    }
+
+    /// Recalls a delayed message and returns its id.
+    ///
+    /// # Errors
+    /// If the library refuses or the broker does.
+    pub async fn recall(&self, topic: &str, handle: &str) -> Result<String, Failure> {
+        let command = Command::Recall {
+            name: self.0.name.clone(),
+            topic: topic.to_owned(),
+            recall_handle: handle.to_owned(),
+        };
+        let id = self.0.call(command).await?.ids.into_iter().next();
+        id.ok_or_else(|| Failure::local("driver", "a recall brought no message id"))
+    }
+
     /// Sends messages one after the other and returns their ids.
     ///
     /// # Errors
     /// At the first message that is refused.
     pub async fn send_all(&self, messages: Vec<Outgoing>) -> Result<Vec<String>, Failure> {
-        self.request(messages, false).await
+        Ok(self.request(messages, false).await?.ids)
     }
 
     /// Sends messages in one request.
@@ -31,20 +56,17 @@ impl Producer {
     /// # Errors
     /// If the broker refuses, or the library cannot.
     pub async fn send_batch(&self, messages: Vec<Outgoing>) -> Result<Vec<String>, Failure> {
-        self.request(messages, true).await
+        Ok(self.request(messages, true).await?.ids)
     }
 
-    async fn request(&self, messages: Vec<Outgoing>, batch: bool) -> Result<Vec<String>, Failure> {
+    async fn request(&self, messages: Vec<Outgoing>, batch: bool) -> Result<Reply, Failure> {
         let name = self.0.name.clone();
-        Ok(self
-            .0
-            .call(Command::Send {
-                name,
-                messages,
-                batch,
-            })
-            .await?
-            .ids)
+        let command = Command::Send {
+            name,
+            messages,
+            batch,
+        };
+        self.0.call(command).await
     }
 
     /// Shuts the producer down.

@@ -63,11 +63,15 @@ async fn receive(client: &mut Client, seconds: i64) -> Vec<Message> {
 }
 
 async fn recall(client: &mut Client, handle: &str) -> (Code, String) {
+    recall_in(client, "JAVA", handle).await
+}
+
+async fn recall_in(client: &mut Client, language: &str, handle: &str) -> (Code, String) {
     let request = RecallMessageRequest {
         topic: Some(resource("t")),
         recall_handle: handle.to_owned(),
     };
-    let response = client.recall_message(of("p", "JAVA", request)).await;
+    let response = client.recall_message(of("p", language, request)).await;
     let response = response.unwrap().into_inner();
     (response.status.unwrap().code(), response.message_id)
 }
@@ -138,6 +142,8 @@ async fn a_recalled_message_does_not_come() {
         (Code::Ok, "id-1".into())
     );
     assert_eq!(recall(&mut client, &handle).await.0, Code::MessageNotFound);
+    let (code, _) = recall_in(&mut client, "PYTHON", &handle).await;
+    assert_eq!(code, Code::BadRequest, "the other is success to it");
     assert_eq!(recall(&mut client, "no handle").await.0, Code::BadRequest);
     assert!(receive(&mut client, 2).await.is_empty());
 }

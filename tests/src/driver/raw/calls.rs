@@ -6,7 +6,7 @@ use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
     FilterExpression, FilterType, HeartbeatRequest, LiteSubscriptionAction, MessageQueue,
-    NotifyClientTerminationRequest, QueryRouteRequest, ReceiveMessageRequest,
+    NotifyClientTerminationRequest, QueryRouteRequest, RecallMessageRequest, ReceiveMessageRequest,
     ReceiveMessageResponse, Resource, SendMessageRequest, SendResultEntry, Status,
     SyncLiteSubscriptionRequest,
 };
@@ -75,15 +75,34 @@ pub(super) async fn send(
     batch: bool,
 ) -> Result<Reply, Failure> {
     let step = if batch { messages.len().max(1) } else { 1 };
-    let mut ids = Vec::with_capacity(messages.len());
+    let mut sent = Reply::default();
     let mut messages = messages.into_iter().peekable();
     while messages.peek().is_some() {
         let messages = messages.by_ref().take(step).map(outgoing).collect();
         let entries = send_request(connection, SendMessageRequest { messages }).await?;
-        ids.extend(entries.into_iter().map(|entry| entry.message_id));
+        for entry in entries {
+            sent.ids.push(entry.message_id);
+            sent.recall_handles.push(entry.recall_handle);
+        }
     }
+    Ok(sent)
+}
+
+pub(super) async fn recall(
+    connection: &Connection,
+    topic: &str,
+    recall_handle: String,
+) -> Result<Reply, Failure> {
+    let request = RecallMessageRequest {
+        topic: resource(topic),
+        recall_handle,
+    };
+    let request = connection.request(request, CALL_LIMIT);
+    let response = connection.client.clone().recall_message(request).await;
+    let response = response.map_err(broken)?.into_inner();
+    expect_ok(response.status)?;
     Ok(Reply {
-        ids,
+        ids: vec![response.message_id],
         ..Reply::default()
     })
 }

@@ -50,6 +50,11 @@ impl Raw {
                 messages,
                 batch,
             } => calls::send(&*self.client(&name)?, messages, batch).await,
+            Command::Recall {
+                name,
+                topic,
+                recall_handle,
+            } => calls::recall(&*self.client(&name)?, &topic, recall_handle).await,
             Command::SendHalf { name, message } => {
                 transactions::send_half(&*self.client(&name)?, *message).await
             }
