@@ -6,7 +6,9 @@ use foliomq_proto::v1;
 use foliomq_proto::v1::query_messages_request::By;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::admin_types::{Broker, Group, GroupOrder, ResetTo, TailFrom, Topic, TopicKind, tailed};
+use crate::admin_types::{
+    Broker, Group, GroupOrder, GroupStart, ResetTo, TailFrom, Topic, TopicKind, tailed,
+};
 use crate::client::{Administration, Connection, within};
 use crate::error::Result;
 use crate::headers::Headers;
@@ -92,8 +94,7 @@ impl Admin {
         let request = v1::UpdateGroupRequest {
             group: group.to_owned(),
             max_attempts,
-            backoff: None,
-            order: None,
+            ..v1::UpdateGroupRequest::default()
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)
@@ -109,9 +110,8 @@ impl Admin {
     ) -> Result<Group> {
         let request = v1::UpdateGroupRequest {
             group: group.to_owned(),
-            max_attempts: 0,
             backoff: Some(v1::Backoff { seconds, factor }),
-            order: None,
+            ..v1::UpdateGroupRequest::default()
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)
@@ -121,9 +121,27 @@ impl Admin {
     pub async fn order_group(&self, group: &str, order: GroupOrder) -> Result<Group> {
         let request = v1::UpdateGroupRequest {
             group: group.to_owned(),
-            max_attempts: 0,
-            backoff: None,
             order: Some(v1::Order::from(order).into()),
+            ..v1::UpdateGroupRequest::default()
+        };
+        self.answer(self.calls.clone().update_group(short(request)).await)
+            .map(Group::from)
+    }
+
+    /// Sets where the group begins in topics that it has not read before, and the shortest and longest invisible time that
+    /// its receives may ask for, in seconds from 1 to 43,200; creates the group if need be. `None` leaves it as it is.
+    pub async fn set_group_rules(
+        &self,
+        group: &str,
+        start: Option<GroupStart>,
+        invisible: Option<(u32, u32)>,
+    ) -> Result<Group> {
+        let bounds = |(shortest, longest)| v1::InvisibleBounds { shortest, longest };
+        let request = v1::UpdateGroupRequest {
+            group: group.to_owned(),
+            start: start.map(v1::Start::from),
+            invisible: invisible.map(bounds),
+            ..v1::UpdateGroupRequest::default()
         };
         self.answer(self.calls.clone().update_group(short(request)).await)
             .map(Group::from)

@@ -118,8 +118,45 @@ pub struct Group {
     pub backoff: (Vec<u32>, Option<f32>),
     /// How it is held to the order of messages.
     pub order: GroupOrder,
+    /// Where it begins in a topic that it has not read before.
+    pub start: GroupStart,
+    /// The shortest and the longest invisible time that its receives may ask for, seconds.
+    pub invisible: (u32, u32),
     /// How far it is, queue by queue.
     pub queues: Vec<GroupQueue>,
+}
+
+/// Where a group begins in a topic that it has not read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupStart {
+    /// At the oldest message.
+    #[default]
+    Earliest,
+    /// Behind the newest message.
+    Latest,
+    /// At the first message stored at or after it.
+    Time(SystemTime),
+}
+
+impl From<v1::Start> for GroupStart {
+    fn from(start: v1::Start) -> Self {
+        match start.at {
+            Some(v1::start::At::Edge(edge)) if edge == i32::from(v1::Edge::Latest) => Self::Latest,
+            Some(v1::start::At::Time(time)) => system_time(time).map_or(Self::Earliest, Self::Time),
+            Some(v1::start::At::Edge(_)) | None => Self::Earliest,
+        }
+    }
+}
+
+impl From<GroupStart> for v1::Start {
+    fn from(start: GroupStart) -> Self {
+        let at = match start {
+            GroupStart::Earliest => v1::start::At::Edge(v1::Edge::Earliest.into()),
+            GroupStart::Latest => v1::start::At::Edge(v1::Edge::Latest.into()),
+            GroupStart::Time(time) => v1::start::At::Time(time.into()),
+        };
+        Self { at: Some(at) }
+    }
 }
 
 /// How a group is held to the order of messages.
@@ -322,6 +359,11 @@ impl From<v1::Group> for Group {
         Self {
             name: group.group,
             order,
+            start: group.start.unwrap_or_default().into(),
+            invisible: group
+                .invisible
+                .map(|bounds| (bounds.shortest, bounds.longest))
+                .unwrap_or_default(),
             max_attempts: group.max_attempts,
             backoff: group
                 .backoff

@@ -51,7 +51,8 @@ mod window;
 
 pub use admin::{Admin, Tail};
 pub use admin_types::{
-    Broker, Group, GroupOrder, GroupQueue, Preheat, Queue, ResetTo, TailFrom, Topic, TopicKind,
+    Broker, Group, GroupOrder, GroupQueue, GroupStart, Preheat, Queue, ResetTo, TailFrom, Topic,
+    TopicKind,
 };
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerOptions, Filter};

@@ -9,7 +9,7 @@ use crate::groups::Shared;
 use crate::lease::Change;
 use crate::order::Order;
 use crate::subscription::{Policy, Subscription};
-use crate::{Backoff, DeliveryError, Timestamp};
+use crate::{Backoff, DeliveryError, Rules, Timestamp};
 
 /// Where [`Groups::reset`](crate::Groups::reset) moves a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Group {
     pub backoff: Backoff,
     /// How it is held to the order of messages.
     pub order: Order,
+    /// Where it begins, and its bounds of the invisible time.
+    pub rules: Rules,
     /// Every queue of every topic that it reads, by topic and number; of lite topics none.
     pub queues: Vec<GroupQueue>,
 }
@@ -100,6 +102,18 @@ impl Shared {
         let mut registry = self.registry.write();
         let policy = registry.join(&self.journal, name, self.options.max_attempts)?;
         registry.set_backoff(&self.journal, &policy, backoff)?;
+        drop(registry);
+        Ok(self.describe(&policy))
+    }
+
+    pub fn set_rules(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Rules),
+    ) -> Result<Group, DeliveryError> {
+        let mut registry = self.registry.write();
+        let policy = registry.join(&self.journal, name, self.options.max_attempts)?;
+        registry.set_rules(&self.journal, &policy, change)?;
         drop(registry);
         Ok(self.describe(&policy))
     }
@@ -205,6 +219,7 @@ impl Shared {
             max_attempts: policy.max_attempts(),
             backoff: policy.backoff.lock().clone(),
             order: policy.order.load(),
+            rules: policy.rules.lock().clone(),
             queues,
         }
     }

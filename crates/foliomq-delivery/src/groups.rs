@@ -20,9 +20,10 @@ use crate::order::Order;
 use crate::pending::Pending;
 use crate::redrive::Redriven;
 use crate::registry::Registry;
-use crate::subscription::{Queue, Subscription};
+use crate::subscription::{Policy, Queue, Subscription};
 use crate::{
-    Backoff, Delayed, DeliveryError, Due, Filter, HalfMessage, Question, Resolution, Timestamp,
+    Backoff, Delayed, DeliveryError, Due, Filter, HalfMessage, Question, Resolution, Rules, Start,
+    Timestamp,
 };
 
 /// How leases are kept.
@@ -179,7 +180,7 @@ impl Groups {
 
     /// The same, named by `attempt` (128 bytes count; a longer name counts as none): if the group is ordered and the last
     /// batch of a queue went to a receive of this name, that batch comes again, with new handles and the same attempts. So
-    /// a client that lost an answer asks again without waiting for the leases to end. Names are forgotten by a restart.
+    /// a client that lost an answer asks again without waiting for the leases to end, also after a crash.
     pub fn receive_attempt(
         &self,
         request: &Receive<'_>,
@@ -297,6 +298,22 @@ impl Groups {
     /// Sets the pauses between deliveries that the group's clients are told; creates the group if it is not there.
     pub fn set_backoff(&self, group: &str, backoff: Backoff) -> Result<Group, DeliveryError> {
         self.shared.set_backoff(group, backoff)
+    }
+
+    /// Changes where the group begins in topics that it has not read, and its bounds of the invisible time; creates the
+    /// group if it is not there.
+    pub fn set_rules(
+        &self,
+        group: &str,
+        change: impl FnOnce(&mut Rules),
+    ) -> Result<Group, DeliveryError> {
+        self.shared.set_rules(group, change)
+    }
+
+    /// The group's rules; those of a group that is not there yet.
+    pub fn rules(&self, group: &str) -> Rules {
+        let policy = self.shared.registry.read().group(group);
+        policy.map_or_else(Rules::default, |policy| policy.rules.lock().clone())
     }
 
     /// Gives the group up to `most` of its dead letters again that it was not given again yet, oldest first: the
@@ -475,7 +492,7 @@ impl Shared {
         }
         let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
         let starts = (0..topic.queues)
-            .map(|queue| start.map_or_else(|| self.start(group, &topic.name, queue), Ok))
+            .map(|queue| start.map_or_else(|| self.start(&policy, &topic.name, queue), Ok))
             .collect::<Result<_, _>>()?;
         let subscription = registry.subscribe(&self.journal, &policy, &topic, starts)?;
         for queue in 0..subscription.queue_count() {
@@ -511,11 +528,18 @@ impl Shared {
         groups.iter().for_each(|members| members.arrived(topic));
     }
 
-    /// Where a group begins in a queue: at its progress, else at the beginning. What is gone is skipped when it is read.
-    fn start(&self, group: &str, topic: &str, queue: u32) -> Result<u64, StoreError> {
+    /// Where a group begins in a queue: at its progress, else as its rules say. What is gone is skipped when it is read.
+    fn start(&self, group: &Policy, topic: &str, queue: u32) -> Result<u64, StoreError> {
         let offsets = self.store.offsets(topic, queue)?;
-        let progress = self.store.progress(group, topic, queue).unwrap_or(0);
-        Ok(progress.min(offsets.end))
+        let start = match self.store.progress(&group.name, topic, queue) {
+            Some(progress) => progress,
+            None => match group.rules.lock().start {
+                Start::Earliest => 0,
+                Start::Latest => offsets.end,
+                Start::Time(time) => self.store.offset_at(topic, queue, time)?,
+            },
+        };
+        Ok(start.min(offsets.end))
     }
 
     /// A queue's state, locked, without the messages that the store no longer has; and the offsets that it has.

@@ -76,6 +76,7 @@ mod receive;
 mod record;
 mod redrive;
 mod registry;
+mod rules;
 mod settle;
 mod sql;
 mod subscription;
@@ -100,6 +101,7 @@ pub use order::{Order, queue_of, queue_of_priority};
 pub use receive::MAX_SCANNED;
 pub use redrive::Redriven;
 pub use registry::{MAX_GROUPS, MAX_QUEUES};
+pub use rules::{Rules, Start};
 pub use sql::{MAX_DEPTH, MAX_PROPERTIES, SqlFilter};
 pub use transaction::{HalfMessage, Question};
 

@@ -12,6 +12,7 @@ use crate::groups::{Options, Shared};
 use crate::handle::{Key, random};
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
+use crate::ordered::Attempt;
 use crate::pending::{Journalled, Pending};
 use crate::record::Record;
 use crate::registry::Registry;
@@ -158,6 +159,17 @@ impl Replay {
                 messages,
             } => self.hidden.part((first, last), seen, messages),
             Record::Asked { id, half } => self.hidden.asked(id, half),
+            Record::Rules { group, rules } => self.registry.replay_rules(group, rules),
+            Record::Attempt {
+                subscription,
+                queue,
+                id,
+                leases,
+            } => {
+                if let Some(subscription) = self.known(subscription, queue) {
+                    subscription.queue(queue).attempt = Some(Box::new(Attempt { id, leases }));
+                }
+            }
             Record::SnapshotEnd { .. } => {}
         }
     }

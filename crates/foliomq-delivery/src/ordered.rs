@@ -21,8 +21,8 @@ const MAX_ATTEMPT_ID: usize = 128;
 /// The batch that a receive with an attempt id got from a queue: offset and sequence of each lease.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    id: String,
-    leases: Vec<(u64, u32)>,
+    pub id: String,
+    pub leases: Vec<(u64, u32)>,
 }
 
 /// What can be delivered from a queue now.
@@ -82,7 +82,7 @@ impl Round<'_> {
                 ..Taken::default()
             },
         )?;
-        self.remember(&mut queue, &taken);
+        self.remember(&mut queue, &taken)?;
         drop(queue);
         self.hand_out(number, taken);
         Ok(())
@@ -111,7 +111,7 @@ impl Round<'_> {
             .into_iter()
             .partition(|leased| plan.parked.contains(&leased.offset));
         self.park(&mut queue, parked)?;
-        self.remember(&mut queue, &taken);
+        self.remember(&mut queue, &taken)?;
         drop(queue);
         self.budget = self.budget.saturating_sub(progress);
         self.shared.bury(self.subscription, &dead);
@@ -229,13 +229,13 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Notes which batch the attempt got.
-    fn remember(&self, queue: &mut Queue, taken: &[Leased]) {
+    /// Notes which batch the attempt got, in the journal too.
+    fn remember(&self, queue: &mut Queue, taken: &[Leased]) -> Result<(), DeliveryError> {
         let Some(id) = self
             .attempt
             .filter(|id| id.len() <= MAX_ATTEMPT_ID && !taken.is_empty())
         else {
-            return;
+            return Ok(());
         };
         let leases = taken
             .iter()
@@ -249,6 +249,7 @@ impl Round<'_> {
                 }))
             }
         }
+        Ok(queue.write_attempt(&self.shared.journal)?)
     }
 
     fn hand_out(&mut self, number: u32, taken: Vec<Leased>) {

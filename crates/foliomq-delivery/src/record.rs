@@ -6,7 +6,7 @@ use crate::lease::{Change, Lease, Taken};
 use crate::order::Order;
 use crate::pending::{Half, Saved};
 use crate::wire::{Input, put, put_all, put_text};
-use crate::{Backoff, Timestamp};
+use crate::{Backoff, Rules, Timestamp};
 
 /// Messages in one [`Record::State`]: about 60 KiB.
 pub(crate) const STATE_CHUNK: usize = 4096;
@@ -23,6 +23,8 @@ const SNAPSHOT_END: u8 = 9;
 const BACKOFF: u8 = 20;
 const ORDER: u8 = 10;
 const LITE: u8 = 30;
+const ATTEMPT: u8 = 31;
+const RULES: u8 = 32;
 const PENDING: u8 = 40;
 const ASKED: u8 = 41;
 
@@ -50,6 +52,15 @@ pub(crate) enum Record {
         client: String,
         change: LiteChange,
         topics: Vec<u32>,
+    },
+    /// Where a group begins, and its bounds of the invisible time.
+    Rules { group: u32, rules: Rules },
+    /// The last batch of a queue that was asked for by name: offset and sequence of each lease.
+    Attempt {
+        subscription: u32,
+        queue: u32,
+        id: String,
+        leases: Vec<(u64, u32)>,
     },
     /// A group reads a topic; `starts` is the first offset of each queue. Ignored where it is known already.
     Subscription {
@@ -142,6 +153,17 @@ impl Record {
                 put(out, topics.len() as u64);
                 put_all(out, topics.iter().copied().map(u64::from));
             }
+            Self::Rules { group, rules } => {
+                out.push(RULES);
+                put(out, u64::from(*group));
+                rules.encode(out);
+            }
+            Self::Attempt {
+                subscription,
+                queue,
+                id,
+                leases,
+            } => encode_attempt(out, [*subscription, *queue], id, leases),
             Self::Subscription {
                 id,
                 group,
@@ -216,6 +238,11 @@ impl Record {
                 order: Order::from_code(input.byte()?)?,
             },
             LITE => input.lite()?,
+            RULES => Self::Rules {
+                group: input.small()?,
+                rules: Rules::decode(&mut input)?,
+            },
+            ATTEMPT => input.attempt()?,
             SUBSCRIPTION => input.subscription()?,
             STATE => input.state()?,
             PENDING => input.pending()?,
@@ -260,6 +287,17 @@ pub(crate) fn encode_change(out: &mut Vec<u8>, subscription: u32, queue: u32, ch
         Change::Done { offset: number }
         | Change::Reset { next: number }
         | Change::Cut { end: number } => put(out, *number),
+    }
+}
+
+fn encode_attempt(out: &mut Vec<u8>, place: [u32; 2], id: &str, leases: &[(u64, u32)]) {
+    out.push(ATTEMPT);
+    put_all(out, place.map(u64::from));
+    put_text(out, id);
+    put(out, leases.len() as u64);
+    for (offset, sequence) in leases {
+        put(out, *offset);
+        out.extend_from_slice(&sequence.to_le_bytes());
     }
 }
 
@@ -315,6 +353,19 @@ impl Input<'_> {
             client,
             change,
             topics,
+        })
+    }
+
+    fn attempt(&mut self) -> Option<Record> {
+        let (subscription, queue, id) = (self.small()?, self.small()?, self.text()?);
+        let leases = (0..self.count()?)
+            .map(|_| Some((self.number()?, self.sequence()?)))
+            .collect::<Option<_>>()?;
+        Some(Record::Attempt {
+            subscription,
+            queue,
+            id,
+            leases,
         })
     }
 
@@ -422,6 +473,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Start;
     use crate::pending::State;
 
     fn bytes(record: &Record) -> Vec<u8> {
@@ -523,6 +575,14 @@ mod tests {
         })
     }
 
+    fn start() -> impl Strategy<Value = Start> {
+        prop_oneof![
+            Just(Start::Earliest),
+            Just(Start::Latest),
+            any::<u64>().prop_map(Start::Time),
+        ]
+    }
+
     fn record() -> impl Strategy<Value = Record> {
         prop_oneof![
             (any::<u32>(), "\\PC{0,20}", any::<u32>()).prop_map(|(id, name, max_attempts)| {
@@ -591,6 +651,26 @@ mod tests {
             (any::<u64>(), any::<u64>()).prop_map(|(id, time)| Record::Asked {
                 id,
                 half: half(time)
+            }),
+            (
+                any::<(u32, u32)>(),
+                "\\PC{0,20}",
+                prop::collection::vec(any::<(u64, u32)>(), 0..9)
+            )
+                .prop_map(|((subscription, queue), id, leases)| Record::Attempt {
+                    subscription,
+                    queue,
+                    id,
+                    leases,
+                }),
+            (any::<u32>(), any::<(u32, u32)>(), start()).prop_map(|(group, (min, max), start)| {
+                Record::Rules {
+                    group,
+                    rules: Rules {
+                        start,
+                        invisible: min..=max,
+                    },
+                }
             }),
             any::<u64>().prop_map(|begin| Record::SnapshotEnd { begin }),
         ]

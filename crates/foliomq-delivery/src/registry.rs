@@ -13,7 +13,7 @@ use crate::name::check_group;
 use crate::order::{Order, SharedOrder};
 use crate::record::{LiteChange, Record, STATE_CHUNK};
 use crate::subscription::{Policy, Subscription};
-use crate::{Backoff, DeliveryError};
+use crate::{Backoff, DeliveryError, Rules};
 
 /// Most groups of a store: a bound on what clients can make it remember.
 pub const MAX_GROUPS: usize = 100_000;
@@ -198,6 +198,33 @@ impl Registry {
         Ok(())
     }
 
+    /// Sets where the group begins, and its bounds of the invisible time.
+    pub fn set_rules(
+        &self,
+        journal: &Journal,
+        group: &Policy,
+        change: impl FnOnce(&mut Rules),
+    ) -> Result<(), DeliveryError> {
+        let mut now = group.rules.lock();
+        let mut rules = now.clone();
+        change(&mut rules);
+        rules.check()?;
+        journal.append(&Record::Rules {
+            group: group.id,
+            rules: rules.clone(),
+        })?;
+        *now = rules;
+        Ok(())
+    }
+
+    /// Takes a group's rules from the journal.
+    pub fn replay_rules(&mut self, group: u32, rules: Rules) {
+        let name = self.group_names.get(&group);
+        if let Some(group) = name.and_then(|name| self.group(name)) {
+            *group.rules.lock() = rules;
+        }
+    }
+
     /// Sets how the group is held to the order of messages.
     pub fn set_order(
         &self,
@@ -295,6 +322,11 @@ impl Registry {
                 let group = group.id;
                 journal.append(&Record::Backoff { group, backoff })?;
             }
+            let rules = group.rules.lock().clone();
+            if rules != Rules::default() {
+                let group = group.id;
+                journal.append(&Record::Rules { group, rules })?;
+            }
             let (group, order) = (group.id, group.order.load());
             journal.append(&Record::Order { group, order })?;
         }
@@ -329,6 +361,7 @@ impl Registry {
                 max_attempts: AtomicU32::new(0),
                 backoff: Mutex::default(),
                 order: SharedOrder::default(),
+                rules: Mutex::default(),
             })
         });
         group.max_attempts.store(max_attempts, Ordering::Relaxed);

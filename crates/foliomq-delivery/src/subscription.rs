@@ -14,7 +14,7 @@ use crate::lite::Members;
 use crate::order::SharedOrder;
 use crate::ordered::{Attempt, Groups};
 use crate::record::{Record, STATE_CHUNK};
-use crate::{Backoff, DeliveryError, Timestamp};
+use crate::{Backoff, DeliveryError, Rules, Timestamp};
 
 /// A group's name and rules.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Policy {
     pub max_attempts: AtomicU32,
     pub backoff: Mutex<Backoff>,
     pub order: SharedOrder,
+    pub rules: Mutex<Rules>,
 }
 
 impl Policy {
@@ -207,7 +208,29 @@ impl Queue {
             }
             first = false;
         }
+        drop(leases);
         self.behind = false;
+        self.write_attempt(journal)
+    }
+
+    /// Writes down which batch went to whom by name, so that a client that lost an answer to a crash may ask again.
+    pub fn write_attempt(&mut self, journal: &Journal) -> Result<(), AppendError> {
+        let Some(Attempt { id, leases }) = self.attempt.as_deref() else {
+            return Ok(());
+        };
+        if self.behind {
+            return Ok(());
+        }
+        let record = Record::Attempt {
+            subscription: self.subscription,
+            queue: self.number,
+            id: id.clone(),
+            leases: leases.clone(),
+        };
+        match journal.append(&record) {
+            Err(error @ AppendError::DiskFull { .. }) => self.fall_behind(&error),
+            other => drop(other?),
+        }
         Ok(())
     }
 
@@ -242,6 +265,7 @@ mod tests {
             max_attempts: AtomicU32::new(3),
             backoff: Mutex::default(),
             order: SharedOrder::default(),
+            rules: Mutex::default(),
         });
         Subscription::new(7, group, "t".into(), 0, &vec![0; queues], None)
     }

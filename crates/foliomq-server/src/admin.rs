@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 use crate::broker::{Broker, Handles};
 use crate::config::Encoding;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
-use crate::settings;
 use crate::status::{Refusal, grpc_status};
+use crate::{rules, settings};
 
 /// Most messages of one query.
 const MAX_FOUND: u32 = 64;
@@ -136,6 +136,8 @@ impl v1::admin_server::Admin for Admin {
             max_attempts,
             backoff,
             order,
+            start,
+            invisible,
         } = request.into_inner();
         let changed = name.clone();
         let backoff = backoff.map(backoff_of).transpose().map_err(grpc_status)?;
@@ -147,6 +149,14 @@ impl v1::admin_server::Admin for Admin {
                 }
                 if let Some(order) = order {
                     handles.groups.set_order(&name, order)?;
+                }
+                if start.is_some() || invisible.is_some() {
+                    handles.groups.set_rules(&name, |rules| {
+                        rules.start = start.map_or(rules.start, rules::start_of);
+                        if let Some(v1::InvisibleBounds { shortest, longest }) = invisible {
+                            rules.invisible = shortest..=longest;
+                        }
+                    })?;
                 }
                 let attempts = Some(max_attempts).filter(|&attempts| attempts > 0);
                 Ok(group(handles.groups.update(&name, attempts)?))
@@ -497,6 +507,8 @@ fn group(group: foliomq_delivery::Group) -> v1::Group {
         max_attempts: group.max_attempts,
         backoff: Some(backoff(&group.backoff)),
         order: order_code(group.order).into(),
+        start: Some(rules::start(group.rules.start)),
+        invisible: Some(rules::bounds(&group.rules)),
         progress: progress.collect(),
     }
 }

@@ -53,6 +53,7 @@ mod responses;
 mod rope;
 mod route;
 mod router;
+mod rules;
 mod send;
 mod server;
 mod settings;

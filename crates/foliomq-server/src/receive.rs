@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_delivery::{Delivery, Filter, Receive, Received};
+use foliomq_delivery::{Delivery, Filter, Receive, Received, Rules};
 use foliomq_proto::v2::{self, Code, FilterType, ReceiveMessageRequest};
 use foliomq_store::TopicType;
 use tokio::time::{Instant, sleep_until};
@@ -13,9 +13,9 @@ use crate::caller::Caller;
 use crate::encode::Frames;
 use crate::name;
 use crate::properties::{duration, unix_ms};
-use crate::renewal;
 use crate::status::Refusal;
 use crate::unsent::Unsent;
+use crate::{renewal, rules};
 
 /// Most messages of one receive.
 pub(crate) const MAX_BATCH: usize = 32;
@@ -23,8 +23,7 @@ pub(crate) const MAX_BATCH: usize = 32;
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(20);
 /// An answer leaves so long before the client stops waiting.
 const ANSWER_AHEAD: Duration = Duration::from_millis(200);
-/// Bounds of the invisible time that a client asks for.
-pub(crate) const MIN_INVISIBLE: Duration = Duration::from_secs(10);
+/// Longest invisible time that any client may ask for.
 pub(crate) const MAX_INVISIBLE: Duration = Duration::from_secs(12 * 3600);
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -93,7 +92,7 @@ impl Poll {
             .as_ref()
             .and_then(|queue| queue.topic.as_ref());
         let topic = name::topic(topic, caller)?;
-        let invisible = invisible(request)?;
+        let invisible = invisible(request, &broker.groups.rules(&group))?;
         let filter = filter(request.filter_expression.as_ref())?;
         let kind = broker.topic(&topic).await?.kind;
         if !broker.config.auto_create && broker.groups.group(&group).is_none() {
@@ -237,21 +236,12 @@ pub(crate) fn polling_time(asked: Option<&prost_types::Duration>, caller: &Calle
 }
 
 /// A lease that the server renews has its own time; another client asks for one.
-fn invisible(request: &ReceiveMessageRequest) -> Result<Duration, Refusal> {
+fn invisible(request: &ReceiveMessageRequest, rules: &Rules) -> Result<Duration, Refusal> {
     if request.auto_renew {
         return Ok(renewal::INVISIBLE);
     }
-    let asked = request
-        .invisible_duration
-        .as_ref()
-        .and_then(duration)
-        .unwrap_or_default();
-    if !(MIN_INVISIBLE..=MAX_INVISIBLE).contains(&asked) {
-        let what =
-            format!("an invisible time of {asked:?} is not between {MIN_INVISIBLE:?} and 12 h");
-        return Err(Refusal::new(Code::IllegalInvisibleTime, what));
-    }
-    Ok(asked)
+    let asked = request.invisible_duration.as_ref().and_then(duration);
+    rules::invisible(rules, asked)
 }
 
 pub(crate) fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> {
@@ -302,11 +292,11 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            invisible(&request(seconds(10), false)),
+            invisible(&request(seconds(10), false), &Rules::default()),
             Ok(Duration::from_secs(10))
         );
         assert_eq!(
-            invisible(&request(seconds(5), true)),
+            invisible(&request(seconds(5), true), &Rules::default()),
             Ok(renewal::INVISIBLE)
         );
         for bad in [
@@ -318,7 +308,9 @@ mod tests {
             seconds(i64::MAX),
         ] {
             assert_eq!(
-                invisible(&request(bad, false)).unwrap_err().code,
+                invisible(&request(bad, false), &Rules::default())
+                    .unwrap_err()
+                    .code,
                 Code::IllegalInvisibleTime
             );
         }
@@ -372,7 +364,7 @@ mod tests {
             topic: "dropped",
             filter: &Filter::All,
             most: 1,
-            invisible: MIN_INVISIBLE,
+            invisible: Duration::from_secs(10),
             auto_renew: false,
         };
         let received = broker.groups.receive(&again, unix_ms()).unwrap().messages;

@@ -16,7 +16,8 @@ use crate::credit::Allowance;
 use crate::delivered::{Item, Outgoing};
 use crate::name;
 use crate::properties::{duration, unix_ms};
-use crate::receive::{MAX_INVISIBLE, MIN_INVISIBLE, filter, touch};
+use crate::receive::{filter, touch};
+use crate::rules;
 use crate::status::Refusal;
 use crate::unsent::Unsent;
 
@@ -109,13 +110,13 @@ impl Source {
                 if !broker.config.auto_create && broker.groups.group(&group).is_none() {
                     return Err(foliomq_delivery::DeliveryError::UnknownGroup { group }.into());
                 }
-                let asked = source.invisible.as_ref();
-                let asked = asked.map_or(Some(DEFAULT_INVISIBLE), duration);
-                let allowed = asked.filter(|asked| (MIN_INVISIBLE..=MAX_INVISIBLE).contains(asked));
-                let invisible = allowed.ok_or_else(|| {
-                    let what = "the invisible time is not between 10 s and 12 h";
-                    Refusal::new(Code::IllegalInvisibleTime, what)
-                })?;
+                let rules = broker.groups.rules(&group);
+                let longest = Duration::from_secs((*rules.invisible.end()).into());
+                let asked = match &source.invisible {
+                    Some(asked) => duration(asked),
+                    None => Some(DEFAULT_INVISIBLE.min(longest)),
+                };
+                let invisible = rules::invisible(&rules, asked)?;
                 Origin::Group {
                     group,
                     topics,

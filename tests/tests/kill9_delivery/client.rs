@@ -86,11 +86,11 @@ impl Client {
         response.entries.into_iter().next().context("no result")
     }
 
-    /// One receive.
+    /// One receive. Named as the one before it, it asks again for what that one did not get.
     ///
     /// # Errors
     /// If the broker is away.
-    pub async fn receive(&self) -> Result<Vec<Message>> {
+    pub async fn receive(&self, attempt: &str) -> Result<Vec<Message>> {
         let request = ReceiveMessageRequest {
             group: Some(self.name.clone()),
             message_queue: Some(MessageQueue {
@@ -99,6 +99,7 @@ impl Client {
                 ..MessageQueue::default()
             }),
             batch_size: BATCH,
+            attempt_id: Some(attempt.to_owned()),
             invisible_duration: Some(seconds(INVISIBLE)),
             long_polling_timeout: prost_types::Duration::try_from(POLL).ok(),
             ..ReceiveMessageRequest::default()

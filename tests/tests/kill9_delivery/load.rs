@@ -63,9 +63,13 @@ impl Load {
             let client = Client::new(address, format!("receiver-{receiver}"), kind.name())?;
             let (kind, ledger, running) = (kind.clone(), ledger.clone(), load.running.clone());
             load.receivers.spawn(async move {
+                let mut attempt = 0;
                 while running.load(Ordering::Relaxed) {
-                    match client.receive().await {
-                        Ok(batch) => work(&client, kind.as_ref(), &batch, &ledger).await?,
+                    match client.receive(&format!("{receiver}-{attempt}")).await {
+                        Ok(batch) => {
+                            attempt += 1;
+                            work(&client, kind.as_ref(), &batch, &ledger).await?;
+                        }
                         Err(_) => sleep(PAUSE).await,
                     }
                 }

@@ -1,6 +1,6 @@
 //! Groups beside each other, and what an operator does with them.
 
-use foliomq_delivery::{Backoff, DeliveryError, Filter, Groups, Receive, ResetTo};
+use foliomq_delivery::{Backoff, DeliveryError, Filter, Groups, Receive, ResetTo, Rules, Start};
 use foliomq_store::{Message, StoreError, TopicOptions};
 
 use crate::fixture::{Fixture, GROUP, INVISIBLE, TOPIC, bodies, is_invalid};
@@ -107,6 +107,37 @@ fn a_group_begins_where_the_store_says() {
         ["b"],
         "progress beyond the end is the end"
     );
+}
+
+#[test]
+fn a_group_begins_where_its_rules_say() {
+    let f = Fixture::new(1);
+    f.append_bodies(0, &["old"]);
+    f.groups
+        .set_rules(GROUP, |rules| rules.start = Start::Latest)
+        .unwrap();
+    let f = f.after_kill();
+    assert!(f.receive(9).is_empty());
+    f.append_bodies(0, &["new"]);
+    assert_eq!(bodies(&f.receive(9)), ["new"]);
+    // A group that has begun stays where it is.
+    f.groups
+        .set_rules(GROUP, |rules| rules.start = Start::Time(0))
+        .unwrap();
+    assert!(f.receive(9).is_empty());
+}
+
+#[test]
+fn rules_survive_a_kill_and_a_close() {
+    let f = Fixture::new(1);
+    assert_eq!(f.groups.rules(GROUP), Rules::default());
+    let set = |f: &Fixture, max| f.groups.set_rules(GROUP, |rules| rules.invisible = 1..=max);
+    assert!(set(&f, 43_201).is_err());
+    set(&f, 60).unwrap();
+    let f = f.after_kill();
+    assert_eq!(f.groups.rules(GROUP).invisible, 1..=60);
+    let f = f.after_close();
+    assert_eq!(f.groups.group(GROUP).unwrap().rules.invisible, 1..=60);
 }
 
 #[test]

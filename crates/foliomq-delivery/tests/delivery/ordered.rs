@@ -109,6 +109,22 @@ fn the_same_attempt_gets_the_same_batch_and_another_one_nothing() {
 }
 
 #[test]
+fn an_answer_lost_in_a_crash_is_asked_for_again() {
+    let f = ordered(Order::Queue);
+    append(&f, &["1", "2", "3"]);
+    named(&f, 1, "before");
+    let f = f.after_kill();
+    expect(&named(&f, 2, "other"), &[]);
+    let again = named(&f, 2, "before");
+    expect(&again, &[("1", 1)]);
+    f.ack(&again[0].handle).unwrap();
+    expect(&named(&f, 2, "after"), &[("2", 1), ("3", 1)]);
+    let f = f.after_kill();
+    expect(&named(&f, 2, "before"), &[]);
+    expect(&named(&f, 2, "after"), &[("2", 1), ("3", 1)]);
+}
+
+#[test]
 fn a_message_group_holds_back_only_itself() {
     let f = ordered(Order::MessageGroup);
     append(&f, &["a:1", "a:2", "b:1", "none", "a:3", "b:2"]);

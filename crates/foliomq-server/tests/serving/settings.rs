@@ -1,7 +1,8 @@
 //! Telemetry: what each kind of client gets as its settings.
 
 use foliomq_proto::v1::admin_client::AdminClient;
-use foliomq_proto::v1::{Backoff, UpdateGroupRequest};
+use foliomq_proto::v1::{Backoff, InvisibleBounds, UpdateGroupRequest};
+use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::retry_policy::Strategy;
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::broker::{Broker, LIMIT, of, resource};
+use crate::broker::{Broker, LIMIT, of, poll, resource};
 
 fn producer() -> Settings {
     Settings {
@@ -230,4 +231,41 @@ async fn a_group_that_changes_is_told_to_its_clients_at_once() {
     };
     let seconds: Vec<i64> = steps.next.iter().map(|pause| pause.seconds).collect();
     assert_eq!(seconds, [2, 4, 8]);
+}
+
+#[tokio::test]
+async fn a_groups_own_bounds_of_the_invisible_time_hold_at_once() {
+    let broker = Broker::start().await;
+    let mut client = broker.client().await;
+    let mut admin = AdminClient::connect(format!("http://{}", broker.address))
+        .await
+        .unwrap();
+    let mut ask = async |seconds| {
+        let mut poll = poll("orders", 1);
+        poll.group = Some(resource("readers"));
+        poll.long_polling_timeout = Some(prost_types::Duration::default());
+        poll.invisible_duration = Some(prost_types::Duration { seconds, nanos: 0 });
+        let answer = client.receive_message(of("c", "JAVA", poll)).await.unwrap();
+        let first = answer.into_inner().message().await.unwrap().unwrap();
+        match first.content {
+            Some(Content::Status(status)) => status.code(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(2).await, Code::IllegalInvisibleTime);
+    let bounds = |shortest, longest| UpdateGroupRequest {
+        group: "readers".into(),
+        invisible: Some(InvisibleBounds { shortest, longest }),
+        ..UpdateGroupRequest::default()
+    };
+    let group = admin
+        .update_group(bounds(1, 60))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(group.invisible.unwrap().longest, 60);
+    assert_eq!(ask(2).await, Code::MessageNotFound);
+    assert_eq!(ask(61).await, Code::IllegalInvisibleTime);
+    let refused = admin.update_group(bounds(60, 1)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }

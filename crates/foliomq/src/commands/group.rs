@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use foliomq_client::{Admin, Group, GroupOrder, GroupQueue, ResetTo};
+use foliomq_client::{Admin, Group, GroupOrder, GroupQueue, GroupStart, ResetTo};
 use serde_json::{Value, json};
 
 use crate::arguments::{Format, Remote};
@@ -37,7 +37,7 @@ enum Action {
         /// The group
         group: String,
         /// Deliveries of one message before it goes to the dead-letter topic %DLQ%GROUP
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), required_unless_present_any = ["backoff", "order"])]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), required_unless_present_any = ["backoff", "order", "start", "invisible"])]
         max_attempts: Option<u32>,
         /// Pauses between deliveries: seconds one after the other (1,5,30), or FIRST..LONGESTxFACTOR (1..3600x2)
         #[arg(long, value_name = "PAUSES", value_parser = pauses)]
@@ -46,6 +46,12 @@ enum Action {
         /// message-group
         #[arg(long, value_parser = order)]
         order: Option<GroupOrder>,
+        /// Where it begins in a topic that it has not read before: earliest, latest, a time, or how long ago
+        #[arg(long, value_name = "WHERE", value_parser = start)]
+        start: Option<GroupStart>,
+        /// Shortest and longest invisible time that its receives may ask for, seconds from 1 to 43200 (10..43200)
+        #[arg(long, value_name = "SHORTEST..LONGEST", value_parser = bounds)]
+        invisible: Option<(u32, u32)>,
     },
     /// Give a group its dead letters again: the original messages, in their places, from attempt 1
     Redrive {
@@ -82,7 +88,14 @@ impl Groups {
                 max_attempts,
                 backoff,
                 order,
-            } => update(&admin, &group, max_attempts, backoff, order).await?,
+                start,
+                invisible,
+            } => {
+                if start.is_some() || invisible.is_some() {
+                    admin.set_group_rules(&group, start, invisible).await?;
+                }
+                update(&admin, &group, max_attempts, backoff, order).await?
+            }
             Action::Redrive { group, max } => {
                 let (back, kept) = admin.redrive_group(&group, max).await?;
                 if out.is_json() {
@@ -161,6 +174,32 @@ fn order(text: &str) -> Result<GroupOrder, String> {
         .ok_or_else(|| "expected auto, free, queue, or message-group".to_owned())
 }
 
+fn start(text: &str) -> Result<GroupStart, String> {
+    match text {
+        "earliest" => Ok(GroupStart::Earliest),
+        "latest" => Ok(GroupStart::Latest),
+        time => moment::parse(time)
+            .map(GroupStart::Time)
+            .map_err(|_| format!("expected earliest, latest, or {}", moment::FORMS)),
+    }
+}
+
+fn show_start(start: GroupStart) -> String {
+    match start {
+        GroupStart::Earliest => "earliest".to_owned(),
+        GroupStart::Latest => "latest".to_owned(),
+        GroupStart::Time(time) => moment::show(time),
+    }
+}
+
+fn bounds(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| text.trim().parse().ok();
+    let bounds = text
+        .split_once("..")
+        .and_then(|(shortest, longest)| Some((number(shortest)?, number(longest)?)));
+    bounds.ok_or_else(|| "expected two numbers of seconds: 10..43200".to_owned())
+}
+
 fn reset_to(text: &str) -> Result<ResetTo, String> {
     match text {
         "earliest" => Ok(ResetTo::Earliest),
@@ -216,6 +255,11 @@ fn print_one(group: &Group, out: &mut Output) -> io::Result<()> {
         group.order.as_str()
     ))?;
     out.line(format!("pauses {} s", show_pauses(&group.backoff)))?;
+    let (shortest, longest) = group.invisible;
+    out.line(format!(
+        "begins at {}, invisible times {shortest}..{longest} s",
+        show_start(group.start)
+    ))?;
     let mut table = Table::new([
         "TOPIC",
         "QUEUE",
@@ -248,7 +292,8 @@ fn object(group: &Group) -> Value {
     });
     json!({
         "group": group.name, "max_attempts": group.max_attempts, "order": group.order.as_str(),
-        "backoff": show_pauses(&group.backoff), "queues": queues.collect::<Vec<_>>(),
+        "backoff": show_pauses(&group.backoff), "start": show_start(group.start),
+        "invisible_seconds": [group.invisible.0, group.invisible.1], "queues": queues.collect::<Vec<_>>(),
     })
 }
 
@@ -265,6 +310,15 @@ mod tests {
         for bad in ["", "a", "1,,2", "1..2", "1..x2", "1..2xy", "-1"] {
             assert!(pauses(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn rules_are_read() {
+        assert_eq!(start("latest"), Ok(GroupStart::Latest));
+        assert!(matches!(start("15m"), Ok(GroupStart::Time(_))));
+        assert!(start("42").is_err() && start("").is_err());
+        assert_eq!(bounds("1..60"), Ok((1, 60)));
+        assert!(bounds("1").is_err() && bounds("1..").is_err() && bounds("a..b").is_err());
     }
 
     #[test]
