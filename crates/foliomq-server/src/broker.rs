@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::inquiry::Inquiries;
 use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::renewal::Renewals;
@@ -24,6 +25,7 @@ pub(crate) struct Broker {
     pub(crate) store: Store,
     pub(crate) groups: Groups,
     pub(crate) clients: Clients,
+    pub(crate) inquiries: Inquiries,
     pub(crate) renewals: Renewals,
     pub(crate) producers: Producers,
     /// A permit for each receive that may wait.
@@ -50,6 +52,7 @@ impl Broker {
             store,
             groups,
             clients: Clients::default(),
+            inquiries: Inquiries::default(),
             renewals: Renewals::default(),
             producers: Producers::default(),
             stopping: watch::Sender::new(false),

@@ -96,16 +96,13 @@ impl Clients {
         }
     }
 
-    /// Sends a command to a client that has its telemetry open; drops it if it does not read. No sign of life.
-    pub(crate) fn send_to(&self, client_id: &str, command: TelemetryCommand) {
+    /// Sends a command to the client of this id. False: its telemetry is not open, or it does not read. No sign of life.
+    pub(crate) fn send_to(&self, client_id: &str, command: TelemetryCommand) -> bool {
         let clients = self.clients.lock();
-        let commands = clients
-            .get(client_id)
-            .and_then(|client| client.commands.clone());
+        let client = clients.get(client_id);
+        let commands = client.and_then(|client| client.commands.clone());
         drop(clients);
-        if let Some(commands) = commands {
-            let _ = commands.try_send(Ok(command));
-        }
+        commands.is_some_and(|commands| commands.try_send(Ok(command)).is_ok())
     }
 
     /// Keeps what the client declares of itself, unless that is too large to be remembered.

@@ -56,8 +56,9 @@ async fn read(
         // The stream's end is not the client's: some live on without one.
         let Some(Ok(command)) = command else { return };
         broker.clients.saw(caller);
-        if let Some(Command::Settings(settings)) = command.command {
-            answer(broker, caller, settings, commands);
+        match command.command {
+            Some(Command::Settings(settings)) => answer(broker, caller, settings, commands),
+            _ => broker.inquiries.answered(caller, command),
         }
     }
 }

@@ -8,18 +8,19 @@ use foliomq_proto::v2::{
     self, Code, Message, Resource, Status as Answer, SystemProperties,
     describe_group_accumulation_response::GroupAccumulation,
     describe_subscription_response::ClientSubscriptionInfo, list_message_request::SearchKey,
-    settings::PubSub,
+    settings::PubSub, telemetry_command::Command,
 };
 use foliomq_store::StoreError;
 use tonic::{Request, Response, Status};
 
 use crate::broker::Broker;
 use crate::caller::Caller;
-use crate::name;
 use crate::properties::{read_message, unix_ms, unix_ms_of};
 use crate::send::{accepted_types, send};
 use crate::settings::of_group;
 use crate::status::{Refusal, ok};
+use crate::time_span::time_spans;
+use crate::{inquiry, name};
 
 /// Most messages of one query.
 const MAX_FOUND: usize = 64;
@@ -173,19 +174,20 @@ impl v2::admin_server::Admin for Admin {
 
     async fn print_thread_stack_trace(
         &self,
-        _: Request<v2::PrintThreadStackTraceRequest>,
+        request: Request<v2::PrintThreadStackTraceRequest>,
     ) -> Result<Response<v2::PrintThreadStackTraceResponse>, Status> {
-        unsupported!(
-            PrintThreadStackTraceResponse,
-            "asking a client for its threads is"
-        )
+        let caller = Caller::new(request.metadata().as_ref());
+        let answer = self.stack_trace(&caller, request.into_inner()).await;
+        answered!(PrintThreadStackTraceResponse, answer)
     }
 
     async fn verify_message(
         &self,
-        _: Request<v2::VerifyMessageRequest>,
+        request: Request<v2::VerifyMessageRequest>,
     ) -> Result<Response<v2::VerifyMessageResponse>, Status> {
-        unsupported!(VerifyMessageResponse, "verifying a message is")
+        let caller = Caller::new(request.metadata().as_ref());
+        let answer = self.verify(&caller, request.into_inner()).await;
+        answered!(VerifyMessageResponse, answer)
     }
 
     async fn admin_send_message(
@@ -205,7 +207,7 @@ impl v2::admin_server::Admin for Admin {
     ) -> Result<Response<v2::GetConsumerRunningInfoResponse>, Status> {
         unsupported!(
             GetConsumerRunningInfoResponse,
-            "asking a client how it runs is"
+            "the protocol has no command to ask a client how it runs, so that this is"
         )
     }
 
@@ -218,16 +220,18 @@ impl v2::admin_server::Admin for Admin {
 
     async fn query_time_span(
         &self,
-        _: Request<v2::QueryTimeSpanRequest>,
+        request: Request<v2::QueryTimeSpanRequest>,
     ) -> Result<Response<v2::QueryTimeSpanResponse>, Status> {
-        unsupported!(QueryTimeSpanResponse, "time spans are")
+        let caller = Caller::new(request.metadata().as_ref());
+        let answer = self.time_span(&caller, request.get_ref()).await;
+        answered!(QueryTimeSpanResponse, answer)
     }
 
     async fn get_proxy_runtime_stats(
         &self,
         _: Request<v2::GetProxyRuntimeStatsRequest>,
     ) -> Result<Response<v2::GetProxyRuntimeStatsResponse>, Status> {
-        unsupported!(GetProxyRuntimeStatsResponse, "rates of a proxy are")
+        answered!(GetProxyRuntimeStatsResponse, Ok(self.runtime_stats()))
     }
 }
 
@@ -395,6 +399,93 @@ impl Admin {
             messages: messages.collect(),
             scroll_id: String::new(),
         })
+    }
+
+    async fn stack_trace(
+        &self,
+        caller: &Caller,
+        request: v2::PrintThreadStackTraceRequest,
+    ) -> Result<v2::PrintThreadStackTraceResponse, Refusal> {
+        let answer = inquiry::stack_trace(&self.0, caller, &request.client_id).await?;
+        let trace = match answer.command {
+            Some(Command::ThreadStackTrace(trace)) => trace.thread_stack_trace,
+            _ => None,
+        };
+        Ok(v2::PrintThreadStackTraceResponse {
+            status: Some(answer.status.unwrap_or_else(ok)),
+            thread_stack_trace: trace,
+        })
+    }
+
+    async fn verify(
+        &self,
+        caller: &Caller,
+        request: v2::VerifyMessageRequest,
+    ) -> Result<v2::VerifyMessageResponse, Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topic = name::topic(request.topic.as_ref(), caller)?;
+        let in_group = self.0.clients.declared().iter().any(|(own, settings)| {
+            own.client_id == request.client_id && of_group(settings, own).as_ref() == Some(&group)
+        });
+        if !in_group {
+            let what = format!(
+                "no client {} of group {group} is connected",
+                request.client_id
+            );
+            return Err(Refusal::new(Code::NotFound, what));
+        }
+        let id = request.message_id;
+        let work = move |handles: &crate::broker::Handles| {
+            let found = handles.store.find_by_id(&topic, &id, 1)?;
+            let none =
+                || Refusal::new(Code::MessageNotFound, format!("no message {id} in {topic}"));
+            found.into_iter().next().ok_or_else(none)
+        };
+        let found = self.0.blocking(work).await?;
+        let named = request.topic.unwrap_or_default();
+        let mut message = read_message(&found, named, &self.0.store_host);
+        if let Some(system) = &mut message.system_properties {
+            // Clients do not read a message without one.
+            system.delivery_attempt = Some(1);
+        }
+        let answer = inquiry::verify(&self.0, caller, &request.client_id, message).await?;
+        let status = Some(answer.status.unwrap_or_else(ok));
+        Ok(v2::VerifyMessageResponse { status })
+    }
+
+    async fn time_span(
+        &self,
+        caller: &Caller,
+        request: &v2::QueryTimeSpanRequest,
+    ) -> Result<v2::QueryTimeSpanResponse, Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topics = request
+            .topics
+            .iter()
+            .map(|topic| name::topic(Some(topic), caller));
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        let work = move |handles: &crate::broker::Handles| time_spans(handles, group, &topics);
+        Ok(v2::QueryTimeSpanResponse {
+            status: Some(ok()),
+            queue_time_span_list: self.0.blocking(work).await?,
+        })
+    }
+
+    /// Clients by what they declared; rates are not counted.
+    fn runtime_stats(&self) -> v2::GetProxyRuntimeStatsResponse {
+        let declared = self.0.clients.declared();
+        let is_producer =
+            |settings: &v2::Settings| matches!(settings.pub_sub, Some(PubSub::Publishing(_)));
+        let producers = declared.iter().filter(|(_, own)| is_producer(own)).count();
+        v2::GetProxyRuntimeStatsResponse {
+            status: Some(ok()),
+            proxy_name: "foliomq".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            connections: self.0.clients.count() as i64,
+            producers: producers as i64,
+            consumers: (declared.len() - producers) as i64,
+            ..Default::default()
+        }
     }
 
     async fn send(

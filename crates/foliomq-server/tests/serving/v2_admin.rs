@@ -2,10 +2,17 @@
 
 use foliomq_proto::v2::admin_client::AdminClient;
 use foliomq_proto::v2::list_message_request::SearchKey;
+use foliomq_proto::v2::settings::PubSub;
+use foliomq_proto::v2::telemetry_command::Command;
 use foliomq_proto::v2::{
-    AdminSendMessageRequest, Code, DescribeGroupAccumulationRequest, DescribeTopicStatusRequest,
-    ListMessageRequest, ResetGroupOffsetRequest, VerifyMessageRequest,
+    AdminSendMessageRequest, ClientType, Code, DescribeGroupAccumulationRequest,
+    DescribeTopicStatusRequest, GetProxyRuntimeStatsRequest, ListMessageRequest,
+    PrintThreadStackTraceRequest, QueryTimeSpanRequest, ResetGroupOffsetRequest, Settings, Status,
+    Subscription, TelemetryCommand, ThreadStackTrace, VerifyMessageRequest, VerifyMessageResult,
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 use crate::broker::{Broker, of, poll, resource};
 
@@ -110,7 +117,147 @@ async fn what_is_not_there_has_its_code() {
         .unwrap()
         .into_inner();
     assert_eq!(answer.status.unwrap().code(), Code::ConsumerGroupNotFound);
-    let verify = VerifyMessageRequest::default();
-    let answer = admin.verify_message(verify).await.unwrap().into_inner();
-    assert_eq!(answer.status.unwrap().code(), Code::Unsupported);
+    let trace = PrintThreadStackTraceRequest {
+        client_id: "nobody".into(),
+        ..PrintThreadStackTraceRequest::default()
+    };
+    let answer = admin.print_thread_stack_trace(trace).await.unwrap();
+    assert_eq!(answer.into_inner().status.unwrap().code(), Code::NotFound);
+}
+
+/// A consumer of `readers` whose telemetry is open, and the commands that it gets after its settings.
+async fn consumer(
+    broker: &Broker,
+) -> (mpsc::Sender<TelemetryCommand>, Streaming<TelemetryCommand>) {
+    let (commands, outgoing) = mpsc::channel(4);
+    let mut client = broker.client().await;
+    let stream = client.telemetry(of("c", "JAVA", ReceiverStream::new(outgoing)));
+    let mut stream = stream.await.unwrap().into_inner();
+    let settings = Settings {
+        client_type: Some(ClientType::PushConsumer.into()),
+        pub_sub: Some(PubSub::Subscription(Subscription {
+            group: Some(resource("readers")),
+            ..Subscription::default()
+        })),
+        ..Settings::default()
+    };
+    say(&commands, None, Command::Settings(settings)).await;
+    stream.message().await.unwrap().unwrap();
+    (commands, stream)
+}
+
+async fn say(commands: &mpsc::Sender<TelemetryCommand>, code: Option<Code>, command: Command) {
+    let status = code.map(|code| Status {
+        code: code.into(),
+        message: String::new(),
+    });
+    let command = Some(command);
+    commands
+        .send(TelemetryCommand { status, command })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_is_asked_and_its_answer_is_the_operators() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let mut admin = AdminClient::new(broker.channel().await);
+    let send = AdminSendMessageRequest {
+        topic: Some(resource("t")),
+        body: b"try me".to_vec(),
+        ..AdminSendMessageRequest::default()
+    };
+    let sent = admin.admin_send_message(send).await.unwrap().into_inner();
+    let (commands, mut stream) = consumer(&broker).await;
+    let verify = VerifyMessageRequest {
+        client_id: "c".into(),
+        group: Some(resource("readers")),
+        topic: Some(resource("t")),
+        message_id: sent.message_id,
+        ..VerifyMessageRequest::default()
+    };
+    let mut other = admin.clone();
+    let asked = tokio::spawn(async move { other.verify_message(verify).await });
+    let question = stream.message().await.unwrap().unwrap().command;
+    let Some(Command::VerifyMessageCommand(question)) = question else {
+        panic!("{question:?}");
+    };
+    assert_eq!(question.message.unwrap().body, &b"try me"[..]);
+    // Not the answer to this question.
+    let made_up = VerifyMessageResult { nonce: "1".into() };
+    let made_up = Command::VerifyMessageResult(made_up);
+    say(&commands, Some(Code::Ok), made_up).await;
+    let nonce = question.nonce;
+    let result = Command::VerifyMessageResult(VerifyMessageResult { nonce });
+    say(&commands, Some(Code::FailedToConsumeMessage), result).await;
+    let status = asked.await.unwrap().unwrap().into_inner().status.unwrap();
+    assert_eq!(status.code(), Code::FailedToConsumeMessage);
+
+    let trace = PrintThreadStackTraceRequest {
+        client_id: "c".into(),
+        ..PrintThreadStackTraceRequest::default()
+    };
+    let mut other = admin.clone();
+    let asked = tokio::spawn(async move { other.print_thread_stack_trace(trace).await });
+    let question = stream.message().await.unwrap().unwrap().command;
+    let Some(Command::PrintThreadStackTraceCommand(question)) = question else {
+        panic!("{question:?}");
+    };
+    let trace = ThreadStackTrace {
+        nonce: question.nonce,
+        thread_stack_trace: Some("main: waits".into()),
+    };
+    say(&commands, Some(Code::Ok), Command::ThreadStackTrace(trace)).await;
+    let answer = asked.await.unwrap().unwrap().into_inner();
+    assert_eq!(answer.thread_stack_trace.unwrap(), "main: waits");
+
+    let stats = GetProxyRuntimeStatsRequest {};
+    let stats = admin.get_proxy_runtime_stats(stats).await.unwrap();
+    let stats = stats.into_inner();
+    assert_eq!((stats.producers, stats.consumers), (0, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_not_waited_for() {
+    let broker = Broker::start().await;
+    let mut admin = AdminClient::new(broker.channel().await);
+    let (_commands, _stream) = consumer(&broker).await;
+    let trace = PrintThreadStackTraceRequest {
+        client_id: "c".into(),
+        ..PrintThreadStackTraceRequest::default()
+    };
+    let answer = admin.print_thread_stack_trace(trace).await.unwrap();
+    let status = answer.into_inner().status.unwrap();
+    assert_eq!(status.code(), Code::RequestTimeout);
+}
+
+#[tokio::test]
+async fn times_of_a_groups_queues() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let mut admin = AdminClient::new(broker.channel().await);
+    let spans = QueryTimeSpanRequest {
+        group: Some(resource("readers")),
+        ..QueryTimeSpanRequest::default()
+    };
+    let none = admin.query_time_span(spans.clone()).await.unwrap();
+    let status = none.into_inner().status.unwrap();
+    assert_eq!(status.code(), Code::ConsumerGroupNotFound);
+    let send = AdminSendMessageRequest {
+        topic: Some(resource("t")),
+        body: b"x".to_vec(),
+        ..AdminSendMessageRequest::default()
+    };
+    admin.admin_send_message(send).await.unwrap();
+    let poll = of("c", "JAVA", poll("t", 5));
+    let mut client = broker.client().await;
+    let mut stream = client.receive_message(poll).await.unwrap().into_inner();
+    while stream.message().await.unwrap().is_some() {}
+    let spans = admin.query_time_span(spans).await.unwrap().into_inner();
+    let [span] = &spans.queue_time_span_list[..] else {
+        panic!("{spans:?}");
+    };
+    assert!(span.min_timestamp > 0 && span.min_timestamp == span.max_timestamp);
+    assert_eq!(span.consume_timestamp, 0, "nothing is done");
 }

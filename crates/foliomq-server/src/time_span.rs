@@ -1,0 +1,60 @@
+//! What times a group's queues span: its oldest and newest message, and how far the group is.
+
+use foliomq_delivery::{DeliveryError, GroupQueue};
+use foliomq_proto::v2::query_time_span_response::QueueTimeSpan;
+use foliomq_proto::v2::{MessageQueue, Resource};
+use foliomq_store::Store;
+
+use crate::broker::Handles;
+use crate::properties::unix_ms;
+use crate::status::Refusal;
+
+/// Of the queues that the group reads in these topics; without topics, of all. Times are Unix milliseconds, 0 where there
+/// is no message.
+pub(crate) fn time_spans(
+    handles: &Handles,
+    group: String,
+    topics: &[String],
+) -> Result<Vec<QueueTimeSpan>, Refusal> {
+    let unknown = || DeliveryError::UnknownGroup {
+        group: group.clone(),
+    };
+    let found = handles.groups.group(&group).ok_or_else(unknown)?;
+    let wanted = |queue: &&GroupQueue| topics.is_empty() || topics.contains(&queue.topic);
+    let queues = found.queues.iter().filter(wanted);
+    queues.map(|queue| span(&handles.store, queue)).collect()
+}
+
+fn span(store: &Store, queue: &GroupQueue) -> Result<QueueTimeSpan, Refusal> {
+    let offsets = store.offsets(&queue.topic, queue.queue)?;
+    let time = |offset: Option<u64>| match offset {
+        Some(offset) if offsets.contains(&offset) => stored(store, queue, offset),
+        _ => Ok(0),
+    };
+    let waiting = time(Some(queue.committed))?;
+    Ok(QueueTimeSpan {
+        message_queue: Some(MessageQueue {
+            topic: Some(Resource {
+                name: queue.topic.clone(),
+                ..Resource::default()
+            }),
+            id: queue.queue as i32,
+            ..MessageQueue::default()
+        }),
+        min_timestamp: time(Some(offsets.start))?,
+        max_timestamp: time(offsets.end.checked_sub(1))?,
+        consume_timestamp: time(queue.committed.checked_sub(1))?,
+        // Of the oldest message that is not done.
+        delay_time_ms: match waiting {
+            0 => 0,
+            since => (unix_ms() as i64).saturating_sub(since).max(0),
+        },
+    })
+}
+
+/// When a message was stored; 0 if retention has just taken it.
+fn stored(store: &Store, queue: &GroupQueue, offset: u64) -> Result<i64, Refusal> {
+    let mut entries = Vec::new();
+    store.entries(&queue.topic, queue.queue, offset, 1, &mut entries)?;
+    Ok(entries.first().map_or(0, |entry| entry.store_time as i64))
+}
