@@ -17,6 +17,7 @@ use crate::figures::{Comparison, Unit, bytes};
 use crate::goal::Goal;
 use crate::memory_limit::MemoryLimit;
 use crate::payload::{Payload, touch};
+use crate::scale::Scale;
 use crate::section::Table;
 
 const BODY: usize = 1 << 10;
@@ -38,8 +39,8 @@ const APPEND: &str = "append p99.9";
 const DELIVER: &str = "append to read p99.9";
 const RATIO: &str = "with a cold scan / without";
 const BUSY: &str = "with a busy thread / without";
-/// Memory that the busy thread goes through: more than a cache holds.
-const BUSY_BYTES: usize = 64 << 20;
+/// Share of the memory limit that the busy thread goes through: what a scan keeps there, and more than a cache holds.
+const BUSY_SHARE: u64 = 8;
 
 /// See the module.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -84,7 +85,7 @@ fn measure(bench: &Bench) -> Result<Outcome> {
         Err(error) => format!("Memory is NOT limited (skipped: {error:#})."),
     };
     let runs = bench.alternate(BESIDE.len(), |variant| {
-        run(&options, bench.scale.cold_time, BESIDE[variant])
+        run(&options, &bench.scale, BESIDE[variant])
     })?;
     let is_limited = limit.is_ok();
     drop(limit);
@@ -123,7 +124,8 @@ fn fill(options: &Options, least: u64) -> Result<()> {
     store.close().context("closing the store")
 }
 
-fn run(options: &Options, time: Duration, beside: Beside) -> Result<Run> {
+fn run(options: &Options, scale: &Scale, beside: Beside) -> Result<Run> {
+    let (time, busy) = (scale.cold_time, scale.cold_limit / BUSY_SHARE);
     let store = options.clone().open().context("opening the filled store")?;
     store.flush()?;
     drop_cached(&store)?;
@@ -134,7 +136,7 @@ fn run(options: &Options, time: Duration, beside: Beside) -> Result<Run> {
         let scanner = scope.spawn(|| match beside {
             Beside::Nothing => Ok(0),
             Beside::Scan => read_history(&store, &done),
-            Beside::Busy => Ok(keep_busy(&done)),
+            Beside::Busy => Ok(keep_busy(busy, &done)),
         });
         let append = produce(&store, begin, time);
         done.store(true, Ordering::Release);
@@ -214,8 +216,8 @@ fn read_history(store: &Store, done: &AtomicBool) -> Result<u64> {
 }
 
 /// Goes through memory of its own, over and over; no history is read.
-fn keep_busy(done: &AtomicBool) -> u64 {
-    let bytes = vec![1; BUSY_BYTES];
+fn keep_busy(size: u64, done: &AtomicBool) -> u64 {
+    let bytes = vec![1; size as usize];
     while !done.load(Ordering::Acquire) {
         for part in bytes.chunks(BODY * SCAN_BATCH) {
             black_box(touch(part));
@@ -250,7 +252,7 @@ fn outcome(
         bytes(BODY as u64),
         bench.scale.cold_time,
         bytes(scanned),
-        bytes(BUSY_BYTES as u64),
+        bytes(bench.scale.cold_limit / BUSY_SHARE),
     );
     let (scan, busy) = comparisons.split_at(2);
     let tables = vec![
