@@ -98,10 +98,8 @@ fn append(
     let fresh = &draft.messages[stored.len()..];
     let mut runs = Vec::new();
     stored.iter().for_each(|message| extend(&mut runs, message));
-    let last = draft.messages.last().map_or(0, |(number, _)| *number);
     if fresh.is_empty() {
-        // Found by the index: committed.
-        progress.last = progress.last.max(last);
+        // Found by the index: committed. Which one is the last is not learned from it: the log may hold more after these.
         return Ok(Placed { runs, end: 0 });
     }
     let encoded = fresh.iter().map(|(_, message)| encode(message, draft.kind));

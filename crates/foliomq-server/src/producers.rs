@@ -34,7 +34,7 @@ struct Known {
 /// How far a producer is. Its lock is held while a frame is stored, so that two streams of one producer take turns.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Number of its last stored message; 0: not known.
+    /// Number of its last stored message; 0: not known until one is stored, since nothing says how many the log holds.
     pub(crate) last: u64,
     /// Where the log ended after that.
     pub(crate) end: u64,

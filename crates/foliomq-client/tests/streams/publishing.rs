@@ -204,6 +204,31 @@ async fn a_frame_that_comes_again_is_answered_with_the_places_it_has() {
     broker.stop().await;
 }
 
+/// The first frame that comes again tells nothing of those after it: the log may hold them too.
+#[tokio::test]
+async fn all_frames_that_come_again_after_a_restart_have_their_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let frames = || vec![frame(1, &["a", "b"]), frame(3, &["c"]), frame(4, &["d"])];
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    publish(&broker, frames()).await;
+    broker.stop().await;
+
+    let broker = Broker::start(dir.path()).await;
+    let again = publish(&broker, [frames(), vec![frame(5, &["e"])]].concat()).await;
+    let runs: Vec<_> = again
+        .iter()
+        .flat_map(|ack| &ack.runs)
+        .map(|run| (run.queue_offset, run.count, run.duplicate))
+        .collect();
+    assert_eq!(
+        runs,
+        [(0, 2, true), (2, 1, true), (3, 1, true), (4, 1, false)]
+    );
+    assert_eq!(broker.bodies("orders", 0), ["a", "b", "c", "d", "e"]);
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn a_message_that_is_refused_takes_no_other_with_it() {
     let dir = tempfile::tempdir().unwrap();
