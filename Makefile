@@ -117,6 +117,15 @@ bench-transfer: ## how stored messages reach a socket; writes docs/benchmarks/tr
 bench-lite: binary ## 100,000 lite topics with a subscriber each, memory and idle time; writes docs/benchmarks/lite.md
 	cargo run --locked --release -q -p foliomq-tests --bin lite -- --binary $(BIN) --out docs/benchmarks/lite.md
 
+.PHONY: bench-delivery
+# Where make bench-lite leaves its figures for it.
+LITE_FIGURES := target/bench-lite.json
+bench-delivery: binary ## delayed messages, acks, messages in flight and lite topics, as a table; writes docs/benchmarks/delivery.* (QUICK=1)
+	cargo build --locked --release -q -p foliomq-benches --bin delivery
+	cargo run --locked --release -q -p foliomq-tests --bin lite -- --binary $(BIN) --json $(LITE_FIGURES) \
+		$(if $(QUICK),--lite-topics 10000 --clients 5,--out docs/benchmarks/lite.md) >/dev/null
+	target/release/delivery --binary $(BIN) --lite $(LITE_FIGURES) $(if $(QUICK),--quick)
+
 .PHONY: bench-wire bench-peers
 bench-wire: binary ## the broker on the wire beside bare tonic; writes docs/benchmarks/wire.* (under 30 minutes; QUICK=1: under 3)
 	cargo build --locked --release -q -p foliomq-benches --bin wire
