@@ -28,6 +28,8 @@ use crate::window::{Amount, Window};
 const OUTGOING: usize = 4;
 /// How long a stream may take to open.
 const OPEN: Duration = Duration::from_secs(10);
+/// How long the rest of a stream is read that the program has left.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// What is subscribed to.
 #[derive(Debug)]
@@ -195,10 +197,33 @@ impl Subscribing {
                 more = window.due(), if !stream.closing => {
                     credit.extend([Request::Credit(more.messages), Request::CreditBytes(more.bytes)]);
                 }
-                // Those on their way go to others at once; what is left to settle goes over another stream.
-                () = self.batches.closed(), if !stream.closing => return Ok(Ended::Again),
+                // What is left to settle goes over another stream.
+                () = self.batches.closed(), if !stream.closing => break,
             }
         }
+        self.drain(stream).await;
+        Ok(Ended::Again)
+    }
+
+    /// Ends a stream whose messages nobody takes any more, and gives back those on their way: the broker takes what has left
+    /// it for delivered, so they would be nobody's until their time is over.
+    async fn drain(&mut self, stream: Stream) {
+        let Stream {
+            requests,
+            mut responses,
+            reader,
+            ..
+        } = stream;
+        drop(requests);
+        let rest = async {
+            while let Ok(Some(response)) = responses.message().await {
+                if self.take_in(response, reader.as_ref()).await.is_err() {
+                    break;
+                }
+            }
+        };
+        // A broker that does not end the stream loses it: what it has sent until then comes back by itself, late.
+        let _ = timeout(DRAIN, rest).await;
     }
 
     /// Passes on what a response brings. `false`: a message could not be read from the pages.
