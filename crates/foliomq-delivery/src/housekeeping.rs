@@ -2,7 +2,6 @@
 
 use crate::groups::Shared;
 use crate::lease::Lease;
-use crate::pending::save;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 
@@ -129,7 +128,7 @@ impl Shared {
         }
         // Written without the lock: what happens meanwhile is in the store's ledger.
         let hidden = self.pending.lock().collect(&self.store)?;
-        save(&self.journal, hidden)?;
+        hidden.save(&self.journal)?;
         self.journal.end_snapshot(begin)
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of hidden messages: kept up with the store's ledger, saved in the journal's snapshots.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use foliomq_store::{Awaits, LedgerEntry, LedgerEvent, Store, StoreError};
@@ -8,7 +8,7 @@ use foliomq_store::{Awaits, LedgerEntry, LedgerEvent, Store, StoreError};
 use crate::ended::{Ended, REMEMBERED};
 use crate::journal::Journal;
 use crate::record::Record;
-use crate::waiting::Waiting;
+use crate::waiting::{Due, Waiting};
 use crate::wire::{Input, put_all};
 use crate::{DeliveryError, Timestamp};
 
@@ -295,37 +295,65 @@ impl Pending {
         self.unsaved > SAVE_AFTER.max(self.waiting.len() + self.halves.len())
     }
 
-    /// All of them, and the log position below which everything is in here: for a snapshot.
-    pub fn collect(&mut self, store: &Store) -> Result<(u64, Vec<Saved>), DeliveryError> {
+    /// All of them, for a snapshot. Nothing is delivered meanwhile, so they are copied as they lie.
+    pub fn collect(&mut self, store: &Store) -> Result<Snapshot, DeliveryError> {
         let seen = store.watermarks().dispatched;
         self.follow(store)?;
         self.unsaved = 0;
-        let delayed = self.waiting.iter();
-        let delayed = delayed.map(|(due, id, recalled)| (id, State::Delayed { due, recalled }));
-        let halves = self.halves.iter();
-        let halves = halves.map(|(&id, &half)| (id, State::Half(half)));
-        let saved = delayed.chain(halves).map(|(id, state)| Saved {
-            id,
-            position: self.position(id),
-            state,
-        });
-        Ok((seen, saved.collect()))
+        let (waiting, recalled) = self.waiting.copy();
+        Ok(Snapshot {
+            seen,
+            waiting,
+            recalled,
+            halves: self.halves.iter().map(|(&id, &half)| (id, half)).collect(),
+            carried: self.carried.clone(),
+        })
     }
 }
 
-/// Writes them into the journal, as a part of a snapshot.
-pub(crate) fn save(journal: &Journal, (seen, all): (u64, Vec<Saved>)) -> Result<(), DeliveryError> {
-    let parts = all.len().div_ceil(CHUNK).max(1);
-    let mut chunks = all.chunks(CHUNK);
-    for part in 0..parts {
-        journal.append(&Record::Pending {
-            first: part == 0,
-            last: part + 1 == parts,
-            seen,
-            messages: chunks.next().unwrap_or_default().to_vec(),
-        })?;
+/// Every hidden message at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The log position below which everything is in here.
+    seen: u64,
+    waiting: Vec<Due>,
+    /// Which of those.
+    recalled: HashSet<u64>,
+    halves: Vec<(u64, Half)>,
+    /// See [`Pending`].
+    carried: HashMap<u64, u64>,
+}
+
+impl Snapshot {
+    /// Writes them into the journal, as a part of its own snapshot.
+    pub fn save(&self, journal: &Journal) -> Result<(), DeliveryError> {
+        let count = self.waiting.len() + self.halves.len();
+        let parts = count.div_ceil(CHUNK).max(1);
+        let mut messages = self.messages();
+        for part in 0..parts {
+            journal.append(&Record::Pending {
+                first: part == 0,
+                last: part + 1 == parts,
+                seen: self.seen,
+                messages: messages.by_ref().take(CHUNK).collect(),
+            })?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn messages(&self) -> impl Iterator<Item = Saved> {
+        let delayed = self.waiting.iter().map(|&(due, id)| {
+            let recalled = self.recalled.contains(&id);
+            (id, State::Delayed { due, recalled })
+        });
+        let halves = self.halves.iter();
+        let halves = halves.map(|&(id, half)| (id, State::Half(half)));
+        delayed.chain(halves).map(|(id, state)| Saved {
+            id,
+            position: self.carried.get(&id).copied().unwrap_or(id),
+            state,
+        })
+    }
 }
 
 /// Brings a line of the ledger into effect on what a snapshot, or nothing, has told.

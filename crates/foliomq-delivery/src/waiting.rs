@@ -11,7 +11,7 @@ const BUCKET: u64 = 60_000;
 const AHEAD: u64 = 1000;
 
 /// A message: when it is due, and its id.
-type Due = (Timestamp, u64);
+pub(crate) type Due = (Timestamp, u64);
 
 /// Every delayed message that waits.
 #[derive(Debug, Default)]
@@ -84,6 +84,16 @@ impl Waiting {
     /// How many wait and are not recalled.
     pub fn len(&self) -> usize {
         self.len - self.recalled.len()
+    }
+
+    /// A copy of all that wait, in no order, and the ids of those that are recalled: as fast as memory is copied.
+    pub fn copy(&self) -> (Vec<Due>, HashSet<u64>) {
+        let mut all = Vec::with_capacity(self.len);
+        for bucket in self.far.values() {
+            all.extend_from_slice(bucket);
+        }
+        all.extend(self.near.iter().map(|Reverse(due)| *due));
+        (all, self.recalled.clone())
     }
 
     /// All that wait: when each is due, its id, and whether it is recalled.
