@@ -1,8 +1,11 @@
 //! The topic that a load works on, and what the broker says of itself.
 
+use std::time::Duration;
+
 use foliomq_proto::v1;
 use prost::Message;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::connection::Connection;
 use crate::encoded::frame;
@@ -29,6 +32,10 @@ pub struct BrokerSays {
     /// The others.
     pub copied: u64,
 }
+
+/// How often a deleted topic is looked for, and after which pause.
+const LOOKS: u32 = 10;
+const SETTLED: Duration = Duration::from_millis(100);
 
 impl Topic {
     /// Makes a topic with so many queues.
@@ -61,13 +68,21 @@ impl Topic {
         Ok(v1::Topic::decode(answer)?.queues)
     }
 
-    /// Removes it with its messages.
+    /// Removes it with its messages, for good: what was on its way when its senders ended makes it anew on a broker that
+    /// creates topics, so it is looked for again.
     ///
     /// # Errors
     /// As [`create`](Self::create).
     pub async fn delete(self, connection: &Connection) -> Result<(), LoadError> {
-        let request = v1::DeleteTopicRequest { topic: self.name };
-        admin(connection, "DeleteTopic", &request).await.map(drop)
+        for _ in 0..LOOKS {
+            let topic = self.name.clone();
+            admin(connection, "DeleteTopic", &v1::DeleteTopicRequest { topic }).await?;
+            sleep(SETTLED).await;
+            if self.queues(connection).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
