@@ -86,17 +86,14 @@ impl Report {
                 scale.name, scale.rounds, self.took
             ),
         ));
-        writeln!(page, "| | |\n|---|---|")?;
-        for (name, value) in rows {
-            writeln!(page, "| {name} | {value} |")?;
-        }
+        write_rows(page, &rows)?;
         if m.in_memory() {
             writeln!(
                 page,
-                "\n**The stores were in memory: what is said here about flushes means nothing.**"
+                "**The stores were in memory: what is said here about flushes means nothing.**\n"
             )?;
         }
-        writeln!(page)
+        Ok(())
     }
 }
 
@@ -119,6 +116,26 @@ fn write_section(page: &mut String, section: &Section) -> std::fmt::Result {
     writeln!(page, "**Shown.** {finding}\n")?;
     write_surprises(page, section)?;
     write_conditions(page, section)
+}
+
+/// Adds a table of names and what belongs to each, without a heading.
+pub fn write_rows(page: &mut String, rows: &[(&str, String)]) -> std::fmt::Result {
+    writeln!(page, "| | |\n|---|---|")?;
+    for (name, value) in rows {
+        writeln!(page, "| {name} | {value} |")?;
+    }
+    writeln!(page)
+}
+
+/// Adds a part of a page: its number and title, a text, and tables.
+pub fn write_part(
+    page: &mut String,
+    (number, title): (u8, &str),
+    text: &str,
+    tables: &[Table],
+) -> std::fmt::Result {
+    writeln!(page, "## {number}. {title}\n\n{text}\n")?;
+    tables.iter().try_for_each(|table| write_table(page, table))
 }
 
 /// Writes a table with the line above it.

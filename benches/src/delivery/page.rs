@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use foliomq_benches::goal::{self, Goal};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::quiet::Conditions;
-use foliomq_benches::report::write_table;
+use foliomq_benches::report::{write_part, write_rows, write_table};
 use foliomq_benches::section::Table;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -123,21 +123,11 @@ impl Page {
             ),
         ));
         rows.push(("took", format!("{:.0} s", self.took)));
-        writeln!(page, "| | |\n|---|---|")?;
-        for (name, value) in rows {
-            writeln!(page, "| {name} | {value} |")?;
-        }
-        writeln!(page)?;
+        write_rows(page, &rows)?;
         write_table(page, &self.goals())?;
         for section in &self.sections {
-            writeln!(
-                page,
-                "## {}. {}\n\n{}\n",
-                section.number, section.title, section.text
-            )?;
-            for table in &section.tables {
-                write_table(page, table)?;
-            }
+            let title = (section.number, section.title);
+            write_part(page, title, &section.text, &section.tables)?;
         }
         if let Some(lite) = &self.lite {
             writeln!(

@@ -6,7 +6,7 @@ use foliomq_benches::figures::{count, significant};
 use foliomq_benches::goal::{self, Goal};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::quiet::Conditions;
-use foliomq_benches::report::write_table;
+use foliomq_benches::report::{write_part, write_rows, write_table};
 use foliomq_benches::section::Table;
 use serde::Serialize;
 
@@ -91,21 +91,11 @@ impl Page {
             beside.others, beside.cores, beside.load_before, beside.load_after
         )));
         rows.push(("took", format!("{:.0} s", self.took)));
-        writeln!(page, "| | |\n|---|---|")?;
-        for (name, value) in rows {
-            writeln!(page, "| {name} | {value} |")?;
-        }
-        writeln!(page)?;
+        write_rows(page, &rows)?;
         write_table(page, &self.goals())?;
         for section in &self.sections {
-            writeln!(
-                page,
-                "## {}. {}\n\n{}\n",
-                section.number, section.title, section.text
-            )?;
-            for table in &section.tables {
-                write_table(page, table)?;
-            }
+            let title = (section.number, section.title);
+            write_part(page, title, &section.text, &section.tables)?;
         }
         Ok(())
     }

@@ -235,7 +235,11 @@ pub(crate) fn check_appends(store: &Store, before: &Contents) -> Result<(), Stri
         }
         let read = read_in_time(store, expected).map_err(failed)?;
         if read.is_none_or(|message| message.body() != body) {
-            return Err("what was appended afterwards cannot be read".to_owned());
+            // Where the indexes have stopped, the next append is refused, and says why.
+            let refused = store.append_to(TOPIC, 0, &Message::new(&body)).err();
+            return Err(format!(
+                "what was appended afterwards cannot be read; the next append is refused: {refused:?}"
+            ));
         }
     }
     Ok(())
