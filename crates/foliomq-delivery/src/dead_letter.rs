@@ -12,8 +12,8 @@ use foliomq_store::{
     Message, StoreError, StoredMessage, TopicOptions, TopicType, lite_name, lite_parts,
 };
 
-use crate::groups::{Shared, after};
 use crate::lease::{Change, Lease, Standing};
+use crate::shared::{Shared, after};
 use crate::subscription::{Queue, Subscription};
 use crate::wire::{Input, put, put_all, put_text};
 use crate::{DeliveryError, Timestamp};

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use foliomq_store::{Appended, Awaits, Message, StoreError};
 
-use crate::groups::Shared;
 use crate::pending::Pending;
+use crate::shared::Shared;
 use crate::ticket::{Purpose, Ticket};
 use crate::{DeliveryError, Timestamp};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use foliomq_store::StoreError;
 
-use crate::groups::Shared;
 use crate::lease::Change;
 use crate::order::Order;
+use crate::shared::Shared;
 use crate::subscription::{Policy, Subscription};
 use crate::{Backoff, DeliveryError, Rules, Timestamp};
 

@@ -1,7 +1,7 @@
 //! What is done about once a second: progress into the store, dead letters, snapshots of the journal.
 
-use crate::groups::Shared;
 use crate::lease::Lease;
+use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 

@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
 use crate::DeliveryError;
-use crate::groups::{Options, Shared};
 use crate::handle::{Key, random};
 use crate::journal::Journal;
 use crate::lease::{Change, Lease, Leases};
+use crate::options::Options;
 use crate::ordered::Attempt;
 use crate::pending::{Journalled, Pending};
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::shared::Shared;
 use crate::subscription::Subscription;
 use std::sync::atomic::AtomicUsize;
 

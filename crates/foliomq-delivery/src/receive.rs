@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use foliomq_store::{Entry, StoreError, StoredMessage, TopicType};
 
-use crate::groups::{Shared, after, no_offset};
 use crate::lease::{Change, Lease, Taken};
 use crate::order::Order;
+use crate::shared::{Shared, after, no_offset};
 use crate::subscription::{Queue, Subscription};
 use crate::{Delivery, DeliveryError, Filter, Receive, Received, Timestamp};
 

@@ -7,8 +7,8 @@
 use foliomq_store::{StoreError, StoredMessage};
 
 use crate::dead_letter::{Origin, origin};
-use crate::groups::Shared;
 use crate::lease::{Change, Lease};
+use crate::shared::Shared;
 use crate::{DeliveryError, ResetTo, Timestamp};
 
 /// Dead letters read at a time.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::groups::{Shared, after};
 use crate::handle::Handle;
 use crate::lease::{Change, Lease, Standing};
 use crate::order::Order;
+use crate::shared::{Shared, after};
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 

@@ -7,9 +7,9 @@ use foliomq_store::{Appended, Awaits, Message, StoreError, StoredMessage};
 
 use crate::delayed::unknown;
 use crate::ended::Resolution;
-use crate::groups::Shared;
 use crate::pending::{Half, Pending};
 use crate::record::Record;
+use crate::shared::Shared;
 use crate::ticket::{Purpose, Ticket};
 use crate::{DeliveryError, Timestamp};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use foliomq_store::Topic;
 
 use crate::Timestamp;
-use crate::groups::after;
+use crate::shared::after;
 
 /// Most lite topics that one tick looks at.
 const MAX_LOOKED_AT: usize = 4096;

@@ -24,7 +24,8 @@ use std::time::Duration;
 use event_listener::EventListener;
 use foliomq_store::{StoreError, check_lite, lite_name};
 
-use crate::groups::{Groups, Shared};
+use crate::groups::Groups;
+use crate::shared::Shared;
 use crate::{DeliveryError, Receive, Received, Timestamp};
 
 /// Bounds of lite topics.

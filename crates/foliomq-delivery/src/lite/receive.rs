@@ -1,6 +1,6 @@
 //! A receive of a client's lite topics.
 
-use crate::groups::Shared;
+use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Receive, Received, Timestamp};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use foliomq_store::{StoreError, lite_name};
 
-use crate::groups::Shared;
 use crate::lite::members::{Inner, Members};
 use crate::record::{LiteChange, Record};
+use crate::shared::Shared;
 use crate::{DeliveryError, ResetTo, Timestamp};
 
 /// What to do with the lite topics that a client names.

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use foliomq_store::lite_parts;
 
-use crate::groups::Shared;
 use crate::lite::members::Members;
+use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
 

@@ -1,0 +1,95 @@
+//! A group begins to read a topic.
+
+use std::sync::Arc;
+
+use foliomq_store::{StoreError, lite_parts};
+
+use crate::lite::Members;
+use crate::shared::Shared;
+use crate::subscription::{Policy, Subscription};
+use crate::{DeliveryError, Start};
+
+impl Shared {
+    /// The subscription, if the group reads the topic.
+    pub fn find(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
+        let topic = self.store.topic(topic)?;
+        self.registry.read().find(group, topic.id)
+    }
+
+    /// The subscription; group and it are created if they are not there.
+    pub fn join(&self, group: &str, topic: &str) -> Result<Arc<Subscription>, DeliveryError> {
+        self.join_at(group, topic, None)
+    }
+
+    /// The same; a new one begins at `start` in each queue.
+    pub fn join_at(
+        &self,
+        group: &str,
+        topic: &str,
+        start: Option<u64>,
+    ) -> Result<Arc<Subscription>, DeliveryError> {
+        let topic = self
+            .store
+            .topic(topic)
+            .ok_or_else(|| StoreError::UnknownTopic {
+                topic: topic.to_owned(),
+            })?;
+        if let Some(subscription) = self.registry.read().find(group, topic.id) {
+            return Ok(subscription);
+        }
+        let mut registry = self.registry.write();
+        if let Some(subscription) = registry.find(group, topic.id) {
+            return Ok(subscription);
+        }
+        let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
+        let starts = (0..topic.queues)
+            .map(|queue| start.map_or_else(|| self.start(&policy, &topic.name, queue), Ok))
+            .collect::<Result<_, _>>()?;
+        let subscription = registry.subscribe(&self.journal, &policy, &topic, starts)?;
+        for queue in 0..subscription.queue_count() {
+            subscription
+                .queue(queue)
+                .begin_sequence(self.first_sequence);
+        }
+        if subscription.members.is_none() {
+            self.newcomers.notify(usize::MAX);
+        }
+        Ok(subscription)
+    }
+
+    /// The group's members at the lite topics of a topic; group and they are created if they are not there.
+    pub fn join_members(&self, group: &str, topic: &str) -> Result<Arc<Members>, DeliveryError> {
+        if let Some(members) = self.members(group, topic) {
+            return Ok(members);
+        }
+        let mut registry = self.registry.write();
+        let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
+        let members = registry.join_members(&policy, topic);
+        drop(registry);
+        self.newcomers.notify(usize::MAX);
+        Ok(members)
+    }
+
+    /// The dispatcher has new messages of a lite topic.
+    pub fn lite_arrived(&self, name: &str, topic: u32) {
+        let Some((parent, _)) = lite_parts(name) else {
+            return;
+        };
+        let groups = self.registry.read().members_at(parent);
+        groups.iter().for_each(|members| members.arrived(topic));
+    }
+
+    /// Where a group begins in a queue: at its progress, else as its rules say. What is gone is skipped when it is read.
+    fn start(&self, group: &Policy, topic: &str, queue: u32) -> Result<u64, StoreError> {
+        let offsets = self.store.offsets(topic, queue)?;
+        let start = match self.store.progress(&group.name, topic, queue) {
+            Some(progress) => progress,
+            None => match group.rules.lock().start {
+                Start::Earliest => 0,
+                Start::Latest => offsets.end,
+                Start::Time(time) => self.store.offset_at(topic, queue, time)?,
+            },
+        };
+        Ok(start.min(offsets.end))
+    }
+}

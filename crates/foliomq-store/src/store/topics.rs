@@ -1,0 +1,142 @@
+//! Topics: made, found, deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use event_listener::EventListener;
+
+use super::Store;
+use crate::change::Change;
+use crate::error::StoreError;
+use crate::lite::{LiteListener, check_lite, lite_name};
+use crate::topic::{Topic, TopicOptions, TopicType, check_name, check_queues};
+
+impl Store {
+    /// Creates a topic, durably. One that is there with the same settings is no error.
+    pub fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic, StoreError> {
+        check_name(name)?;
+        let shared = &self.0.shared;
+        let queues = if options.queues == 0 {
+            shared.options.default_queues
+        } else {
+            options.queues
+        };
+        check_queues(queues)?;
+        let since = shared.log.watermarks().appended;
+        let since = since.max(shared.registry.deleted_at(name));
+        let topic = shared
+            .make_topic(name, queues, options.kind, since)?
+            .topic();
+        if topic.kind != options.kind || (options.queues != 0 && topic.queues != queues) {
+            let what = format!("{} queues and type {:?}", topic.queues, topic.kind);
+            return Err(StoreError::TopicExists {
+                topic: name.to_owned(),
+                what,
+            });
+        }
+        Ok(topic)
+    }
+
+    /// Creates many topics alike, durably, with one flush for all. Those that are there already, with whatever settings,
+    /// stay as they are; returns how many were made.
+    pub fn create_topics(
+        &self,
+        names: &[&str],
+        options: TopicOptions,
+    ) -> Result<usize, StoreError> {
+        names.iter().try_for_each(|name| check_name(name))?;
+        let shared = &self.0.shared;
+        let queues = match options.queues {
+            0 => shared.options.default_queues,
+            queues => queues,
+        };
+        check_queues(queues)?;
+        shared.make_topics(names, queues, options.kind)
+    }
+
+    /// One topic.
+    pub fn topic(&self, name: &str) -> Option<Topic> {
+        self.0.shared.registry.find(name).map(|topic| topic.topic())
+    }
+
+    /// All topics but lite topics, by name.
+    pub fn topics(&self) -> Vec<Topic> {
+        let topics = self.0.shared.registry.plain();
+        topics.iter().map(|topic| topic.topic()).collect()
+    }
+
+    /// Creates lite topics of a topic, durably, with one flush for all: each has a single queue, and is read and written by
+    /// its name [`lite_name`]. Those that are there stay as they are; returns how many were made.
+    pub fn create_lite_topics(&self, parent: &str, names: &[&str]) -> Result<usize, StoreError> {
+        self.0.shared.registry.get(parent)?;
+        names.iter().try_for_each(|name| check_lite(name))?;
+        let names: Vec<String> = names.iter().map(|lite| lite_name(parent, lite)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.0.shared.make_topics(&names, 1, TopicType::Lite)
+    }
+
+    /// The lite topics of a topic, in no order.
+    pub fn lite_topics(&self, parent: &str) -> Vec<Topic> {
+        let topics = self.0.shared.registry.lite(parent);
+        topics.iter().map(|topic| topic.topic()).collect()
+    }
+
+    /// How many lite topics a topic has.
+    pub fn lite_count(&self, parent: &str) -> usize {
+        self.0.shared.registry.lite_count(parent)
+    }
+
+    /// Tells `listener` from now on, in place of an earlier one, when new messages of a lite topic can be read. It is called
+    /// by the dispatcher: it must neither wait nor append.
+    pub fn on_lite_arrival(&self, listener: Arc<LiteListener>) {
+        self.0.shared.lite_arrivals.set(listener);
+    }
+
+    /// Grows when topics are made or deleted: whoever remembers topics looks whether they still are.
+    pub fn topic_changes(&self) -> u64 {
+        self.0.shared.registry.changes()
+    }
+
+    /// Deletes a topic with its lite topics, durably. Its messages can no longer be read; their bytes go with their segments.
+    pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+        let lite = self.0.shared.registry.lite(name);
+        for topic in lite {
+            self.delete_unflushed(&topic.meta.name)?;
+        }
+        self.delete_topics(&[name])
+    }
+
+    /// Deletes topics, with one flush for all, but not their lite topics. One that is not there is an error.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<(), StoreError> {
+        let deleted = names
+            .iter()
+            .try_for_each(|name| self.delete_unflushed(name));
+        self.0.shared.meta.flush()?;
+        deleted
+    }
+
+    fn delete_unflushed(&self, name: &str) -> Result<(), StoreError> {
+        let shared = &self.0.shared;
+        let topic = shared.registry.get(name)?;
+        // Whatever took its place before lies below, and nothing comes after.
+        let position = shared.log.while_locked(|position| {
+            topic.closed.store(true, Ordering::Release);
+            position
+        });
+        let deleted = Change::Deleted {
+            name: name.to_owned(),
+            id: topic.meta.id,
+            position,
+        };
+        let taken_again = |_: &StoreError| topic.closed.store(false, Ordering::Release);
+        shared.change(&deleted).inspect_err(taken_again)?;
+        shared.remove_queues(&topic.meta);
+        Ok(())
+    }
+
+    /// Woken when new messages of the topic can be read, and when it is deleted or the store closes. Listen first, then
+    /// look, then wait.
+    pub fn listen(&self, topic: &str) -> Result<EventListener, StoreError> {
+        Ok(self.0.shared.registry.get(topic)?.event.listen())
+    }
+}
