@@ -37,7 +37,7 @@ pub fn fresh_pages(folder: &Path, load: Load) -> Result<Duration> {
     thread::scope(|scope| {
         let ahead = scope.spawn(|| {
             let mut steps = (0..size).step_by(STEP as usize);
-            steps.try_for_each(|at| writer.preheat(at..at + STEP, Folios::Large))
+            steps.try_for_each(|at| writer.preheat(at..at + STEP, Folios::Large).map(drop))
         });
         for index in 0..load.messages {
             let body = payload.body(index);

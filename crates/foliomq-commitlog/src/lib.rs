@@ -31,6 +31,7 @@ mod checkpoint;
 mod cold;
 mod error;
 mod flusher;
+mod folios;
 mod follow;
 mod followed;
 #[cfg(test)]

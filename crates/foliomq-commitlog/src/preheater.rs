@@ -2,46 +2,17 @@
 //! own, since making a segment waits for the disk, and the window must not.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use event_listener::Listener;
-use foliomq_segment::{Folios, Segment, Writer};
+use foliomq_segment::{Segment, Writer};
 
 use crate::options::Flush;
 use crate::shared::Shared;
 
-/// From so many bytes a second on pages are made ready by large folios. A flush writes the head's folio as a whole: at
-/// this rate and two flushes a second that is one byte in sixteen more, below it would be too many.
-const FAST: u64 = 64 << 20;
-
 /// While the head moves the preheater looks at it this often, without being woken.
 const NAP: Duration = Duration::from_millis(1);
-
-/// How fast the head moves, as the preheater sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Speed {
-    fast: AtomicBool,
-}
-
-impl Speed {
-    /// What pages are made ready by at this speed.
-    pub(crate) fn folios(&self) -> Folios {
-        if self.fast.load(Ordering::Relaxed) {
-            Folios::Large
-        } else {
-            Folios::Small
-        }
-    }
-
-    /// The head has moved by `bytes` within `time`. Where every append is flushed no speed makes up for large folios.
-    fn moved(&self, bytes: u64, time: Duration, flush: Flush) {
-        let fast = bytes as f64 >= FAST as f64 * time.as_secs_f64();
-        self.fast
-            .store(fast && flush != Flush::Sync, Ordering::Relaxed);
-    }
-}
 
 /// How far the preheater is.
 #[derive(Debug)]
@@ -79,8 +50,11 @@ impl Shared {
         let position = self.publication.complete().value();
         let moved = position - progress.seen.0;
         if moved > 0 {
-            self.speed
-                .moved(moved, progress.seen.1.elapsed(), self.options.flush);
+            // Where every append is flushed, no speed makes up for large folios.
+            if self.options.flush != Flush::Sync {
+                let time = progress.seen.1.elapsed();
+                self.folios.lock().moved(moved, time);
+            }
             self.bill.passed(progress.seen.0, position, progress.done);
         }
         progress.seen = (position, Instant::now());
@@ -103,22 +77,27 @@ impl Shared {
         let position = self.publication.complete().value().max(segment.base());
         let target = position.saturating_add(bytes).min(segment.end());
         if target > done {
-            self.preheat(&*writer, done.max(position)..target);
+            return self.preheat(&*writer, done.max(position)..target);
         }
-        done.max(target)
+        done
     }
 
-    /// Preheats `positions`. Failing costs speed only.
-    pub(crate) fn preheat(&self, writer: &dyn Writer, positions: Range<u64>) {
+    /// Preheats `positions`; returns up to where it is done with. Failing costs speed only.
+    pub(crate) fn preheat(&self, writer: &dyn Writer, positions: Range<u64>) -> u64 {
         let begin = Instant::now();
-        let Range { start, end } = positions;
-        match writer.preheat(start..end, self.speed.folios()) {
-            Ok(()) => self
-                .bill
-                .prepared(end.saturating_sub(start), begin.elapsed()),
+        let folios = self.folios.lock().next();
+        match writer.preheat(positions.clone(), folios) {
+            Ok(prepared) => {
+                self.folios.lock().paid(folios, &prepared);
+                let Range { start, end } = prepared.positions;
+                self.bill.prepared(end - start, begin.elapsed());
+                end.max(positions.end)
+            }
             Err(error) => {
                 let path = writer.segment().path().display();
+                let start = positions.start;
                 tracing::warn!(%path, %error, start, "pages could not be preheated; appends go on without");
+                positions.end
             }
         }
     }

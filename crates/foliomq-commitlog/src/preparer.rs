@@ -262,9 +262,11 @@ impl Shared {
         let end = writer.segment().end();
         match self.options.preheat {
             Preheat::Window { bytes } => {
-                self.preheat(writer, start..start.saturating_add(bytes).min(end))
+                self.preheat(writer, start..start.saturating_add(bytes).min(end));
             }
-            Preheat::Segment => self.preheat(writer, start..end),
+            Preheat::Segment => {
+                self.preheat(writer, start..end);
+            }
             Preheat::Off => {}
         }
         if self.options.lock_memory

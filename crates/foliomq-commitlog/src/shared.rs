@@ -12,8 +12,9 @@ use crate::bill::Bill;
 use crate::cold::Fetched;
 use crate::error::AppendError;
 use crate::flusher::{Marks, Requests};
+use crate::folios::Choice;
 use crate::options::{Flush, Options};
-use crate::preheater::Speed;
+
 use crate::preparer::Preparation;
 use crate::segments::Segments;
 use crate::turns::Turns;
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) fetched: Fetched,
     pub(crate) preparation: Preparation,
-    pub(crate) speed: Speed,
+    pub(crate) folios: Mutex<Choice>,
     pub(crate) bill: Bill,
     pub(crate) requests: Requests,
     /// Whoever flushes leads: the flusher, or one of those who wait.
@@ -76,7 +77,7 @@ impl Shared {
             segments,
             fetched: Fetched::default(),
             preparation,
-            speed: Speed::default(),
+            folios: Mutex::default(),
             bill,
             requests,
             turns: Turns::default(),

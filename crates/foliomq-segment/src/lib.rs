@@ -65,7 +65,7 @@ pub use slot::{Slot, Space};
 pub use uncached::{Uncached, drop_cached};
 pub use warmth::{BLOCK, ColdBlock};
 pub use watermark::Watermark;
-pub use writer::{Folios, Writer, WriterKind};
+pub use writer::{Folios, Prepared, Writer, WriterKind};
 
 /// Bytes of a page: the unit of mapping, flushing and preheating.
 pub const PAGE: u64 = 4096;

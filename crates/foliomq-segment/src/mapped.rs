@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::PAGE;
 use crate::segment::Segment;
-use crate::writer::{Folios, Memory, Writer, units_of};
+use crate::writer::{Folios, Memory, Prepared, Writer, units_of};
 
 /// The largest folio, which the kernel maps by one entry. Ranges that are prepared or given back begin and end at
 /// multiples, since a part of such an entry can only be had by taking the whole apart. One system call of preheating
@@ -84,21 +84,24 @@ impl Writer for Mapped {
         &self.segment
     }
 
-    fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<()> {
+    fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<Prepared> {
         let unit = match folios {
             Folios::Small => PAGE,
             Folios::Large => HUGE,
         };
-        let Some(Range { mut start, end }) = units_of(&self.segment, &positions, unit) else {
-            return Ok(());
-        };
-        self.choose(folios, start)?;
-        while start < end {
-            let step = (end - start).min(HUGE);
-            self.populate(start as usize, step as usize)?;
-            start += step;
-        }
-        Ok(())
+        let units = units_of(&self.segment, &positions, unit);
+        let base = self.segment.base();
+        Prepared::by(base + units.start..base + units.end, || {
+            if units.is_empty() {
+                return Ok(());
+            }
+            self.choose(folios, units.start)?;
+            let mut steps = units.clone().step_by(HUGE as usize);
+            steps.try_for_each(|start| {
+                let len = (units.end - start).min(HUGE);
+                self.populate(start as usize, len as usize)
+            })
+        })
     }
 
     fn write_out(&self, _positions: Range<u64>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use crate::PAGE;
 use crate::mapped::start_of;
 use crate::segment::Segment;
-use crate::writer::{Folios, Memory, Writer, units_of};
+use crate::writer::{Folios, Memory, Prepared, Writer, units_of};
 
 /// Private memory with the addresses of a segment. Only what is appended and not yet released takes room in it.
 #[derive(Debug)]
@@ -41,15 +41,16 @@ impl Writer for Staged {
         &self.segment
     }
 
-    fn preheat(&self, positions: Range<u64>, _folios: Folios) -> io::Result<()> {
-        let Some(Range { start, end }) = units_of(&self.segment, &positions, PAGE) else {
-            return Ok(());
-        };
-        let (start, len) = (start as usize, (end - start) as usize);
-        match self.pages.advise_range(Advice::PopulateWrite, start, len) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            other => other,
-        }
+    fn preheat(&self, positions: Range<u64>, _folios: Folios) -> io::Result<Prepared> {
+        let Range { start, end } = units_of(&self.segment, &positions, PAGE);
+        let base = self.segment.base();
+        Prepared::by(base + start..base + end, || {
+            let (start, len) = (start as usize, (end - start) as usize);
+            match self.pages.advise_range(Advice::PopulateWrite, start, len) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+                other => other,
+            }
+        })
     }
 
     fn write_out(&self, positions: Range<u64>) -> io::Result<()> {

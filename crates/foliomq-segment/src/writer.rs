@@ -4,6 +4,9 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::mapped::Mapped;
 use crate::segment::Segment;
@@ -18,8 +21,9 @@ pub trait Writer: Memory + Debug + Send + Sync {
     /// Makes the memory of `positions` (cut to the segment) resident and writable, without changing it.
     ///
     /// Memory that cannot be had (no block behind it, none free) is an error here instead of a signal at a store. A
-    /// kernel without `MADV_POPULATE_WRITE` (before 5.14) only gets a hint.
-    fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<()>;
+    /// kernel without `MADV_POPULATE_WRITE` (before 5.14) only gets a hint. Folios are prepared as a whole, so more
+    /// than `positions` may be ready afterwards.
+    fn preheat(&self, positions: Range<u64>, folios: Folios) -> io::Result<Prepared>;
 
     /// Writes `positions` (cut to the segment), which are complete, to the file.
     fn write_out(&self, positions: Range<u64>) -> io::Result<()>;
@@ -36,8 +40,37 @@ pub trait Writer: Memory + Debug + Send + Sync {
 pub enum Folios {
     /// Single pages. A flush of a few bytes writes 4 KiB.
     Small,
-    /// What the kernel's read-ahead makes, up to 2 MiB: three times as fast to make, and a flush writes a whole one.
+    /// What the kernel's read-ahead makes, up to 2 MiB: up to three times as fast to make where free memory is in one
+    /// piece, and a flush writes a whole one.
     Large,
+}
+
+/// What a call of [`Writer::preheat`] has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// What is ready now: whole folios.
+    pub positions: Range<u64>,
+    /// Processor time that it took on this thread.
+    pub cost: Duration,
+}
+
+impl Prepared {
+    /// Runs `work`, which makes `positions` ready.
+    pub(crate) fn by(
+        positions: Range<u64>,
+        work: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let begin = processor_time();
+        work()?;
+        let cost = processor_time().saturating_sub(begin);
+        Ok(Self { positions, cost })
+    }
+}
+
+/// What this thread has had so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The kinds of writer.
@@ -72,13 +105,13 @@ mod memory {
 
 pub(crate) use memory::Memory;
 
-/// Offsets, in the segment, of the whole units of `unit` bytes that hold `positions`, as far as the segment goes; `None`
-/// if none of them lies in it.
-pub(crate) fn units_of(segment: &Segment, positions: &Range<u64>, unit: u64) -> Option<Range<u64>> {
+/// Offsets, in the segment, of the whole units of `unit` bytes that hold `positions`, as far as the segment goes; empty if
+/// none of them lies in it.
+pub(crate) fn units_of(segment: &Segment, positions: &Range<u64>, unit: u64) -> Range<u64> {
     let (base, limit) = (segment.base(), segment.end());
     let start = (positions.start.clamp(base, limit) - base) / unit * unit;
     let end = (positions.end.clamp(base, limit) - base)
         .next_multiple_of(unit)
         .min(segment.size());
-    (start < end).then_some(start..end)
+    start..end.max(start)
 }
