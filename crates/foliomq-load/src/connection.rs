@@ -58,7 +58,7 @@ impl Connection {
         let stream = TcpStream::connect(&target.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let requests = if target.tls {
-            let stream = tls::connect(stream).await.map_err(failed)?;
+            let stream = tls::connect(stream, None).await.map_err(failed)?;
             handshake(stream).await
         } else {
             handshake(stream).await

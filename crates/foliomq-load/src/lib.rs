@@ -41,7 +41,7 @@ mod receive;
 mod report;
 mod run;
 pub mod spread;
-mod tls;
+pub mod tls;
 mod topic;
 mod walk;
 

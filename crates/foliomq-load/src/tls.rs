@@ -11,7 +11,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub(crate) async fn connect(stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+/// Speaks TLS on a connection, with HTTP/2 by ALPN, to a server of the given name; whose certificate it shows is all the
+/// same. `None`: the address stands for the name.
+///
+/// # Errors
+/// If the name is none, or the handshake fails.
+pub async fn connect(stream: TcpStream, name: Option<&str>) -> io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -20,7 +25,10 @@ pub(crate) async fn connect(stream: TcpStream) -> io::Result<TlsStream<TcpStream
         .with_custom_certificate_verifier(Arc::new(Any(provider)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::from(stream.peer_addr()?.ip());
+    let name = match name {
+        Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
+        None => ServerName::from(stream.peer_addr()?.ip()),
+    };
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await

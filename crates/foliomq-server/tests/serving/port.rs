@@ -1,17 +1,11 @@
 //! One port: TLS, plaintext, the services beside the protocol, and what is none of them.
 
-use std::sync::Arc;
-
+use foliomq_load::tls;
 use foliomq_proto::v2::{Code, QueryRouteRequest};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::Request;
 use tonic::transport::Endpoint;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,64 +13,6 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::broker::{Broker, Client, LIMIT, of, resource};
-
-/// The Java, Go, C++ and C# clients verify nothing.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-async fn connect_tls(broker: &Broker, name: &'static str) -> TlsStream<TcpStream> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(broker.address).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
-    connector
-        .connect(ServerName::try_from(name).unwrap(), stream)
-        .await
-        .unwrap()
-}
 
 async fn route(client: &mut Client) -> i32 {
     let request = QueryRouteRequest {
@@ -97,7 +33,8 @@ async fn tls_and_plaintext_share_the_port() {
     let broker = Broker::start().await;
     assert_eq!(route(&mut broker.client().await).await, Code::Ok as i32);
     // The server name that official clients send when they dial an address.
-    let stream = connect_tls(&broker, "IPAuthority").await;
+    let stream = TcpStream::connect(broker.address).await.unwrap();
+    let stream = tls::connect(stream, Some("IPAuthority")).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_| {
