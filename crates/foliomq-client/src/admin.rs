@@ -20,7 +20,7 @@ use crate::message::StoredMessage;
 #[derive(Debug, Clone)]
 pub struct Admin {
     connection: Connection,
-    calls: Administration,
+    pub(crate) calls: Administration,
 }
 
 impl Admin {
@@ -215,7 +215,7 @@ impl Admin {
         answer.messages.into_iter().map(tailed).collect()
     }
 
-    fn answer<T>(&self, answer: std::result::Result<Response<T>, Status>) -> Result<T> {
+    pub(crate) fn answer<T>(&self, answer: std::result::Result<Response<T>, Status>) -> Result<T> {
         answer
             .map(Response::into_inner)
             .map_err(|status| self.connection.error(status))

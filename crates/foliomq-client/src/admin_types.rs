@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use foliomq_proto::v1;
 
+use crate::admin_clients::GroupLite;
 use crate::convert::system_time;
 use crate::error::{Error, Result};
 use crate::message::StoredMessage;
@@ -124,6 +125,8 @@ pub struct Group {
     pub invisible: (u32, u32),
     /// How far it is, queue by queue.
     pub queues: Vec<GroupQueue>,
+    /// What it has to do in lite topics, by the topic that has them; empty in lists.
+    pub lite: Vec<GroupLite>,
 }
 
 /// Where a group begins in a topic that it has not read before.
@@ -370,6 +373,7 @@ impl From<v1::Group> for Group {
                 .map(|backoff| (backoff.seconds, backoff.factor))
                 .unwrap_or_default(),
             queues: queues.collect(),
+            lite: group.lite.into_iter().map(GroupLite::from).collect(),
         }
     }
 }

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod admin_clients;
 mod admin_types;
 mod backoff;
 mod batches;
@@ -50,6 +51,7 @@ mod view;
 mod window;
 
 pub use admin::{Admin, Tail};
+pub use admin_clients::{ClientKind, ClientTopic, ConnectedClient, GroupLite};
 pub use admin_types::{
     Broker, Group, GroupOrder, GroupQueue, GroupStart, Preheat, Queue, ResetTo, TailFrom, Topic,
     TopicKind,

@@ -225,7 +225,7 @@ impl Shared {
     }
 
     /// `None`: the topic was deleted.
-    fn describe_queue(&self, subscription: &Subscription, number: u32) -> Option<GroupQueue> {
+    pub fn describe_queue(&self, subscription: &Subscription, number: u32) -> Option<GroupQueue> {
         if !self.is_there(subscription) {
             return None;
         }

@@ -100,7 +100,7 @@ pub use group::{Group, GroupQueue, ResetTo};
 pub use groups::Groups;
 pub use journal::FLUSH_INTERVAL;
 pub use lease::{Change, Claim, Lease, Leases, Standing, Taken};
-pub use lite::{LiteAction, LiteOptions, LiteStart, LiteSync, Unsubscribed};
+pub use lite::{LiteAction, LiteOptions, LiteProgress, LiteStart, LiteSync, Unsubscribed};
 pub use name::{MAX_GROUP_NAME, check_group};
 pub use options::Options;
 pub use order::{Order, queue_of, queue_of_priority};

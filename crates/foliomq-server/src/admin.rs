@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foliomq_delivery::{Backoff, Order, ResetTo};
+use foliomq_delivery::{Backoff, LiteProgress, Order, ResetTo};
 use foliomq_proto::{v1, v2};
 use foliomq_store::{Flush, StoreError, StoredMessage, TopicOptions, TopicType};
 use prost::Message as _;
@@ -13,9 +13,11 @@ use tonic::{Request, Response, Status};
 
 use crate::broker::{Broker, Handles};
 use crate::config::Encoding;
+use crate::inquiry::Trial;
+use crate::messaging::caller;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
-use crate::{rules, settings};
+use crate::{connected, inquiry, listing, rules, settings};
 
 /// Most messages of one query.
 const MAX_FOUND: u32 = 64;
@@ -121,7 +123,10 @@ impl v1::admin_server::Admin for Admin {
         self.work(move |handles| {
             let name = request.into_inner().group;
             let found = handles.groups.group(&name).map(group);
+            let lite = handles.groups.lite_progress(&name).into_iter();
+            let lite = lite.map(group_lite).collect();
             found
+                .map(|found| v1::Group { lite, ..found })
                 .ok_or_else(|| foliomq_delivery::DeliveryError::UnknownGroup { group: name }.into())
         })
         .await
@@ -239,7 +244,7 @@ impl v1::admin_server::Admin for Admin {
             } else {
                 limit.min(MAX_FOUND)
             } as usize;
-            let found = match by {
+            let mut found = match by {
                 Some(v1::query_messages_request::By::MessageId(id)) => {
                     handles.store.find_by_id(&topic, &id, most)?
                 }
@@ -253,11 +258,74 @@ impl v1::admin_server::Admin for Admin {
                     ));
                 }
             };
+            listing::cut(&mut found);
             Ok(v1::QueryMessagesResponse {
                 messages: found.iter().map(tailed).collect(),
             })
         })
         .await
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<v1::ListClientsRequest>,
+    ) -> Result<Response<v1::ListClientsResponse>, Status> {
+        let found = connected::list(&self.0.clients, request.get_ref());
+        Ok(Response::new(found))
+    }
+
+    async fn describe_client(
+        &self,
+        request: Request<v1::DescribeClientRequest>,
+    ) -> Result<Response<v1::Client>, Status> {
+        let id = &request.get_ref().client_id;
+        let found = connected::describe(&self.0.clients, id);
+        let none = || Refusal::new(v2::Code::NotFound, format!("no client {id} is connected"));
+        let found = found.ok_or_else(|| grpc_status(none()))?;
+        Ok(Response::new(found))
+    }
+
+    async fn verify_message(
+        &self,
+        request: Request<v1::VerifyMessageRequest>,
+    ) -> Result<Response<v1::VerifyMessageResponse>, Status> {
+        let operator = caller(&request);
+        let request = request.into_inner();
+        let named = v2::Resource {
+            name: request.topic.clone(),
+            ..v2::Resource::default()
+        };
+        let trial = Trial {
+            client_id: request.client_id,
+            group: request.group,
+            topic: request.topic,
+            message_id: request.message_id,
+        };
+        let answer = inquiry::verify(&self.0, &operator, trial, named).await;
+        let status = Some(answer.map_err(grpc_status)?);
+        Ok(Response::new(v1::VerifyMessageResponse { status }))
+    }
+
+    async fn trace_client(
+        &self,
+        request: Request<v1::TraceClientRequest>,
+    ) -> Result<Response<v1::TraceClientResponse>, Status> {
+        let operator = caller(&request);
+        let id = &request.get_ref().client_id;
+        let answer = inquiry::stack_trace(&self.0, &operator, id).await;
+        let (status, trace) = answer.map_err(grpc_status)?;
+        let threads = trace.unwrap_or(status.message);
+        Ok(Response::new(v1::TraceClientResponse { threads }))
+    }
+
+    async fn change_log(
+        &self,
+        request: Request<v1::ChangeLogRequest>,
+    ) -> Result<Response<v1::ChangeLogResponse>, Status> {
+        let log = self.0.log().map_err(grpc_status)?;
+        let changed = log.change(&request.get_ref().filter);
+        let (before, now) = changed.map_err(grpc_status)?;
+        Ok(Response::new(v1::ChangeLogResponse { before, now }))
     }
 
     async fn describe_broker(
@@ -510,6 +578,16 @@ fn group(group: foliomq_delivery::Group) -> v1::Group {
         start: Some(rules::start(group.rules.start)),
         invisible: Some(rules::bounds(&group.rules)),
         progress: progress.collect(),
+        lite: Vec::new(),
+    }
+}
+
+fn group_lite(lite: LiteProgress) -> v1::GroupLite {
+    v1::GroupLite {
+        topic: lite.topic,
+        lite_topics: lite.lite_topics,
+        in_flight: lite.in_flight,
+        ready: lite.ready,
     }
 }
 

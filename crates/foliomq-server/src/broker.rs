@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::inquiry::Inquiries;
+use crate::log_control::LogControl;
 use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::renewal::Renewals;
@@ -97,6 +98,12 @@ impl Broker {
             }
         })
         .await
+    }
+
+    /// Where the log's filter is changed.
+    pub(crate) fn log(&self) -> Result<&LogControl, Refusal> {
+        let none = || Refusal::unsupported("changing the log of this broker is");
+        self.config.log.as_ref().ok_or_else(none)
     }
 
     pub(crate) fn handles(&self) -> Handles {

@@ -1,8 +1,31 @@
 //! Who calls: what the metadata of a request tells.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
+
+/// Names that clients give their languages, in the spelling of the protocol.
+const LANGUAGES: [&str; 13] = [
+    "JAVA",
+    "CPP",
+    "DOT_NET",
+    "GOLANG",
+    "RUST",
+    "PYTHON",
+    "PHP",
+    "NODE_JS",
+    "RUBY",
+    "OBJECTIVE_C",
+    "DART",
+    "KOTLIN",
+    // Our own.
+    "FOLIOMQ",
+];
+/// Longest client id, bytes: ids are remembered for as long as their clients live.
+pub(crate) const MAX_CLIENT_ID: usize = 1024;
+/// Of a client's version so much is kept, bytes.
+const MAX_VERSION: usize = 32;
 
 /// Which client library calls, as far as that makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +45,12 @@ pub(crate) struct Caller {
     /// `x-mq-client-id`; empty if there is none.
     pub(crate) client_id: String,
     pub(crate) language: Language,
+    /// Its language as the protocol spells it; empty if it says none that is known.
+    pub(crate) language_name: &'static str,
+    /// `x-mq-client-version`, cut where it is long.
+    pub(crate) version: String,
+    /// Where it calls from.
+    pub(crate) peer: Option<SocketAddr>,
     /// `x-mq-namespace`: for the requests whose resources do not name one.
     pub(crate) namespace: String,
     /// How long the client waits for the whole answer, from its `grpc-timeout`.
@@ -36,7 +65,8 @@ impl Caller {
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
         };
-        let language = match text("x-mq-language") {
+        let own_name = text("x-mq-language");
+        let language = match own_name {
             "HTTP" | "NODE_JS" | "NODEJS" => Language::Node,
             "RUST" => Language::Rust,
             "PYTHON" => Language::Python,
@@ -45,10 +75,40 @@ impl Caller {
         Self {
             client_id: text("x-mq-client-id").to_owned(),
             language,
+            language_name: language_name(own_name),
+            version: short(text("x-mq-client-version")),
+            peer: None,
             namespace: text("x-mq-namespace").to_owned(),
             timeout: parse_timeout(text("grpc-timeout")),
         }
     }
+
+    /// Whether its id can be remembered.
+    pub(crate) fn has_id(&self) -> bool {
+        (1..=MAX_CLIENT_ID).contains(&self.client_id.len())
+    }
+
+    /// Of a request that came over the wire: the connection has noted where it came from.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            peer: request.extensions().get().copied(),
+            ..Self::new(request.headers())
+        }
+    }
+}
+
+fn language_name(text: &str) -> &'static str {
+    let text = match text {
+        "HTTP" | "NODEJS" => "NODE_JS",
+        text => text,
+    };
+    let known = LANGUAGES.iter().find(|known| **known == text);
+    known.copied().unwrap_or_default()
+}
+
+/// The beginning of a text that has nothing but visible ASCII.
+fn short(text: &str) -> String {
+    text[..text.len().min(MAX_VERSION)].to_owned()
 }
 
 /// At most eight digits and a unit, as the gRPC protocol has it.
@@ -94,7 +154,12 @@ mod tests {
         headers.insert("x-mq-client-id", "host@1".parse().unwrap());
         headers.insert("x-mq-language", "HTTP".parse().unwrap());
         headers.insert("x-mq-namespace", "".parse().unwrap());
+        headers.insert("x-mq-client-version", "5".repeat(90).parse().unwrap());
         let caller = Caller::new(&headers);
+        assert_eq!(
+            (caller.language_name, caller.version.len()),
+            ("NODE_JS", 32)
+        );
         assert_eq!(
             (caller.client_id.as_str(), caller.language),
             ("host@1", Language::Node)

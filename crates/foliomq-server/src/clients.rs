@@ -1,6 +1,7 @@
 //! The clients that are there, by client id.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,14 +14,15 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::properties::unix_ms;
 
 /// A client that is silent for so long is gone. The slowest official heartbeat comes every 30 s.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(60);
 /// Most clients that are remembered; a call of one more is served all the same.
 const MAX_CLIENTS: usize = 100_000;
 
-/// Largest settings of a client that are remembered, bytes.
-const MAX_SETTINGS: usize = 16 << 10;
+/// Largest settings of a client that are remembered, bytes, and of which more than one set may wait for it.
+pub(crate) const MAX_SETTINGS: usize = 16 << 10;
 
 /// Where commands to a client's telemetry stream go. Bounded, and written without waiting: some clients stop reading.
 pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
@@ -36,8 +38,18 @@ pub(crate) struct Clients {
 }
 
 #[derive(Debug)]
-struct Client {
+pub(crate) struct Client {
+    /// When it first gave a sign of life, Unix milliseconds.
+    pub(crate) since: u64,
     seen: Instant,
+    /// Of its newest call, as the next three.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) language: &'static str,
+    pub(crate) version: String,
+    /// Its group, as its heartbeats or its streams name it.
+    pub(crate) group: Option<String>,
+    /// Its open streams of our own protocol.
+    pub(crate) streams: u32,
     /// Counts up when the client says that it ends: its polls are to end.
     terminated: Arc<watch::Sender<u64>>,
     /// Of the newest telemetry stream.
@@ -49,6 +61,49 @@ struct Client {
 }
 
 impl Client {
+    fn new() -> Self {
+        Self {
+            since: unix_ms(),
+            seen: Instant::now(),
+            peer: None,
+            language: "",
+            version: String::new(),
+            group: None,
+            streams: 0,
+            terminated: Arc::new(watch::Sender::new(0)),
+            commands: None,
+            declared: None,
+            repeat: None,
+        }
+    }
+
+    fn saw(&mut self, caller: &Caller) {
+        self.seen = Instant::now();
+        self.peer = caller.peer.or(self.peer);
+        self.language = caller.language_name;
+        if self.version != caller.version {
+            self.version.clone_from(&caller.version);
+        }
+    }
+
+    /// When it last gave a sign of life, Unix milliseconds.
+    pub(crate) fn last_seen(&self) -> u64 {
+        let ago = u64::try_from(self.seen.elapsed().as_millis()).unwrap_or(u64::MAX);
+        unix_ms().saturating_sub(ago)
+    }
+
+    /// Whether it can be asked something.
+    pub(crate) fn has_telemetry(&self) -> bool {
+        self.commands
+            .as_ref()
+            .is_some_and(|commands| !commands.is_closed())
+    }
+
+    /// Who it is, and its own settings, as it declared them last.
+    pub(crate) fn declared(&self) -> Option<&(Caller, Settings)> {
+        self.declared.as_deref()
+    }
+
     /// The topic that the client publishes to, as it names it, if `named` knows it.
     fn topic(&self, named: impl Fn(&Resource, &Caller) -> bool) -> Option<&Resource> {
         let (caller, settings) = self.declared.as_deref()?;
@@ -69,6 +124,52 @@ impl Clients {
     pub(crate) fn watch(&self, caller: &Caller) -> watch::Receiver<u64> {
         self.with(caller, |client| client.terminated.subscribe())
             .unwrap_or_else(|| self.unknown.subscribe())
+    }
+
+    /// A stream of our own protocol begins, for a group if it names one.
+    pub(crate) fn attach(&self, caller: &Caller, group: Option<&str>) {
+        if !caller.has_id() {
+            return;
+        }
+        self.with(caller, |client| {
+            client.streams = client.streams.saturating_add(1);
+            client.group = group.map(str::to_owned).or(client.group.take());
+        });
+    }
+
+    /// A stream that was [attached](Self::attach) is over.
+    pub(crate) fn detach(&self, client_id: &str) {
+        if let Some(client) = self.clients.lock().get_mut(client_id) {
+            client.streams = client.streams.saturating_sub(1);
+            client.seen = Instant::now();
+        }
+    }
+
+    /// Looks at a client.
+    pub(crate) fn look<T>(&self, client_id: &str, look: impl FnOnce(&Client) -> T) -> Option<T> {
+        self.clients.lock().get(client_id).map(look)
+    }
+
+    /// The first `most` of the clients that `wanted` takes, in the order of their ids, from behind `after` on.
+    pub(crate) fn page<T>(
+        &self,
+        after: &str,
+        most: usize,
+        wanted: impl Fn(&Client) -> bool,
+        look: impl Fn(&str, &Client) -> T,
+    ) -> Vec<T> {
+        let clients = self.clients.lock();
+        let fits = |(id, client): &(&String, &Client)| id.as_str() > after && wanted(client);
+        let mut found: Vec<_> = clients.iter().filter(fits).collect();
+        if found.len() > most {
+            found.select_nth_unstable_by_key(most, |(id, _)| *id);
+            found.truncate(most);
+        }
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
+            .into_iter()
+            .map(|(id, client)| look(id, client))
+            .collect()
     }
 
     /// Makes this the client's telemetry stream.
@@ -145,8 +246,12 @@ impl Clients {
     }
 
     /// A heartbeat: sends again what was kept for it.
-    pub(crate) fn heartbeat(&self, caller: &Caller) {
-        if let Some(settings) = self.with(caller, |client| client.repeat.take()).flatten() {
+    pub(crate) fn heartbeat(&self, caller: &Caller, group: Option<String>) {
+        let repeat = self.with(caller, |client| {
+            client.group = group.or(client.group.take());
+            client.repeat.take()
+        });
+        if let Some(settings) = repeat.flatten() {
             self.send(caller, settings);
         }
     }
@@ -166,14 +271,9 @@ impl Clients {
             .is_some_and(|client| client.seen.elapsed() < EXPIRY)
     }
 
-    /// Forgets those that are gone; telemetry that is still open keeps a client.
+    /// Forgets those that are gone; telemetry or a stream that is still open keeps a client.
     pub(crate) fn expire(&self) {
-        let open = |client: &Client| {
-            client
-                .commands
-                .as_ref()
-                .is_some_and(|commands| !commands.is_closed())
-        };
+        let open = |client: &Client| client.streams > 0 || client.has_telemetry();
         self.clients
             .lock()
             .retain(|_, client| client.seen.elapsed() < EXPIRY || open(client));
@@ -190,14 +290,8 @@ impl Clients {
         }
         let client = clients
             .entry(caller.client_id.clone())
-            .or_insert_with(|| Client {
-                seen: Instant::now(),
-                terminated: Arc::new(watch::Sender::new(0)),
-                commands: None,
-                declared: None,
-                repeat: None,
-            });
-        client.seen = Instant::now();
+            .or_insert_with(Client::new);
+        client.saw(caller);
         Some(change(client))
     }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::log_control::LogControl;
+
 /// Settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     pub by_reference_from: usize,
     /// Who encodes the messages that are delivered.
     pub encoding: Encoding,
+    /// Lets an operator change which log lines are written; without it such calls are refused.
+    pub log: Option<LogControl>,
 }
 
 /// Who encodes the responses of ReceiveMessage and Subscribe.
@@ -67,6 +71,7 @@ impl Config {
             unread_age: Duration::from_secs(60),
             by_reference_from: 4096,
             encoding: Encoding::default(),
+            log: None,
         }
     }
 }

@@ -49,12 +49,12 @@ pub(crate) struct Protocol {
 impl Protocol {
     /// Serves a connection until it ends. Its errors are its client's business, and only logged.
     pub(crate) async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(error) = self.try_serve(stream).await {
+        if let Err(error) = self.try_serve(stream, peer).await {
             tracing::debug!(%peer, %error, "a connection ended");
         }
     }
 
-    async fn try_serve(self, stream: TcpStream) -> io::Result<()> {
+    async fn try_serve(self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let mut first = [0];
         match self.soon(stream.peek(&mut first)).await? {
             0 => return Ok(()),
@@ -64,10 +64,10 @@ impl Protocol {
             TLS_HANDSHAKE => {
                 let acceptor = TlsAcceptor::from(self.tls.clone());
                 let stream = self.soon(acceptor.accept(stream)).await?;
-                self.speak_http2(stream).await
+                self.speak_http2(stream, peer).await
             }
             // The preface of HTTP/2 without negotiation.
-            b'P' => self.speak_http2(stream).await,
+            b'P' => self.speak_http2(stream, peer).await,
             other => Err(io::Error::other(format!(
                 "neither TLS nor HTTP/2: the first byte is {other:#04x}"
             ))),
@@ -83,7 +83,7 @@ impl Protocol {
         }
     }
 
-    async fn speak_http2<S>(mut self, stream: S) -> io::Result<()>
+    async fn speak_http2<S>(mut self, stream: S, peer: SocketAddr) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -99,7 +99,8 @@ impl Protocol {
             tokio::select! {
                 request = connection.accept() => match request {
                     Some(request) => {
-                        let (request, respond) = request.map_err(io::Error::other)?;
+                        let (mut request, respond) = request.map_err(io::Error::other)?;
+                        request.extensions_mut().insert(peer);
                         let answer = answer(self.router.clone(), request, respond);
                         self.router.tasks().spawn(answer);
                     }

@@ -5,16 +5,18 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use foliomq_proto::v2::{
-    Code, Message, PrintThreadStackTraceCommand, TelemetryCommand, VerifyMessageCommand,
+    Code, PrintThreadStackTraceCommand, Resource, Status, TelemetryCommand, VerifyMessageCommand,
     telemetry_command::Command,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
-use crate::status::Refusal;
+use crate::properties::read_message;
+use crate::settings::of_group;
+use crate::status::{Refusal, ok};
 
 /// How long a client may think about its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,18 +87,53 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Has a client consume a message on trial; the answer's status says how that went.
+/// A stored message that a client is to consume on trial. Names as the store has them.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    pub(crate) client_id: String,
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) message_id: String,
+}
+
+/// Has a client consume a message on trial; the answer says how that went. The client is told the topic as `named`.
 pub(crate) async fn verify(
     broker: &Broker,
     operator: &Caller,
-    client_id: &str,
-    message: Message,
-) -> Result<TelemetryCommand, Refusal> {
+    trial: Trial,
+    named: Resource,
+) -> Result<Status, Refusal> {
+    let Trial {
+        client_id,
+        group,
+        topic,
+        message_id: id,
+    } = trial;
+    let in_group = broker.clients.look(&client_id, |client| {
+        let declared = client.declared();
+        declared.and_then(|(own, settings)| of_group(settings, own)) == Some(group.clone())
+    });
+    if in_group != Some(true) {
+        let what = format!("no client {client_id} of group {group} is connected");
+        return Err(Refusal::new(Code::NotFound, what));
+    }
+    let work = move |handles: &Handles| {
+        let found = handles.store.find_by_id(&topic, &id, 1)?;
+        let none = || Refusal::new(Code::MessageNotFound, format!("no message {id} in {topic}"));
+        found.into_iter().next().ok_or_else(none)
+    };
+    let found = broker.blocking(work).await?;
+    let mut message = read_message(&found, named, &broker.store_host);
+    if let Some(system) = &mut message.system_properties {
+        // Clients do not read a message without one.
+        system.delivery_attempt = Some(1);
+    }
     let command = |nonce| {
         let message = Some(message);
         Command::VerifyMessageCommand(VerifyMessageCommand { nonce, message })
     };
-    ask(broker, operator, client_id, command).await
+    let answer = ask(broker, operator, &client_id, command).await?;
+    Ok(answer.status.unwrap_or_else(ok))
 }
 
 /// Asks a client what its threads do.
@@ -104,10 +141,15 @@ pub(crate) async fn stack_trace(
     broker: &Broker,
     operator: &Caller,
     client_id: &str,
-) -> Result<TelemetryCommand, Refusal> {
+) -> Result<(Status, Option<String>), Refusal> {
     let command =
         |nonce| Command::PrintThreadStackTraceCommand(PrintThreadStackTraceCommand { nonce });
-    ask(broker, operator, client_id, command).await
+    let answer = ask(broker, operator, client_id, command).await?;
+    let trace = match answer.command {
+        Some(Command::ThreadStackTrace(trace)) => trace.thread_stack_trace,
+        _ => None,
+    };
+    Ok((answer.status.unwrap_or_else(ok), trace))
 }
 
 async fn ask(

@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accumulation;
 mod admin;
 mod answer;
 mod body;
@@ -28,6 +29,7 @@ mod broker;
 mod caller;
 mod clients;
 mod config;
+mod connected;
 mod connection;
 mod credit;
 mod delivered;
@@ -37,8 +39,10 @@ mod hidden;
 mod incoming;
 mod inquiry;
 mod intake;
+mod listing;
 mod lite;
 mod locate;
+mod log_control;
 mod messaging;
 mod name;
 mod offsets;
@@ -63,6 +67,7 @@ mod settling;
 mod source;
 mod status;
 mod subscribe;
+mod subscribed;
 mod tasks;
 mod telemetry;
 mod time_span;
@@ -75,4 +80,5 @@ mod watched;
 mod wire;
 
 pub use config::{Config, Encoding, ServeError};
+pub use log_control::LogControl;
 pub use server::Server;

@@ -10,10 +10,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::answer::{Answer, answer};
 use crate::broker::Broker;
-use crate::caller::Caller;
+use crate::caller::{Caller, MAX_CLIENT_ID};
 use crate::status::{Refusal, ok};
 use crate::telemetry::{self, Outgoing};
-use crate::{hidden, lite, offsets, pull, renewal, route, send, settle};
+use crate::{hidden, lite, name, offsets, pull, renewal, route, send, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -38,9 +38,6 @@ impl Messaging {
     }
 }
 
-/// Longest client id, bytes: ids are remembered for as long as their clients live.
-const MAX_CLIENT_ID: usize = 1024;
-
 /// Refuses a caller without a client id, or with one too long to remember; notes that the others live.
 pub(crate) fn admit(broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
     if caller.client_id.is_empty() {
@@ -49,7 +46,7 @@ pub(crate) fn admit(broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
             "the header x-mq-client-id is missing",
         ));
     }
-    if caller.client_id.len() > MAX_CLIENT_ID {
+    if !caller.has_id() {
         return Err(Refusal::new(
             v2::Code::BadRequest,
             format!("the header x-mq-client-id is longer than {MAX_CLIENT_ID} bytes"),
@@ -97,8 +94,11 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::HeartbeatRequest>,
     ) -> Result<Response<v2::HeartbeatResponse>, Status> {
-        self.call(request, |caller, _| async move {
-            self.0.clients.heartbeat(&caller);
+        self.call(request, |caller, request| async move {
+            // Of a group that cannot be, none is noted.
+            let group = request.group.as_ref();
+            let group = group.and_then(|group| name::group(Some(group), &caller).ok());
+            self.0.clients.heartbeat(&caller, group);
             Ok(v2::HeartbeatResponse { status: Some(ok()) })
         })
         .await

@@ -119,7 +119,7 @@ impl Router {
         self,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let caller = Caller::new(request.headers());
+        let caller = Caller::of(&request);
         if request.uri().path() == RECEIVE {
             return Ok(self
                 .receive(request, caller)

@@ -125,9 +125,12 @@ impl From<DeliveryError> for Refusal {
 /// For administration, whose errors are gRPC statuses.
 pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
     let code = match refusal.code {
-        Code::TopicNotFound | Code::ConsumerGroupNotFound | Code::MessageNotFound => {
-            tonic::Code::NotFound
-        }
+        Code::TopicNotFound
+        | Code::ConsumerGroupNotFound
+        | Code::MessageNotFound
+        | Code::NotFound => tonic::Code::NotFound,
+        // A client that was asked something; the call itself came to its end.
+        Code::RequestTimeout => tonic::Code::FailedPrecondition,
         Code::TooManyRequests
         | Code::LiteTopicQuotaExceeded
         | Code::LiteSubscriptionQuotaExceeded => tonic::Code::ResourceExhausted,

@@ -58,12 +58,15 @@ async fn serve(
     let credit = Credit::new(&open)?;
     let source = Source::new(broker, caller, open).await?;
     let group = source.group().map(str::to_owned);
-    tokio::select! {
+    broker.clients.attach(caller, group.as_deref());
+    let ended = tokio::select! {
         ended = deliver(broker, source, &credit, responses) => ended,
         ended = hear(broker, caller, group.as_deref(), requests, &credit, responses) => ended,
         () = responses.closed() => Ok(()),
         _ = stopping.wait_for(|stop| *stop) => Ok(()),
-    }
+    };
+    broker.clients.detach(&caller.client_id);
+    ended
 }
 
 /// Sends what there is, for as long as there is credit.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_proto::v2::{Settings, TelemetryCommand, telemetry_command::Command};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
-use crate::clients::Commands;
+use crate::clients::{Commands, MAX_SETTINGS};
 use crate::settings;
 use crate::status::{grpc_status, ok};
 
@@ -76,9 +77,13 @@ fn answer(broker: &Arc<Broker>, caller: &Caller, settings: Settings, commands: &
         status: Some(ok()),
         command: Some(Command::Settings(settings)),
     };
-    // A client that does not read misses it, and asks again by itself.
-    let _ = commands.try_send(Ok(command.clone()));
-    if caller.language == Language::Node {
+    // What waits for a client that does not read is bounded in bytes, too.
+    let is_small = command.encoded_len() <= MAX_SETTINGS;
+    if is_small || commands.capacity() == QUEUE {
+        // A client that does not read misses it, and asks again by itself.
+        let _ = commands.try_send(Ok(command.clone()));
+    }
+    if caller.language == Language::Node && is_small {
         broker.clients.repeat_later(caller, command.clone());
         let (commands, mut stopping) = (commands.clone(), broker.stopping.subscribe());
         tokio::spawn(async move {

@@ -3,27 +3,26 @@
 
 use std::sync::Arc;
 
-use foliomq_delivery::{DeliveryError, Group, GroupQueue, ResetTo};
+use foliomq_delivery::ResetTo;
 use foliomq_proto::v2::{
-    self, Code, Message, Resource, Status as Answer, SystemProperties,
-    describe_group_accumulation_response::GroupAccumulation,
+    self, Code, Message, Status as Answer, SystemProperties,
     describe_subscription_response::ClientSubscriptionInfo, list_message_request::SearchKey,
-    settings::PubSub, telemetry_command::Command,
+    settings::PubSub,
 };
-use foliomq_store::StoreError;
+use foliomq_store::{StoreError, lite_name};
 use tonic::{Request, Response, Status};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
+use crate::connected::client_info;
+use crate::inquiry::Trial;
+use crate::listing::{MAX_FOUND, Place, Query, Search};
 use crate::properties::{read_message, unix_ms, unix_ms_of};
 use crate::send::{accepted_types, send};
 use crate::settings::of_group;
-use crate::status::{Refusal, ok};
+use crate::status::{Refusal, grpc_status, ok};
 use crate::time_span::time_spans;
-use crate::{inquiry, name};
-
-/// Most messages of one query.
-const MAX_FOUND: usize = 64;
+use crate::{accumulation, connected, inquiry, listing, log_control, name, subscribed};
 
 /// The protocol's administration of a broker.
 #[derive(Debug, Clone)]
@@ -54,12 +53,12 @@ fn status(refusal: Refusal) -> Answer {
 impl v2::admin_server::Admin for Admin {
     async fn change_log_level(
         &self,
-        _: Request<v2::ChangeLogLevelRequest>,
+        request: Request<v2::ChangeLogLevelRequest>,
     ) -> Result<Response<v2::ChangeLogLevelResponse>, Status> {
+        let remark = self.change_log(request.get_ref().level);
         // Its answer has no room for a code.
-        Err(Status::unimplemented(
-            "the log level is set when the broker starts",
-        ))
+        let remark = remark.map_err(grpc_status)?;
+        Ok(Response::new(v2::ChangeLogLevelResponse { remark }))
     }
 
     async fn describe_topic_status(
@@ -75,20 +74,13 @@ impl v2::admin_server::Admin for Admin {
     ) -> Result<Response<v2::ListSubscriptionResponse>, Status> {
         let caller = Caller::new(request.metadata().as_ref());
         let request = request.into_inner();
-        let found = self.subscriptions(&caller, request.group.as_ref(), request.topic.as_ref());
+        let (group, topic) = (request.group.as_ref(), request.topic.as_ref());
+        let found = subscribed::find(&self.0, &caller, group, topic);
         answered!(
             ListSubscriptionResponse,
-            found.map(|found| {
-                let mut all = Vec::new();
-                for (_, subscription) in found {
-                    if !all.contains(&subscription) {
-                        all.push(subscription);
-                    }
-                }
-                v2::ListSubscriptionResponse {
-                    status: Some(ok()),
-                    subscription_info: all,
-                }
+            found.map(|found| v2::ListSubscriptionResponse {
+                status: Some(ok()),
+                subscription_info: subscribed::distinct(found),
             })
         )
     }
@@ -99,7 +91,8 @@ impl v2::admin_server::Admin for Admin {
     ) -> Result<Response<v2::DescribeSubscriptionResponse>, Status> {
         let caller = Caller::new(request.metadata().as_ref());
         let request = request.into_inner();
-        let found = self.subscriptions(&caller, request.group.as_ref(), request.topic.as_ref());
+        let (group, topic) = (request.group.as_ref(), request.topic.as_ref());
+        let found = subscribed::find(&self.0, &caller, group, topic);
         let info = |(client, subscription)| ClientSubscriptionInfo {
             client_info: Some(client),
             subscription_info: Some(subscription),
@@ -137,16 +130,7 @@ impl v2::admin_server::Admin for Admin {
         request: Request<v2::ListConsumerConnectionRequest>,
     ) -> Result<Response<v2::ListConsumerConnectionResponse>, Status> {
         let caller = Caller::new(request.metadata().as_ref());
-        let request = request.into_inner();
-        let answer = name::group(request.group.as_ref(), &caller).map(|group| {
-            let declared = self.0.clients.declared().into_iter();
-            let of =
-                declared.filter(|(own, settings)| of_group(settings, own).as_ref() == Some(&group));
-            v2::ListConsumerConnectionResponse {
-                status: Some(ok()),
-                client_info: of.map(|(own, settings)| client(&own, &settings)).collect(),
-            }
-        });
+        let answer = self.consumers(&caller, request.get_ref());
         answered!(ListConsumerConnectionResponse, answer)
     }
 
@@ -203,12 +187,11 @@ impl v2::admin_server::Admin for Admin {
 
     async fn get_consumer_running_info(
         &self,
-        _: Request<v2::GetConsumerRunningInfoRequest>,
+        request: Request<v2::GetConsumerRunningInfoRequest>,
     ) -> Result<Response<v2::GetConsumerRunningInfoResponse>, Status> {
-        unsupported!(
-            GetConsumerRunningInfoResponse,
-            "the protocol has no command to ask a client how it runs, so that this is"
-        )
+        let caller = Caller::new(request.metadata().as_ref());
+        let answer = self.running_info(&caller, request.get_ref());
+        answered!(GetConsumerRunningInfoResponse, answer)
     }
 
     async fn get_topic_route(
@@ -259,54 +242,68 @@ impl Admin {
         })
     }
 
-    /// What the connected consumers declared that they subscribe to.
-    fn subscriptions(
+    fn change_log(&self, level: i32) -> Result<String, Refusal> {
+        use v2::change_log_level_request::Level;
+        let level = Level::try_from(level)
+            .map_err(|_| Refusal::new(Code::BadRequest, format!("{level} is no log level")))?;
+        let filter = log_control::filter(&level.as_str_name().to_ascii_lowercase());
+        let (before, now) = self.0.log()?.change(&filter)?;
+        Ok(format!(
+            "the log filter is {now} until the broker ends; it was {before}"
+        ))
+    }
+
+    /// The consumers of a group whose telemetry is open; those of them that read a topic, or a lite topic of it.
+    fn consumers(
         &self,
         caller: &Caller,
-        group: Option<&Resource>,
-        topic: Option<&Resource>,
-    ) -> Result<Vec<(v2::ClientInfo, v2::SubscriptionInfo)>, Refusal> {
-        let group = group
-            .map(|group| name::group(Some(group), caller))
-            .transpose()?;
-        let topic = topic
-            .map(|topic| name::topic(Some(topic), caller))
-            .transpose()?;
-        let mut found = Vec::new();
-        for (own, settings) in self.0.clients.declared() {
-            let in_group = of_group(&settings, &own);
-            let Some(PubSub::Subscription(subscription)) = &settings.pub_sub else {
-                continue;
-            };
-            if group.is_some() && in_group != group {
-                continue;
+        request: &v2::ListConsumerConnectionRequest,
+    ) -> Result<v2::ListConsumerConnectionResponse, Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topic = request.topic.as_ref();
+        let topic = topic.map(|topic| name::topic(Some(topic), caller));
+        let topic = topic.transpose()?;
+        let readers = match (&topic, &request.lite_topic) {
+            (_, None) => None,
+            (Some(topic), Some(lite)) => Some(self.0.groups.lite_readers(&group, topic, lite)),
+            (None, Some(_)) => {
+                let what = "a lite topic is named together with its topic";
+                return Err(Refusal::new(Code::BadRequest, what));
             }
-            for entry in &subscription.subscriptions {
-                if topic.is_some() && name::topic(entry.topic.as_ref(), &own).ok() != topic {
-                    continue;
+        };
+        let mut declared = self.0.clients.declared();
+        declared.retain(|(own, settings)| {
+            of_group(settings, own).as_ref() == Some(&group)
+                && match (&readers, &topic) {
+                    (Some(readers), _) => readers.iter().any(|id| **id == own.client_id),
+                    (None, Some(topic)) => reads(settings, own, topic),
+                    (None, None) => true,
                 }
-                let info = v2::SubscriptionInfo {
-                    group: subscription.group.clone(),
-                    topic: entry.topic.clone(),
-                    expression: entry.expression.clone(),
-                    online: true,
-                    message_model: v2::MessageModel::Clustering.into(),
-                    ..Default::default()
-                };
-                found.push((client(&own, &settings), info));
-            }
-        }
-        let mut seen: Vec<v2::SubscriptionInfo> =
-            found.iter().map(|(_, info)| info.clone()).collect();
-        seen.dedup();
-        for (_, info) in &mut found {
-            let same = |other: &v2::SubscriptionInfo| {
-                (&other.group, &other.topic) != (&info.group, &info.topic)
-                    || other.expression == info.expression
-            };
-            info.subscription_consistency = seen.iter().all(same);
-        }
-        Ok(found)
+        });
+        let info =
+            |(own, settings): &(Caller, v2::Settings)| client_info(&self.0.clients, own, settings);
+        Ok(v2::ListConsumerConnectionResponse {
+            status: Some(ok()),
+            client_info: declared.iter().map(info).collect(),
+        })
+    }
+
+    fn running_info(
+        &self,
+        caller: &Caller,
+        request: &v2::GetConsumerRunningInfoRequest,
+    ) -> Result<v2::GetConsumerRunningInfoResponse, Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let id = &request.client_id;
+        let info = connected::running_info(&self.0.clients, id, &group);
+        let info = info.ok_or_else(|| {
+            let what = format!("no client {id} of group {group} is connected");
+            Refusal::new(Code::NotFound, what)
+        })?;
+        Ok(v2::GetConsumerRunningInfoResponse {
+            status: Some(ok()),
+            consumer_running_info: Some(info),
+        })
     }
 
     async fn accumulation(
@@ -314,30 +311,21 @@ impl Admin {
         caller: &Caller,
         request: &v2::DescribeGroupAccumulationRequest,
     ) -> Result<v2::DescribeGroupAccumulationResponse, Refusal> {
-        if request.lite_topic.is_some() {
-            return Err(Refusal::unsupported("lite topics are"));
-        }
-        let name = name::group(request.group.as_ref(), caller)?;
-        let wanted = request
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topics = request
             .topics
             .iter()
             .map(|topic| name::topic(Some(topic), caller));
-        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
-        let work = move |handles: &crate::broker::Handles| {
-            let found = handles.groups.group(&name);
-            found.ok_or_else(|| DeliveryError::UnknownGroup { group: name }.into())
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        let lite = request.lite_topic.clone();
+        if lite.is_some() && topics.is_empty() {
+            let what = "a lite topic is named together with its topic";
+            return Err(Refusal::new(Code::BadRequest, what));
+        }
+        let work = move |handles: &Handles| {
+            accumulation::describe(handles, &group, &topics, lite.as_deref())
         };
-        let Group { queues, .. } = self.0.blocking(work).await?;
-        let of = |topic: &str| sum(queues.iter().filter(|queue| queue.topic == topic));
-        Ok(v2::DescribeGroupAccumulationResponse {
-            status: Some(ok()),
-            accumulation: Some(sum(queues.iter())),
-            topic_accumulation: wanted
-                .iter()
-                .map(|topic| (topic.clone(), of(topic)))
-                .collect(),
-            ..Default::default()
-        })
+        self.0.blocking(work).await
     }
 
     async fn reset(
@@ -350,9 +338,8 @@ impl Admin {
         let time = request.reset_timestamp.as_ref().map(unix_ms_of);
         let time = time.ok_or_else(|| Refusal::new(Code::BadRequest, "a reset names a time"))?;
         let to = ResetTo::Time(time);
-        let work = move |handles: &crate::broker::Handles| {
-            Ok(handles.groups.reset(&group, &topic, to, unix_ms())?)
-        };
+        let work =
+            move |handles: &Handles| Ok(handles.groups.reset(&group, &topic, to, unix_ms())?);
         self.0.blocking(work).await?;
         Ok(v2::ResetGroupOffsetResponse { status: Some(ok()) })
     }
@@ -362,33 +349,11 @@ impl Admin {
         caller: &Caller,
         request: v2::ListMessageRequest,
     ) -> Result<v2::ListMessageResponse, Refusal> {
-        let topic = name::topic(request.topic.as_ref(), caller)?;
-        let most = usize::try_from(request.max_message_nums).unwrap_or(0);
-        let most = if most == 0 {
-            MAX_FOUND
-        } else {
-            most.min(MAX_FOUND)
-        };
-        let key = request.search_key;
-        let work = move |handles: &crate::broker::Handles| match key {
-            Some(SearchKey::MessageId(id)) => Ok(handles.store.find_by_id(&topic, &id, most)?),
-            Some(SearchKey::MessageKey(key)) => {
-                Ok(handles.store.find_by_key(&topic, &key, most)?)
-            }
-            Some(_) => Err(Refusal::unsupported("searching but by id or key is")),
-            None => Err(Refusal::new(
-                Code::BadRequest,
-                "a query names an id or a key",
-            )),
-        };
-        let mut found = self.0.blocking(work).await?;
-        let begin = request.begin_timestamp.as_ref().map_or(0, unix_ms_of);
-        let end = request.end_timestamp.as_ref().map_or(u64::MAX, unix_ms_of);
-        let queue = request.queue_id;
-        found.retain(|message| {
-            (begin..=end).contains(&message.store_time())
-                && queue.is_none_or(|queue| i64::from(queue) == i64::from(message.queue_id()))
-        });
+        let query = query(&request, caller)?;
+        let (found, next) = self
+            .0
+            .blocking(move |handles| listing::find(handles, &query))
+            .await?;
         let named = request.topic.unwrap_or_default();
         let host = &self.0.store_host;
         let messages = found
@@ -397,7 +362,7 @@ impl Admin {
         Ok(v2::ListMessageResponse {
             status: Some(ok()),
             messages: messages.collect(),
-            scroll_id: String::new(),
+            scroll_id: next.map(Place::text).unwrap_or_default(),
         })
     }
 
@@ -406,13 +371,9 @@ impl Admin {
         caller: &Caller,
         request: v2::PrintThreadStackTraceRequest,
     ) -> Result<v2::PrintThreadStackTraceResponse, Refusal> {
-        let answer = inquiry::stack_trace(&self.0, caller, &request.client_id).await?;
-        let trace = match answer.command {
-            Some(Command::ThreadStackTrace(trace)) => trace.thread_stack_trace,
-            _ => None,
-        };
+        let (status, trace) = inquiry::stack_trace(&self.0, caller, &request.client_id).await?;
         Ok(v2::PrintThreadStackTraceResponse {
-            status: Some(answer.status.unwrap_or_else(ok)),
+            status: Some(status),
             thread_stack_trace: trace,
         })
     }
@@ -424,33 +385,17 @@ impl Admin {
     ) -> Result<v2::VerifyMessageResponse, Refusal> {
         let group = name::group(request.group.as_ref(), caller)?;
         let topic = name::topic(request.topic.as_ref(), caller)?;
-        let in_group = self.0.clients.declared().iter().any(|(own, settings)| {
-            own.client_id == request.client_id && of_group(settings, own).as_ref() == Some(&group)
-        });
-        if !in_group {
-            let what = format!(
-                "no client {} of group {group} is connected",
-                request.client_id
-            );
-            return Err(Refusal::new(Code::NotFound, what));
-        }
-        let id = request.message_id;
-        let work = move |handles: &crate::broker::Handles| {
-            let found = handles.store.find_by_id(&topic, &id, 1)?;
-            let none =
-                || Refusal::new(Code::MessageNotFound, format!("no message {id} in {topic}"));
-            found.into_iter().next().ok_or_else(none)
+        let trial = Trial {
+            client_id: request.client_id,
+            group,
+            topic,
+            message_id: request.message_id,
         };
-        let found = self.0.blocking(work).await?;
         let named = request.topic.unwrap_or_default();
-        let mut message = read_message(&found, named, &self.0.store_host);
-        if let Some(system) = &mut message.system_properties {
-            // Clients do not read a message without one.
-            system.delivery_attempt = Some(1);
-        }
-        let answer = inquiry::verify(&self.0, caller, &request.client_id, message).await?;
-        let status = Some(answer.status.unwrap_or_else(ok));
-        Ok(v2::VerifyMessageResponse { status })
+        let answer = inquiry::verify(&self.0, caller, trial, named).await?;
+        Ok(v2::VerifyMessageResponse {
+            status: Some(answer),
+        })
     }
 
     async fn time_span(
@@ -464,7 +409,7 @@ impl Admin {
             .iter()
             .map(|topic| name::topic(Some(topic), caller));
         let topics = topics.collect::<Result<Vec<_>, _>>()?;
-        let work = move |handles: &crate::broker::Handles| time_spans(handles, group, &topics);
+        let work = move |handles: &Handles| time_spans(handles, group, &topics);
         Ok(v2::QueryTimeSpanResponse {
             status: Some(ok()),
             queue_time_span_list: self.0.blocking(work).await?,
@@ -517,25 +462,51 @@ impl Admin {
     }
 }
 
-fn client(caller: &Caller, settings: &v2::Settings) -> v2::ClientInfo {
-    let agent = settings.user_agent.clone().unwrap_or_default();
-    v2::ClientInfo {
-        client_id: caller.client_id.clone(),
-        language: agent.language().as_str_name().to_owned(),
-        version: agent.version,
-        hostname: agent.hostname,
-        message_model: v2::MessageModel::Clustering.into(),
-        ..Default::default()
-    }
+/// Whether the consumer declares that it reads the topic.
+fn reads(settings: &v2::Settings, own: &Caller, topic: &str) -> bool {
+    let Some(PubSub::Subscription(subscription)) = &settings.pub_sub else {
+        return false;
+    };
+    let mut entries = subscription.subscriptions.iter();
+    entries.any(|entry| name::topic(entry.topic.as_ref(), own).as_deref() == Ok(topic))
 }
 
-fn sum<'a>(queues: impl Iterator<Item = &'a GroupQueue>) -> GroupAccumulation {
-    queues.fold(GroupAccumulation::default(), |mut sum, queue| {
-        let ready = queue.max_offset.saturating_sub(queue.next) as i64;
-        sum.inflight_messages += queue.in_flight as i64;
-        sum.ready_messages += ready;
-        sum.accumulation += queue.in_flight as i64 + ready;
-        sum
+fn query(request: &v2::ListMessageRequest, caller: &Caller) -> Result<Query, Refusal> {
+    let mut topic = name::topic(request.topic.as_ref(), caller)?;
+    let bad = |what: &str| Refusal::new(Code::BadRequest, what);
+    let from = match request.scroll_id.as_deref() {
+        None | Some("") if request.page_num.unwrap_or(1) > 1 => {
+            return Err(Refusal::unsupported("pages by number are; scroll ids are"));
+        }
+        None | Some("") => None,
+        Some(text) => Some(Place::parse(text)?),
+    };
+    let search = match &request.search_key {
+        Some(SearchKey::MessageId(id)) => Search::Id(id.clone()),
+        Some(SearchKey::MessageKey(key)) => Search::Key(key.clone()),
+        Some(SearchKey::LiteTopic(lite)) => {
+            topic = lite_name(&topic, lite);
+            Search::All(from)
+        }
+        Some(SearchKey::Subscription(_)) => {
+            return Err(Refusal::unsupported("searching by subscription is"));
+        }
+        None => Search::All(from),
+    };
+    let queue = request.queue_id.map(u32::try_from).transpose();
+    let most = match (request.max_message_nums, request.page_size.unwrap_or(0)) {
+        (0, 0) => MAX_FOUND as i32,
+        (0, most) | (most, 0) => most,
+        (most, page) => most.min(page),
+    };
+    let begin = request.begin_timestamp.as_ref().map_or(0, unix_ms_of);
+    let end = request.end_timestamp.as_ref().map_or(u64::MAX, unix_ms_of);
+    Ok(Query {
+        topic,
+        search,
+        queue: queue.map_err(|_| bad("a queue's number is not below 0"))?,
+        times: begin..=end,
+        most: usize::try_from(most).map_err(|_| bad("a count is not below 0"))?,
     })
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, group, inspect, query, receive, send, serve, status, tail, topic, verify,
+    bench, client, group, inspect, log, message, query, receive, send, serve, status, tail, topic,
+    verify,
 };
 use crate::settings::LogFormat;
 
@@ -43,6 +44,12 @@ pub enum Command {
     Topic(topic::Topics),
     /// List, describe, change and move consumer groups
     Group(group::Groups),
+    /// List, describe and question the clients that are connected
+    Client(client::Clients),
+    /// Have a connected client consume a message on trial
+    Message(message::Messages),
+    /// Show which log lines a broker writes, or change that until it ends
+    Log(log::Log),
     /// Send a message, or each line of a file
     Send(send::Send),
     /// Receive messages for a group and acknowledge them
@@ -128,6 +135,12 @@ mod tests {
             "foliomq topic list --json --endpoint b:1",
             "foliomq group reset g orders --to earliest",
             "foliomq group update g --max-attempts 3",
+            "foliomq client list --group g --json",
+            "foliomq client describe host@1",
+            "foliomq client threads host@1",
+            "foliomq message verify orders 01AB --client host@1 --group g",
+            "foliomq log",
+            "foliomq log warn,foliomq=debug --json",
             "foliomq send orders hello --tag a --key k --key l --property a=b --id 01",
             "foliomq send orders -",
             "foliomq send orders --lines -",
@@ -157,6 +170,8 @@ mod tests {
             "foliomq serve --json",
             "foliomq topic create",
             "foliomq topic create t --type odd",
+            "foliomq client describe",
+            "foliomq message verify orders 01AB",
             "foliomq send orders",
             "foliomq send orders body --lines f",
             "foliomq send orders body --property novalue",

@@ -3,7 +3,11 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use foliomq_server::LogControl;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::settings::LogFormat;
 
@@ -14,22 +18,36 @@ pub const DEFAULT: &str = "warn";
 /// a warning for each of its connections. A filter that names this target brings them back.
 const HARMLESS: &str = "rustls::msgs::handshake=error";
 
-/// Sets up logging for the rest of the process.
-pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = directives(filter)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let started = match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().try_init(),
+/// Sets up logging for the rest of the process; returns what changes the filter.
+pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<LogControl> {
+    let (filter, handle) = reload::Layer::new(directives(filter)?);
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    let started = registry().with(filter).with(lines).try_init();
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
+    Ok(LogControl::new(move |filter| {
+        change(&handle, filter).map_err(|error| format!("{error:#}"))
+    }))
 }
 
-/// What the filter says comes last, and so wins.
+/// The filter before, and after a text that is not empty has become it.
+fn change<S>(handle: &Handle<EnvFilter, S>, filter: &str) -> anyhow::Result<(String, String)> {
+    let shown = || handle.with_current(ToString::to_string);
+    let before = shown()?;
+    if !filter.is_empty() {
+        handle.reload(directives(filter)?)?;
+    }
+    Ok((before, shown()?))
+}
+
+/// What the filter says comes last, and so wins. Values of fields are texts and no patterns: these could take any memory.
 fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(format!("{HARMLESS},{filter}"))
+    EnvFilter::builder()
+        .with_regex(false)
+        .parse(format!("{HARMLESS},{filter}"))
         .with_context(|| format!("log filter {filter:?}"))
 }
 
@@ -44,6 +62,21 @@ mod tests {
         let own = shown("warn,rustls::msgs::handshake=debug");
         assert!(!own.contains(HARMLESS), "{own}");
         assert!(own.contains("rustls::msgs::handshake=debug"), "{own}");
+    }
+
+    #[test]
+    fn a_changed_filter_holds_at_once_and_a_wrong_one_changes_nothing() {
+        let (layer, handle) = reload::Layer::new(directives("warn").unwrap());
+        let lines = fmt::layer().with_writer(io::sink);
+        let subscriber = registry().with(layer).with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(!tracing::enabled!(tracing::Level::DEBUG));
+            let (before, now) = change(&handle, "debug").unwrap();
+            assert!(before.contains("warn") && now.contains("debug"), "{now}");
+            assert!(tracing::enabled!(tracing::Level::DEBUG));
+            assert!(change(&handle, "foliomq=loud").is_err());
+            assert_eq!(change(&handle, "").unwrap(), (now.clone(), now));
+        });
     }
 
     #[test]

@@ -229,6 +229,17 @@ impl Inner {
         self.by_id.keys().cloned().collect()
     }
 
+    /// The ids of those who read a lite topic.
+    pub fn readers(&self, topic: u32) -> Vec<Arc<str>> {
+        let readers = self
+            .topics
+            .get(&topic)
+            .map(|entry| entry.readers.as_slice());
+        let clients = readers.into_iter().flatten();
+        let ids = clients.filter_map(|reader| Some(self.clients.get(reader)?.id.clone()));
+        ids.collect()
+    }
+
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.clients.values()
     }

@@ -8,12 +8,14 @@ mod alarm;
 mod client;
 mod lifetime;
 mod members;
+mod progress;
 mod receive;
 mod sync;
 mod upkeep;
 
 pub(crate) use lifetime::Lifetimes;
 pub(crate) use members::Members;
+pub use progress::LiteProgress;
 pub use sync::{LiteAction, LiteStart, LiteSync};
 pub use upkeep::Unsubscribed;
 

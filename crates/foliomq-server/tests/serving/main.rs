@@ -7,6 +7,7 @@ mod garbage;
 mod hidden;
 mod limits;
 mod lite;
+mod operator;
 mod port;
 mod pull;
 mod settings;

@@ -280,7 +280,15 @@ fn print_one(group: &Group, out: &mut Output) -> io::Result<()> {
             queue.in_flight.to_string(),
         ]);
     }
-    out.table(&table)
+    out.table(&table)?;
+    for lite in &group.lite {
+        let (topic, count) = (&lite.topic, lite.lite_topics);
+        let (ready, in_flight) = (lite.ready, lite.in_flight);
+        out.line(format!(
+            "lite topics of {topic}: {count}, with {ready} messages never delivered and {in_flight} in flight"
+        ))?;
+    }
+    Ok(())
 }
 
 fn object(group: &Group) -> Value {
@@ -290,10 +298,16 @@ fn object(group: &Group) -> Value {
             "max_offset": queue.max_offset, "lag": queue.lag(), "in_flight": queue.in_flight,
         })
     });
+    let lite = group.lite.iter().map(|lite| {
+        json!({
+            "topic": lite.topic, "lite_topics": lite.lite_topics, "ready": lite.ready, "in_flight": lite.in_flight,
+        })
+    });
     json!({
         "group": group.name, "max_attempts": group.max_attempts, "order": group.order.as_str(),
         "backoff": show_pauses(&group.backoff), "start": show_start(group.start),
         "invisible_seconds": [group.invisible.0, group.invisible.1], "queues": queues.collect::<Vec<_>>(),
+        "lite": lite.collect::<Vec<_>>(),
     })
 }
 

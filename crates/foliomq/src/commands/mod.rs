@@ -1,8 +1,11 @@
 //! One file for each command.
 
 pub mod bench;
+pub mod client;
 pub mod group;
 pub mod inspect;
+pub mod log;
+pub mod message;
 pub mod query;
 pub mod receive;
 pub mod send;
@@ -41,6 +44,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(None, None),
         Command::Topic(topics) => block_on(topics.run()),
         Command::Group(groups) => block_on(groups.run()),
+        Command::Client(clients) => block_on(clients.run()),
+        Command::Message(messages) => block_on(messages.run()),
+        Command::Log(log) => block_on(log.run()),
         Command::Send(send) => block_on(send.run()),
         Command::Receive(receive) => block_on(receive.run()),
         Command::Tail(tail) => block_on(tail.run()),
@@ -88,6 +94,7 @@ fn start_logging(log: Option<String>, format: Option<LogFormat>) -> anyhow::Resu
         filter.as_deref().unwrap_or(logging::DEFAULT),
         format.unwrap_or(LogFormat::Text),
     )
+    .map(drop)
     .map_err(|error| Failure::Usage(format!("{error:#}")).into())
 }
 

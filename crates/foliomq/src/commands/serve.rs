@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use foliomq_delivery::Groups;
-use foliomq_server::Server;
+use foliomq_server::{LogControl, Server};
 use foliomq_store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -93,13 +93,13 @@ impl Serve {
             settings::print(&settings, &layers, &mut out)?;
             return Ok(out.flush()?);
         }
-        logging::start(&settings.log, settings.log_format)?;
+        let log = logging::start(&settings.log, settings.log_format)?;
         let (store, groups) = open(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build();
         let runtime = runtime.context("cannot start the async runtime")?;
-        let served = runtime.block_on(serve(&settings, store.clone(), groups.clone()));
+        let served = runtime.block_on(serve(&settings, log, store.clone(), groups.clone()));
         served.and(close(&store, &groups))
     }
 
@@ -169,9 +169,16 @@ fn close(store: &Store, groups: &Groups) -> anyhow::Result<()> {
     groups.and(store)
 }
 
-async fn serve(settings: &Settings, store: Store, groups: Groups) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    log: LogControl,
+    store: Store,
+    groups: Groups,
+) -> anyhow::Result<()> {
     let signals = Signals::new()?;
-    let server = Server::bind(settings.server(), store, groups).await?;
+    let mut config = settings.server();
+    config.log = Some(log);
+    let server = Server::bind(config, store, groups).await?;
     announce(&server, settings);
     server.serve(signals.first()).await?;
     tracing::info!("stopped serving; closing the store");

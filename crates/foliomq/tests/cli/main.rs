@@ -2,6 +2,7 @@
 
 mod bench;
 mod broker;
+mod clients;
 mod delayed;
 mod failures;
 mod groups;
