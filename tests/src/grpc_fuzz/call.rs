@@ -1,7 +1,7 @@
 //! One call, as bytes over HTTP/2: no library stands between the request and the broker.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, TcpStream as Socket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,8 +23,27 @@ const LOOKED_AT: usize = 16 << 20;
 /// A body that is sent piece by piece.
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A connection.
-pub type Connection = SendRequest<Body>;
+/// A connection. Once this is dropped it is closed, also where requests are held open on it.
+#[derive(Debug)]
+pub struct Connection {
+    requests: SendRequest<Body>,
+    /// The same socket: hyper's own tasks keep theirs for as long as a request is held open.
+    socket: Socket,
+}
+
+impl Connection {
+    /// Whether the broker, or an error, has ended it.
+    pub fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // An error says that the broker has closed it already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
 
 /// What goes to the broker.
 #[derive(Debug, Clone)]
@@ -77,11 +96,14 @@ pub async fn connect(address: SocketAddr) -> Result<Connection> {
     let stream = TcpStream::connect(address)
         .await
         .context("cannot connect")?;
-    let (connection, driver) = Builder::new(TokioExecutor::new())
+    let stream = stream.into_std()?;
+    let socket = stream.try_clone()?;
+    let stream = TcpStream::from_std(stream)?;
+    let (requests, driver) = Builder::new(TokioExecutor::new())
         .handshake(TokioIo::new(stream))
         .await?;
     tokio::spawn(driver);
-    Ok(connection)
+    Ok(Connection { requests, socket })
 }
 
 /// A gRPC message with its prefix.
@@ -102,8 +124,8 @@ pub async fn ask(connection: &mut Connection, call: &Call) -> End {
 }
 
 async fn answer(connection: &mut Connection, call: &Call) -> Result<Answer> {
-    connection.ready().await?;
-    let response = connection.send_request(request(call)?).await?;
+    connection.requests.ready().await?;
+    let response = connection.requests.send_request(request(call)?).await?;
     read(response, call.endless || call.held_open).await
 }
 

@@ -10,11 +10,12 @@ pub mod call;
 pub mod judge;
 pub mod program;
 pub mod read;
+pub mod reflection;
 pub mod schema;
 pub mod words;
 pub mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ use schema::Schema;
 
 /// Programs that run at once.
 const BATCH: u64 = 24;
+/// Connections of programs that are over that stay open, with whatever requests they hold open: the newest.
+const LEFT_OPEN: usize = 240;
 /// Anonymous memory of the broker, MiB, that it must stay below.
 const MEMORY: u64 = 768;
 /// How long a message may take to come back that is sent after a batch.
@@ -62,16 +65,20 @@ pub async fn run(settings: Settings, seed: u64, time: Duration) -> Result<Outcom
     let schema = Arc::new(Schema::new()?);
     let mut broker = Broker::start(settings).await?;
     let mut outcome = Outcome::default();
+    let mut left = VecDeque::new();
     let end = Instant::now() + time;
     while Instant::now() < end {
         let batch = outcome.batches;
-        let tally = run_batch(&schema, &broker, seed, batch).await?;
+        let mut tally = run_batch(&schema, &broker, seed, batch).await?;
+        left.extend(tally.left.drain(..));
+        left.drain(..left.len().saturating_sub(LEFT_OPEN));
         outcome.add(tally);
         let checked = check(&mut broker).await;
         outcome.memory = outcome
             .memory
             .max(checked.with_context(|| format!("seed {seed}, batch {batch}"))?);
     }
+    drop(left);
     let status = broker.terminate().await?;
     ensure!(status.success(), "the broker left with {status}");
     Ok(outcome)
@@ -104,6 +111,7 @@ async fn run_batch(schema: &Arc<Schema>, broker: &Broker, seed: u64, batch: u64)
         all.calls += tally.calls;
         all.answered += tally.answered;
         all.findings.extend(tally.findings);
+        all.left.extend(tally.left);
     }
     Ok(all)
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
-use super::call::{Call, End, ask, connect, framed};
+use super::call::{Call, Connection, End, ask, connect, framed};
 use super::judge;
 use super::schema::{Method, Schema};
 use super::words::Words;
@@ -41,7 +41,7 @@ pub struct Finding {
     pub call: String,
 }
 
-/// What programs have done.
+/// What programs have done, and left behind.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Calls that were made.
@@ -50,6 +50,8 @@ pub struct Tally {
     pub answered: usize,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// The connections of programs that are over, with the requests that they hold open.
+    pub left: Vec<Connection>,
 }
 
 /// Runs one program.
@@ -94,6 +96,7 @@ pub async fn run(schema: &Schema, address: SocketAddr, mut random: StdRng) -> Re
             });
         }
     }
+    tally.left.push(connection);
     Ok(tally)
 }
 
@@ -149,7 +152,7 @@ fn make(
         headers,
         body,
         held_open: method.streams_in && random.random_bool(0.5),
-        endless: method.path.ends_with("/Tail"),
+        endless: method.path.ends_with("/Tail") || method.path.ends_with("/Watch"),
         abandoned: random
             .random_bool(0.05)
             .then(|| Duration::from_millis(random.random_range(0..30))),

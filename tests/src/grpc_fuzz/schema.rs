@@ -1,12 +1,23 @@
 //! The protocols as their descriptions have them: every method, every field. A method that is added to `proto/` is
-//! fuzzed without further ado.
+//! fuzzed without further ado; a service that is described elsewhere is named in [`DESCRIBED`].
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    MethodDescriptorProto, ServiceDescriptorProto,
+};
+
+/// Where the services of the broker are described.
+const DESCRIBED: [&[u8]; 4] = [
+    foliomq_proto::DESCRIPTORS,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
 
 /// All services and messages.
 #[derive(Debug)]
@@ -74,30 +85,27 @@ impl Schema {
     /// # Errors
     /// If the compiled descriptions are not what they should be.
     pub fn new() -> Result<Self> {
-        let files = FileDescriptorSet::decode(foliomq_proto::DESCRIPTORS)?;
         let mut schema = Self {
             methods: Vec::new(),
             messages: HashMap::new(),
             enums: HashMap::new(),
         };
-        for file in &files.file {
-            let scope = format!(".{}", file.package());
-            for message in &file.message_type {
-                schema.add_message(&scope, message)?;
-            }
-            schema.add_enums(&scope, &file.enum_type);
-            for service in &file.service {
-                let methods = service.method.iter().map(|method| Method {
-                    path: format!("/{}.{}/{}", file.package(), service.name(), method.name()),
-                    input: method.input_type().to_owned(),
-                    output: method.output_type().to_owned(),
-                    streams_in: method.client_streaming(),
-                    streams_out: method.server_streaming(),
-                });
-                schema.methods.extend(methods);
+        for described in DESCRIBED {
+            for file in FileDescriptorSet::decode(described)?.file {
+                schema.add_file(&file)?;
             }
         }
         Ok(schema)
+    }
+
+    fn add_file(&mut self, file: &FileDescriptorProto) -> Result<()> {
+        let scope = format!(".{}", file.package());
+        for message in &file.message_type {
+            self.add_message(&scope, message)?;
+        }
+        self.add_enums(&scope, &file.enum_type);
+        self.methods.extend(methods(file));
+        Ok(())
     }
 
     /// The fields of a message; of an unknown one, none.
@@ -129,6 +137,21 @@ impl Schema {
             self.enums.insert(name, numbers.collect());
         }
     }
+}
+
+/// The methods of a file's services.
+pub fn methods(file: &FileDescriptorProto) -> Vec<Method> {
+    let of = |service: &ServiceDescriptorProto, method: &MethodDescriptorProto| Method {
+        path: format!("/{}.{}/{}", file.package(), service.name(), method.name()),
+        input: method.input_type().to_owned(),
+        output: method.output_type().to_owned(),
+        streams_in: method.client_streaming(),
+        streams_out: method.server_streaming(),
+    };
+    let services = file.service.iter();
+    let all =
+        services.flat_map(|service| service.method.iter().map(move |method| of(service, method)));
+    all.collect()
 }
 
 fn field(field: &FieldDescriptorProto) -> Result<Field> {
@@ -167,7 +190,8 @@ mod tests {
         };
         assert!(of("/apache.rocketmq.v2.MessagingService/") >= 17);
         assert!(of("/apache.rocketmq.v2.Admin/") >= 16);
-        assert!(of("/foliomq.v1.Admin/") >= 12 && of("/foliomq.v1.Messaging/") >= 3);
+        assert!(of("/foliomq.v1.Admin/") >= 17 && of("/foliomq.v1.Messaging/") >= 3);
+        assert_eq!(of("/grpc.health.v1.Health/"), 2);
         for method in &schema.methods {
             assert!(
                 schema.messages.contains_key(&method.input),
