@@ -213,12 +213,16 @@ impl Clients {
         self.with(caller, |client| client.declared = declared);
     }
 
-    /// What the clients declared whose telemetry is open.
-    pub(crate) fn declared(&self) -> Vec<(Caller, Settings)> {
+    /// What the clients declared whose telemetry is open, as far as `wanted` takes it.
+    pub(crate) fn declared(
+        &self,
+        mut wanted: impl FnMut(&Caller, &Settings) -> bool,
+    ) -> Vec<(Caller, Settings)> {
         let clients = self.clients.lock();
         let open = clients.values().filter(|client| client.commands.is_some());
-        open.filter_map(|client| client.declared.as_deref().cloned())
-            .collect()
+        let declared = open.filter_map(|client| client.declared());
+        let wanted = declared.filter(|(own, settings)| wanted(own, settings));
+        wanted.cloned().collect()
     }
 
     /// Sends a command to a producer that has declared a topic that `named` knows, and reads its telemetry; `false` if there is

@@ -1,6 +1,6 @@
 //! `apache.rocketmq.v2.MessagingService`: each call to the module that knows it.
 //!
-//! ReceiveMessage does not come this way: the router takes it past tonic's encoder.
+//! ReceiveMessage and Telemetry do not come this way: the router takes them past tonic's encoder and decoder.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use crate::answer::{Answer, answer};
 use crate::broker::Broker;
 use crate::caller::{Caller, MAX_CLIENT_ID};
 use crate::status::{Refusal, ok};
-use crate::telemetry::{self, Outgoing};
 use crate::{hidden, lite, name, offsets, pull, renewal, route, send, settle};
 
 /// The v2 protocol over a broker.
@@ -68,7 +67,7 @@ type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 impl MessagingService for Messaging {
     type ReceiveMessageStream = Stream<v2::ReceiveMessageResponse>;
     type PullMessageStream = Stream<v2::PullMessageResponse>;
-    type TelemetryStream = Outgoing;
+    type TelemetryStream = Stream<v2::TelemetryCommand>;
 
     async fn query_route(
         &self,
@@ -166,15 +165,9 @@ impl MessagingService for Messaging {
 
     async fn telemetry(
         &self,
-        request: Request<Streaming<v2::TelemetryCommand>>,
-    ) -> Result<Response<Outgoing>, Status> {
-        let caller = caller(&request);
-        admit(&self.0, &caller).map_err(|refusal| Status::invalid_argument(refusal.message))?;
-        Ok(Response::new(telemetry::open(
-            self.0.clone(),
-            caller,
-            request.into_inner(),
-        )))
+        _: Request<Streaming<v2::TelemetryCommand>>,
+    ) -> Result<Response<Self::TelemetryStream>, Status> {
+        Err(Status::internal("telemetry came past the router"))
     }
 
     async fn pull_message(

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use foliomq_proto::v1::SubscribeRequest;
 use foliomq_proto::v1::admin_server::AdminServer;
 use foliomq_proto::v1::messaging_server::MessagingServer;
 use foliomq_proto::v2::{
@@ -14,10 +13,8 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
 use tokio_stream::StreamExt;
-use tonic::codec::Codec;
+use tonic::Status;
 use tonic::service::Routes;
-use tonic::{Status, Streaming};
-use tonic_prost::ProstCodec;
 use tower::ServiceExt;
 
 use crate::admin::Admin;
@@ -31,11 +28,12 @@ use crate::encoded;
 use crate::incoming::Incoming;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
+use crate::requests::Requests;
 use crate::subscribe;
 use crate::tasks::Tasks;
 use crate::v1::V1;
 use crate::wire::Wire;
-use crate::{receive, v2_admin};
+use crate::{receive, telemetry, v2_admin};
 
 /// Largest request that sends messages, bytes: a batch of full-size messages.
 const MAX_SEND_REQUEST: usize = 64 << 20;
@@ -49,7 +47,6 @@ const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
 const SUBSCRIBE: &str = "/foliomq.v1.Messaging/Subscribe";
 const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
 const SEND: &str = "/apache.rocketmq.v2.MessagingService/SendMessage";
-/// A stream without end: what it brought is not kept, so it is not counted.
 const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
 
 /// The services of a broker.
@@ -129,6 +126,9 @@ impl Router {
         if request.uri().path() == SUBSCRIBE {
             return Ok(self.subscribe(request, caller));
         }
+        if request.uri().path() == TELEMETRY {
+            return Ok(self.telemetry(request, caller));
+        }
         request.extensions_mut().insert(caller);
         let routes = match request.uri().path() {
             SEND | PUBLISH => self.sending,
@@ -137,11 +137,7 @@ impl Router {
         // Held until the answer is there: the handler works on the request's own bytes.
         let share = self.intake.share();
         request.extensions_mut().insert(share.clone());
-        let request = if request.uri().path() == TELEMETRY {
-            request.map(tonic::body::Body::new)
-        } else {
-            request.map(|body| tonic::body::Body::new(Counted::new(body, share.clone())))
-        };
+        let request = request.map(|body| tonic::body::Body::new(Counted::new(body, share.clone())));
         let response = routes.oneshot(request).await?;
         Ok(response.map(Body::Tonic))
     }
@@ -166,10 +162,21 @@ impl Router {
         }))
     }
 
+    fn telemetry(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
+        if let Err(refusal) = admit(&self.broker, &caller) {
+            let status = Status::invalid_argument(refusal.message);
+            return status.into_http().map(Body::Tonic);
+        }
+        let requests = Requests::new(request.into_body(), &self.intake, MAX_REQUEST);
+        grpc(encoded::body(telemetry::open(
+            self.broker,
+            caller,
+            requests,
+        )))
+    }
+
     fn subscribe(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        let decoder = ProstCodec::<(), SubscribeRequest>::default().decoder();
-        let requests =
-            Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
+        let requests = Requests::new(request.into_body(), &self.intake, MAX_REQUEST);
         let encoding = self.broker.config.encoding;
         let responses = subscribe::open(self.broker, caller, requests);
         grpc(match encoding {

@@ -24,10 +24,9 @@ const DEFAULT_ATTEMPTS: u32 = 17;
 
 /// Sends the group's clients their settings again: something of it has changed.
 pub(crate) fn renew(broker: &Broker, group: &str) {
-    for (caller, settings) in broker.clients.declared() {
-        if of_group(&settings, &caller).as_deref() != Some(group) {
-            continue;
-        }
+    let in_group =
+        |own: &Caller, settings: &Settings| of_group(settings, own).as_deref() == Some(group);
+    for (caller, settings) in broker.clients.declared(in_group) {
         if let Ok(settings) = complete(broker, &caller, settings) {
             let command = TelemetryCommand {
                 status: Some(ok()),

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use foliomq_proto::v1::{SubscribeRequest, SubscribeResponse, subscribe_request::Request};
 use foliomq_proto::v2::Code;
-use tokio_stream::StreamExt;
-use tonic::Streaming;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::credit::Credit;
+use crate::requests::Requests;
 use crate::responses::{self, Responses, Sender};
 use crate::settling;
 use crate::source::Source;
@@ -19,7 +18,7 @@ use crate::status::Refusal;
 pub(crate) fn open(
     broker: Arc<Broker>,
     caller: Caller,
-    requests: Streaming<SubscribeRequest>,
+    requests: Requests<SubscribeRequest>,
 ) -> Responses {
     let (responses, outgoing) = responses::channel();
     let tasks = broker.tasks.clone();
@@ -39,7 +38,7 @@ pub(crate) fn open(
 async fn serve(
     broker: &Arc<Broker>,
     caller: &Caller,
-    mut requests: Streaming<SubscribeRequest>,
+    mut requests: Requests<SubscribeRequest>,
     responses: &Sender,
 ) -> Result<(), Refusal> {
     let bad = |what: &str| Refusal::new(Code::BadRequest, what);
@@ -92,7 +91,7 @@ async fn hear(
     broker: &Arc<Broker>,
     caller: &Caller,
     group: Option<&str>,
-    mut requests: Streaming<SubscribeRequest>,
+    mut requests: Requests<SubscribeRequest>,
     credit: &Credit,
     responses: &Sender,
 ) -> Result<(), Refusal> {

@@ -31,14 +31,15 @@ pub(crate) fn find(
         .map(|topic| name::topic(Some(topic), caller))
         .transpose()?;
     let mut found = Vec::new();
-    for (own, settings) in broker.clients.declared() {
+    let wanted = |own: &Caller, settings: &v2::Settings| {
+        let in_group = of_group(settings, own);
+        in_group.is_some() && (group.is_none() || in_group == group)
+    };
+    for (own, settings) in broker.clients.declared(wanted) {
         let in_group = of_group(&settings, &own);
         let Some(PubSub::Subscription(subscription)) = &settings.pub_sub else {
             continue;
         };
-        if group.is_some() && in_group != group {
-            continue;
-        }
         for entry in &subscription.subscriptions {
             let named = name::topic(entry.topic.as_ref(), &own).ok();
             if found.len() < MAX_LISTED && (topic.is_none() || named == topic) {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use foliomq_proto::v2::{Settings, TelemetryCommand, telemetry_command::Command};
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::clients::{Commands, MAX_SETTINGS};
+use crate::requests::Requests;
 use crate::settings;
 use crate::status::{grpc_status, ok};
 
@@ -28,7 +28,7 @@ pub(crate) type Outgoing = ReceiverStream<Result<TelemetryCommand, Status>>;
 pub(crate) fn open(
     broker: Arc<Broker>,
     caller: Caller,
-    incoming: Streaming<TelemetryCommand>,
+    incoming: Requests<TelemetryCommand>,
 ) -> Outgoing {
     let (commands, outgoing) = mpsc::channel(QUEUE);
     broker.clients.connect(&caller, commands.clone());
@@ -44,7 +44,7 @@ pub(crate) fn open(
 async fn read(
     broker: &Arc<Broker>,
     caller: &Caller,
-    mut incoming: Streaming<TelemetryCommand>,
+    mut incoming: Requests<TelemetryCommand>,
     commands: &Commands,
 ) {
     let mut stopping = broker.stopping.subscribe();

@@ -271,8 +271,7 @@ impl Admin {
                 return Err(Refusal::new(Code::BadRequest, what));
             }
         };
-        let mut declared = self.0.clients.declared();
-        declared.retain(|(own, settings)| {
+        let declared = self.0.clients.declared(|own, settings| {
             of_group(settings, own).as_ref() == Some(&group)
                 && match (&readers, &topic) {
                     (Some(readers), _) => readers.iter().any(|id| **id == own.client_id),
@@ -418,17 +417,21 @@ impl Admin {
 
     /// Clients by what they declared; rates are not counted.
     fn runtime_stats(&self) -> v2::GetProxyRuntimeStatsResponse {
-        let declared = self.0.clients.declared();
-        let is_producer =
-            |settings: &v2::Settings| matches!(settings.pub_sub, Some(PubSub::Publishing(_)));
-        let producers = declared.iter().filter(|(_, own)| is_producer(own)).count();
+        let (mut producers, mut consumers) = (0, 0);
+        self.0.clients.declared(|_, settings| {
+            match settings.pub_sub {
+                Some(PubSub::Publishing(_)) => producers += 1,
+                _ => consumers += 1,
+            }
+            false
+        });
         v2::GetProxyRuntimeStatsResponse {
             status: Some(ok()),
             proxy_name: "foliomq".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connections: self.0.clients.count() as i64,
-            producers: producers as i64,
-            consumers: (declared.len() - producers) as i64,
+            producers,
+            consumers,
             ..Default::default()
         }
     }
