@@ -56,6 +56,11 @@ pub enum Change {
         /// Its offset.
         offset: u64,
     },
+    /// Messages are done: as many as one client settled at once.
+    AllDone {
+        /// Runs of their offsets, ascending.
+        runs: Vec<Range<u64>>,
+    },
     /// A message that was delivered is leased differently: extended, renewed, released, or held to become a dead letter.
     Leased {
         /// Its offset.
@@ -90,6 +95,26 @@ pub struct Taken {
     pub fresh: Vec<Range<u64>>,
     /// The next offset never delivered.
     pub next: u64,
+}
+
+impl Taken {
+    /// Offset and lease of each message, in the order of their sequences.
+    pub fn leases(&self) -> impl Iterator<Item = (u64, Lease)> {
+        let fresh = self.fresh.iter().cloned().flatten();
+        let fresh = fresh.map(|offset| (offset, 1));
+        let all = self.again.iter().copied().chain(fresh);
+        let mut sequence = self.sequence;
+        all.map(move |(offset, attempt)| {
+            let lease = Lease {
+                visible_at: self.visible_at,
+                sequence,
+                attempt,
+                auto_renew: self.auto_renew,
+            };
+            sequence = sequence.wrapping_add(1);
+            (offset, lease)
+        })
+    }
 }
 
 /// The leases of one (group, topic, queue). Everything below [`next`](Self::next) and not leased is done.
@@ -201,6 +226,11 @@ impl Leases {
         match change {
             Change::Taken(taken) => self.take(taken),
             Change::Done { offset } => self.end(*offset),
+            Change::AllDone { runs } => runs
+                .iter()
+                .cloned()
+                .flatten()
+                .for_each(|offset| self.end(offset)),
             Change::Leased { offset, lease } => {
                 self.put(*offset, *lease);
                 if lease.sequence == self.sequence {
@@ -228,23 +258,11 @@ impl Leases {
     }
 
     fn take(&mut self, taken: &Taken) {
-        let again = taken.again.iter().copied();
-        let fresh = taken
-            .fresh
-            .iter()
-            .flat_map(|run| run.clone().map(|offset| (offset, 1)));
-        let mut sequence = taken.sequence;
-        for (offset, attempt) in again.chain(fresh) {
-            let lease = Lease {
-                visible_at: taken.visible_at,
-                sequence,
-                attempt,
-                auto_renew: taken.auto_renew,
-            };
+        self.sequence = taken.sequence;
+        for (offset, lease) in taken.leases() {
             self.put(offset, lease);
-            sequence = sequence.wrapping_add(1);
+            self.sequence = lease.sequence.wrapping_add(1);
         }
-        self.sequence = sequence;
         self.next = taken.next;
     }
 
@@ -256,8 +274,9 @@ impl Leases {
     }
 
     fn put(&mut self, offset: u64, lease: Lease) {
-        self.end(offset);
-        self.leased.insert(offset, lease);
+        if let Some(old) = self.leased.insert(offset, lease) {
+            self.expiry.remove(&(old.visible_at, offset));
+        }
         self.expiry.insert((lease.visible_at, offset));
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::Timestamp;
 use crate::lease::{Change, Claim, Lease, Leases, Standing, Taken};
+use crate::receive::runs;
 use crate::record::Record;
 
 const INVISIBLE: Timestamp = 10;
@@ -20,6 +21,9 @@ enum Step {
     },
     Ack {
         which: prop::sample::Index,
+    },
+    AckAll {
+        from: prop::sample::Index,
     },
     Change {
         which: prop::sample::Index,
@@ -51,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..9usize, 0..3u64, any::<bool>()).prop_map(|(most, skip, auto_renew)| Step::Take { most, skip, auto_renew }),
         4 => (1..9usize).prop_map(|most| Step::TakeAgain { most }),
         8 => index().prop_map(|which| Step::Ack { which }),
+        2 => index().prop_map(|from| Step::AckAll { from }),
         3 => (index(), 0..25u64).prop_map(|(which, by)| Step::Change { which, by }),
         2 => index().prop_map(|which| Step::Renew { which }),
         2 => index().prop_map(|which| Step::Release { which }),
@@ -231,6 +236,18 @@ impl World {
         };
     }
 
+    /// All that are leased from an offset on.
+    fn ack_all(&mut self, from: &prop::sample::Index) {
+        let from = from.index(self.model.len() + 1) as u64;
+        let leased = self.leases.iter().map(|(offset, _)| offset);
+        let offsets: Vec<u64> = leased.filter(|&offset| offset >= from).collect();
+        for &offset in &offsets {
+            self.model[offset as usize] = Entry::Done;
+        }
+        let runs = runs(offsets.into_iter());
+        self.commit(Change::AllDone { runs });
+    }
+
     fn step(&mut self, step: &Step) {
         match step {
             Step::Take {
@@ -246,6 +263,7 @@ impl World {
                     self.model[offset as usize] = Entry::Done;
                 }
             }
+            Step::AckAll { from } => self.ack_all(from),
             Step::Change { which, by } => {
                 if let Some((Claim { offset, .. }, Some(lease))) = self.choose(which) {
                     let lease = Lease {

@@ -48,6 +48,7 @@
 #[cfg(test)]
 extern crate self as foliomq_delivery;
 
+mod acks;
 mod backoff;
 mod dead_letter;
 mod delayed;

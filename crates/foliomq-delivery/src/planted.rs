@@ -61,7 +61,8 @@ pub(crate) fn replayed(mut change: Change) -> Change {
 
 /// Whether the journal misses a change.
 pub(crate) fn is_unwritten(change: &Change) -> bool {
-    Bug::AckNotJournalled.is_planted() && matches!(change, Change::Done { .. })
+    let done = matches!(change, Change::Done { .. } | Change::AllDone { .. });
+    Bug::AckNotJournalled.is_planted() && done
 }
 
 /// The attempts that a receive allows.

@@ -295,17 +295,14 @@ impl<'a> Round<'a> {
         }
         (taken.visible_at, taken.auto_renew, taken.sequence) =
             (self.visible_at, self.auto_renew, queue.leases().sequence());
-        let again = taken.again.iter().map(|(offset, _)| *offset);
-        let offsets: Vec<u64> = again.chain(taken.fresh.iter().cloned().flatten()).collect();
+        let leased = taken.leases().map(|(offset, lease)| Leased {
+            queue: number,
+            offset,
+            lease,
+        });
+        let leased = leased.collect();
         queue.commit(&self.shared.journal, &Change::Taken(taken))?;
-        let leased = |offset| {
-            queue.leases().lease(offset).map(|lease| Leased {
-                queue: number,
-                offset,
-                lease,
-            })
-        };
-        Ok(offsets.into_iter().filter_map(leased).collect())
+        Ok(leased)
     }
 
     /// Adds a leased message to what was found, if the filter lets it through.

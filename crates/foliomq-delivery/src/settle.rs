@@ -1,4 +1,4 @@
-//! What ends or changes a delivery: ack, change of invisible time, renewal, release.
+//! What changes a delivery: change of invisible time, renewal, release; and what of them is done without a handle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,34 +15,6 @@ const DONE: DeliveryError = DeliveryError::InvalidHandle {
 };
 
 impl Shared {
-    pub fn ack(
-        &self,
-        group: &str,
-        topic: &str,
-        handle: &str,
-        now: Timestamp,
-    ) -> Result<(), DeliveryError> {
-        let (subscription, handle) = self.owned(group, topic, handle)?;
-        let mut queue = subscription.queue(u32::from(handle.queue));
-        match queue.leases().standing(&handle.claim, now) {
-            Standing::Done => return Ok(()),
-            Standing::Void(what) => return Err(DeliveryError::InvalidHandle { what }),
-            Standing::Held(_) => {}
-        }
-        let was_full = queue.leases().in_flight() >= self.options.max_in_flight;
-        queue.commit(
-            &self.journal,
-            &Change::Done {
-                offset: handle.claim.offset,
-            },
-        )?;
-        drop(queue);
-        if was_full || self.order(&subscription) != Order::Free {
-            subscription.wake();
-        }
-        Ok(())
-    }
-
     pub fn change_invisible(
         &self,
         group: &str,
@@ -175,26 +147,37 @@ impl Shared {
         topic: &str,
         text: &str,
     ) -> Result<(Arc<Subscription>, Handle), DeliveryError> {
-        let (subscription, handle) = self.opened(text)?;
+        let handle = self.key.open_handle(text)?;
+        Ok((self.owner(group, topic, &handle)?, handle))
+    }
+
+    /// Whose handle it is, if it is of this group and topic.
+    pub fn owner(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &Handle,
+    ) -> Result<Arc<Subscription>, DeliveryError> {
+        let subscription = self.subscription_of(handle)?;
         if subscription.group.name != group || !subscription.is_of(topic) {
             return Err(DeliveryError::InvalidHandle {
                 what: "it is of another group or topic",
             });
         }
-        Ok((subscription, handle))
+        Ok(subscription)
     }
 
     fn opened(&self, text: &str) -> Result<(Arc<Subscription>, Handle), DeliveryError> {
         let handle = self.key.open_handle(text)?;
+        Ok((self.subscription_of(&handle)?, handle))
+    }
+
+    fn subscription_of(&self, handle: &Handle) -> Result<Arc<Subscription>, DeliveryError> {
         let subscription = self.registry.read().subscription(handle.subscription);
-        let gone = DeliveryError::InvalidHandle {
-            what: "its group or topic is gone",
-        };
-        match subscription {
-            Some(subscription) if subscription.has_queue(u32::from(handle.queue)) => {
-                Ok((subscription, handle))
-            }
-            _ => Err(gone),
-        }
+        subscription
+            .filter(|subscription| subscription.has_queue(u32::from(handle.queue)))
+            .ok_or(DeliveryError::InvalidHandle {
+                what: "its group or topic is gone",
+            })
     }
 }

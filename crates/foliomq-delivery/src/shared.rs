@@ -55,8 +55,8 @@ impl Shared {
 
     /// The type of the topic that is read.
     pub fn kind(&self, subscription: &Subscription) -> TopicType {
-        let topic = self.store.topic(&subscription.topic);
-        topic.map(|topic| topic.kind).unwrap_or_default()
+        let kind = self.store.topic_type(&subscription.topic);
+        kind.unwrap_or_default()
     }
 
     /// A queue's state, locked, without the messages that the store no longer has; and the offsets that it has.

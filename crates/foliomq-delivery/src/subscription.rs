@@ -109,8 +109,8 @@ impl Subscription {
 
     /// Whether a client that names this topic means it: of a lite topic it names the one that has it.
     pub fn is_of(&self, topic: &str) -> bool {
-        let parent = lite_parts(&self.topic).map(|(parent, _)| parent);
-        self.topic == topic || parent == Some(topic)
+        let parent = || lite_parts(&self.topic).map(|(parent, _)| parent);
+        self.topic == topic || parent() == Some(topic)
     }
 }
 

@@ -45,6 +45,18 @@ impl Groups {
         self.shared.ack(group, topic, handle, now)
     }
 
+    /// Ends many leases of the group and topic; each result is in the place of its handle, as of an [`ack`](Self::ack) of its
+    /// own. Those that follow each other and are of one queue are journalled together, in a few bytes.
+    pub fn ack_all(
+        &self,
+        group: &str,
+        topic: &str,
+        handles: &[impl AsRef<str>],
+        now: Timestamp,
+    ) -> Vec<Result<(), DeliveryError>> {
+        self.shared.ack_all(group, topic, handles, now)
+    }
+
     /// The lease ends `invisible` from now instead (0: visible at once). Returns the new handle; the old one is void.
     pub fn change_invisible(
         &self,

@@ -47,6 +47,7 @@ pub enum PlainStep {
     Receive(usize, usize, u64, bool),
     Ack(Index),
     AckOld(Index),
+    AckAll(Vec<Index>),
     Change(Index, u64),
     Renew(Index),
     Release(Index),
@@ -76,6 +77,7 @@ fn plain() -> impl Strategy<Value = PlainStep> {
             .prop_map(|(most, filter, seconds, auto_renew)| Receive(most, filter, seconds, auto_renew)),
         30 => index().prop_map(Ack),
         10 => index().prop_map(AckOld),
+        10 => prop::collection::vec(index(), 1..9).prop_map(AckAll),
         10 => (index(), 0..30u64).prop_map(|(which, seconds)| Change(which, seconds)),
         10 => index().prop_map(Renew),
         8 => index().prop_map(Release),
@@ -109,6 +111,7 @@ impl PlainStep {
             }
             Self::Ack(which) => world.ack(which),
             Self::AckOld(which) => world.ack_old(which),
+            Self::AckAll(which) => world.ack_all(which),
             Self::Change(which, seconds) => world.change(which, time(*seconds)),
             Self::Renew(which) => world.renew(which),
             Self::Release(which) => world.release(which),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// All of it must come to pass in a whole run.
-const ALL: [&str; 21] = [
+const ALL: [&str; 22] = [
     "acked",
     "acked late",
+    "acked together",
     "asked",
     "committed",
     "dead letter",

@@ -65,6 +65,31 @@ impl World {
         }
     }
 
+    /// Handles that were good and old ones, some perhaps more than once.
+    pub fn ack_all(&mut self, which: &[Index]) {
+        let good: Vec<_> = which.iter().filter_map(|one| self.choose(one)).collect();
+        let old = which.iter().filter(|_| !self.old.is_empty());
+        let old = old.map(|one| one.get(&self.old).clone());
+        let mut asked: Vec<(Place, String, bool)> =
+            old.map(|(place, handle)| (place, handle, false)).collect();
+        asked.extend(good);
+        let handles: Vec<&String> = asked.iter().map(|(_, handle, _)| handle).collect();
+        let results = self.f.ack_all(&handles);
+        assert_eq!(results.len(), asked.len());
+        let before = self.model.clone();
+        for ((place, _, held), result) in asked.iter().zip(results) {
+            if *held {
+                result.unwrap();
+                self.model.insert(*place, Entry::Done);
+                self.void(*place);
+                self.seen.note("acked together");
+            } else if !matches!(before[place], Entry::DoneOrOut { .. }) {
+                let done = matches!(before[place], Entry::Done | Entry::Dead);
+                assert_eq!(result.is_ok(), done, "{place:?} {:?}", before[place]);
+            }
+        }
+    }
+
     pub fn change(&mut self, which: &Index, invisible: Duration) {
         let Some((place, handle, held)) = self.choose(which) else {
             return;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CUT, DONE, LEASED, RESET, TAKEN};
+use super::{ALL_DONE, CUT, DONE, LEASED, RESET, TAKEN};
 use crate::Timestamp;
 use crate::lease::{Change, Lease, Taken};
 use crate::wire::{Input, put, put_all};
@@ -14,6 +14,7 @@ pub(crate) fn encode_change(out: &mut Vec<u8>, subscription: u32, queue: u32, ch
     let kind = match change {
         Change::Taken(_) => TAKEN,
         Change::Done { .. } => DONE,
+        Change::AllDone { .. } => ALL_DONE,
         Change::Leased { .. } => LEASED,
         Change::Reset { .. } => RESET,
         Change::Cut { .. } => CUT,
@@ -22,6 +23,7 @@ pub(crate) fn encode_change(out: &mut Vec<u8>, subscription: u32, queue: u32, ch
     put_all(out, [subscription, queue].map(u64::from));
     match change {
         Change::Taken(taken) => put_taken(out, taken),
+        Change::AllDone { runs } => put_runs(out, runs),
         Change::Leased { offset, lease } => put_lease(out, *offset, lease),
         Change::Done { offset: number }
         | Change::Reset { next: number }
@@ -39,9 +41,14 @@ fn put_taken(out: &mut Vec<u8>, taken: &Taken) {
     for (offset, attempt) in &taken.again {
         put_all(out, [*offset, u64::from(*attempt)]);
     }
-    put(out, taken.fresh.len() as u64);
+    put_runs(out, &taken.fresh);
+}
+
+/// Ascending runs: the gap before each, and its length.
+fn put_runs(out: &mut Vec<u8>, runs: &[Range<u64>]) {
+    put(out, runs.len() as u64);
     let mut at = 0;
-    for run in &taken.fresh {
+    for run in runs {
         put_all(out, [run.start - at, run.end - run.start]);
         at = run.end;
     }
@@ -60,6 +67,7 @@ impl Input<'_> {
             DONE => Change::Done {
                 offset: self.number()?,
             },
+            ALL_DONE => Change::AllDone { runs: self.runs()? },
             LEASED => {
                 let (offset, lease) = self.lease()?;
                 Change::Leased { offset, lease }
@@ -81,10 +89,7 @@ impl Input<'_> {
         let again = (0..self.count()?)
             .map(|_| Some((self.number()?, self.small()?)))
             .collect::<Option<_>>()?;
-        let mut at = 0;
-        let fresh = (0..self.count()?)
-            .map(|_| self.run(&mut at))
-            .collect::<Option<_>>()?;
+        let fresh = self.runs()?;
         Some(Taken {
             visible_at,
             auto_renew,
@@ -93,6 +98,11 @@ impl Input<'_> {
             fresh,
             next,
         })
+    }
+
+    fn runs(&mut self) -> Option<Vec<Range<u64>>> {
+        let mut at = 0;
+        (0..self.count()?).map(|_| self.run(&mut at)).collect()
     }
 
     /// A run of offsets that begins at or after `at`, which moves to its end.

@@ -30,6 +30,7 @@ const RESET: u8 = 6;
 const CUT: u8 = 7;
 const STATE: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
+const ALL_DONE: u8 = 11;
 const BACKOFF: u8 = 20;
 const ORDER: u8 = 10;
 const LITE: u8 = 30;

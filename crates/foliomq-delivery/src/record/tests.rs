@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -32,8 +34,8 @@ fn lease() -> impl Strategy<Value = (u64, Lease)> {
         })
 }
 
-fn taken() -> impl Strategy<Value = Taken> {
-    let runs = prop::collection::vec((0..1u64 << 40, 1..50u64), 0..9).prop_map(|gaps| {
+fn runs() -> impl Strategy<Value = Vec<Range<u64>>> {
+    prop::collection::vec((0..1u64 << 40, 1..50u64), 0..9).prop_map(|gaps| {
         let mut at = 0;
         gaps.into_iter()
             .map(|(gap, size)| {
@@ -42,13 +44,16 @@ fn taken() -> impl Strategy<Value = Taken> {
                 start..at
             })
             .collect()
-    });
+    })
+}
+
+fn taken() -> impl Strategy<Value = Taken> {
     (
         any::<u64>(),
         any::<bool>(),
         any::<u32>(),
         prop::collection::vec(any::<(u64, u16)>(), 0..9),
-        runs,
+        runs(),
         any::<u64>(),
     )
         .prop_map(
@@ -67,6 +72,7 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         taken().prop_map(Change::Taken),
         any::<u64>().prop_map(|offset| Change::Done { offset }),
+        runs().prop_map(|runs| Change::AllDone { runs }),
         lease().prop_map(|(offset, lease)| Change::Leased { offset, lease }),
         any::<u64>().prop_map(|next| Change::Reset { next }),
         any::<u64>().prop_map(|end| Change::Cut { end }),

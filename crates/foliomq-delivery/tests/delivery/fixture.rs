@@ -199,6 +199,10 @@ impl Fixture {
         self.groups.ack(GROUP, TOPIC, handle, self.now)
     }
 
+    pub fn ack_all(&self, handles: &[&String]) -> Vec<Result<(), DeliveryError>> {
+        self.groups.ack_all(GROUP, TOPIC, handles, self.now)
+    }
+
     pub fn change(&self, handle: &str, invisible: Duration) -> Result<String, DeliveryError> {
         self.groups
             .change_invisible(GROUP, TOPIC, handle, invisible, self.now)

@@ -1,5 +1,6 @@
 //! Delivery over a real store.
 
+mod acks;
 mod dead_letters;
 mod delayed;
 mod filters;

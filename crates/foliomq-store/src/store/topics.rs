@@ -59,6 +59,12 @@ impl Store {
         self.0.shared.registry.find(name).map(|topic| topic.topic())
     }
 
+    /// The type of one topic, without a copy of the rest.
+    pub fn topic_type(&self, name: &str) -> Option<TopicType> {
+        let topic = self.0.shared.registry.find(name)?;
+        Some(topic.meta.kind)
+    }
+
     /// All topics but lite topics, by name.
     pub fn topics(&self) -> Vec<Topic> {
         let topics = self.0.shared.registry.plain();
