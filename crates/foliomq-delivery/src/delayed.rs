@@ -13,8 +13,6 @@ use crate::{DeliveryError, Timestamp};
 const BATCH: usize = 256;
 /// Milliseconds after which what could not be revealed is tried again.
 const RETRY: u64 = 1000;
-/// Messages that one tick carries forward.
-const CARRIED: usize = 16 << 10;
 
 /// A delayed message that was appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +82,7 @@ impl Shared {
     ) -> Result<String, DeliveryError> {
         let ticket = self.ticket(topic, handle, Purpose::Recall)?;
         self.store.catch_up();
-        let mut pending = self.pending.lock();
+        let mut pending = self.settled(|old| old.id == ticket.id);
         pending.follow(&self.store)?;
         let gone = || DeliveryError::NotWaiting {
             what: "it is delivered or recalled already",
@@ -138,7 +136,7 @@ impl Shared {
         let now = crate::planted::due(now);
         let (mut due, mut end) = (Due::default(), 0);
         loop {
-            let mut pending = self.pending.lock();
+            let mut pending = self.settled(|old| old.due <= now);
             pending.follow(&self.store)?;
             pending.taken_to = pending.taken_to.max(now);
             let taken = pending.waiting.take_due(now, BATCH);
@@ -216,35 +214,6 @@ impl Shared {
         tracing::warn!(%error, position, "a delayed message cannot be delivered now");
         pending.waiting.add(later, id);
         Ok(0)
-    }
-
-    /// Appends again what retention wants to drop and still waits, then lets it go.
-    pub fn carry_forward(&self) -> Result<(), DeliveryError> {
-        let Some(wanted) = self.store.held_back() else {
-            return Ok(());
-        };
-        let entered = self.store.watermarks().dispatched;
-        let mut pending = self.pending.lock();
-        pending.follow(&self.store)?;
-        let old = pending.below(wanted.min(entered), CARRIED);
-        for &(id, position) in &old {
-            match self.store.carry(position) {
-                Ok(carried) => pending.carry(id, carried.position),
-                // Nothing of it is left that could be kept.
-                Err(error @ StoreError::Lost { .. }) => {
-                    tracing::warn!(%error, position, "a hidden message is lost");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        drop(pending);
-        if old.len() < CARRIED {
-            // Before the old records may go.
-            self.store.flush()?;
-            self.store.keep_from(wanted.min(entered))?;
-            tracing::info!(count = old.len(), "hidden messages were carried forward");
-        }
-        Ok(())
     }
 
     /// Notes how many wait, for those who ask without the lock.

@@ -1,6 +1,9 @@
 //! What is done about once a second: progress into the store, dead letters, snapshots of the journal.
 
+use std::sync::atomic::Ordering;
+
 use crate::lease::Lease;
+use crate::pending::Snapshot;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::{DeliveryError, Timestamp};
@@ -126,8 +129,10 @@ impl Shared {
                 subscription.queue(number).write_state(&self.journal)?;
             }
         }
-        // Written without the lock: what happens meanwhile is in the store's ledger.
-        let hidden = self.pending.lock().collect(&self.store)?;
+        // Written without the lock: what happens meanwhile is in the store's ledger. What is being carried has two places:
+        // the ledger may have passed the new one already.
+        let room = Snapshot::room(self.waiting.load(Ordering::Relaxed));
+        let hidden = self.settled(|_| true).collect(&self.store, room)?;
         hidden.save(&self.journal)?;
         self.journal.end_snapshot(begin)
     }

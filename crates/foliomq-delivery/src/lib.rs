@@ -50,6 +50,7 @@ extern crate self as foliomq_delivery;
 
 mod acks;
 mod backoff;
+mod carry;
 mod dead_letter;
 mod delayed;
 mod delivery;

@@ -3,7 +3,7 @@
 use event_listener::Event;
 use foliomq_segment::disk;
 use foliomq_store::Store;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
@@ -41,6 +41,8 @@ impl Shared {
             waiting: AtomicUsize::new(pending.waiting.len()),
             halves: AtomicUsize::new(pending.halves.len()),
             pending: Mutex::new(pending),
+            walk: Mutex::default(),
+            carried: Condvar::new(),
             store,
             options,
             journal,

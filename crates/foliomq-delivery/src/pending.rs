@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use foliomq_store::{Awaits, LedgerEntry, LedgerEvent, Store, StoreError};
 
+use crate::carry::Old;
 use crate::ended::{Ended, REMEMBERED};
 use crate::journal::Journal;
 use crate::record::Record;
@@ -154,6 +155,8 @@ pub(crate) struct Pending {
     pub ended: Ended,
     /// Where those lie that retention has carried forward, by id. The others lie where their id says.
     carried: HashMap<u64, u64>,
+    /// Those that are being carried now, few: what ends their wait waits until they lie where they are to.
+    pub carrying: Vec<Old>,
     /// The ledger's line that comes next.
     line: u64,
     /// Lines since the last snapshot.
@@ -267,16 +270,6 @@ impl Pending {
         self.carried.insert(id, position);
     }
 
-    /// Id and position of those that lie below `position`, at most `most`.
-    pub fn below(&self, position: u64, most: usize) -> Vec<(u64, u64)> {
-        let waiting = self.waiting.iter().filter(|(_, _, recalled)| !recalled);
-        let ids = waiting
-            .map(|(_, id, _)| id)
-            .chain(self.halves.keys().copied());
-        let all = ids.map(|id| (id, self.position(id)));
-        all.filter(|(_, at)| *at < position).take(most).collect()
-    }
-
     /// Id, state and position of up to `most` half messages that somebody is to be asked about. They take turns, so that those
     /// about which nobody can be asked hold up no others.
     pub fn due_halves(&mut self, now: Timestamp, most: usize) -> Vec<(u64, Half, u64)> {
@@ -295,16 +288,20 @@ impl Pending {
         self.unsaved > SAVE_AFTER.max(self.waiting.len() + self.halves.len())
     }
 
-    /// All of them, for a snapshot. Nothing is delivered meanwhile, so they are copied as they lie.
-    pub fn collect(&mut self, store: &Store) -> Result<Snapshot, DeliveryError> {
+    /// All of them, for a snapshot. Nothing is delivered meanwhile, so they are copied as they lie, into the memory `waiting`.
+    pub fn collect(
+        &mut self,
+        store: &Store,
+        mut waiting: Vec<Due>,
+    ) -> Result<Snapshot, DeliveryError> {
         let seen = store.watermarks().dispatched;
         self.follow(store)?;
         self.unsaved = 0;
-        let (waiting, recalled) = self.waiting.copy();
+        self.waiting.copy(&mut waiting);
         Ok(Snapshot {
             seen,
             waiting,
-            recalled,
+            recalled: self.waiting.recalled().clone(),
             halves: self.halves.iter().map(|(&id, &half)| (id, half)).collect(),
             carried: self.carried.clone(),
         })
@@ -325,6 +322,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Memory for so many messages and some more. The kernel gives a page when it is touched first, which takes longer than to
+    /// copy into it: here, where nobody waits.
+    pub fn room(count: usize) -> Vec<Due> {
+        let mut room = vec![(1, 1); count + count / 16];
+        std::hint::black_box(&mut room).clear();
+        room
+    }
+
     /// Writes them into the journal, as a part of its own snapshot.
     pub fn save(&self, journal: &Journal) -> Result<(), DeliveryError> {
         let count = self.waiting.len() + self.halves.len();

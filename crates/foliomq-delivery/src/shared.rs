@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use event_listener::Event;
 use foliomq_store::{Store, StoreError, StoredMessage, TopicType};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::Timestamp;
+use crate::carry::Walk;
 use crate::handle::{Handle, Key};
 use crate::journal::Journal;
 use crate::lease::{Claim, Lease};
@@ -41,6 +42,10 @@ pub(crate) struct Shared {
     pub topic_changes: AtomicU64,
     /// Messages that are in no queue yet.
     pub pending: Mutex<Pending>,
+    /// How far carrying them forward has come, if that is under way.
+    pub walk: Mutex<Option<Walk>>,
+    /// Notified when messages that were being carried lie in their new places.
+    pub carried: Condvar,
     /// How many of them are delayed, and how many half, to look at without the lock.
     pub waiting: AtomicUsize,
     pub halves: AtomicUsize,

@@ -82,7 +82,7 @@ impl Shared {
     ) -> Result<(), DeliveryError> {
         let ticket = self.ticket(topic, transaction_id, Purpose::Transaction)?;
         self.store.catch_up();
-        let mut pending = self.pending.lock();
+        let mut pending = self.settled(|old| old.id == ticket.id);
         pending.follow(&self.store)?;
         let end = match pending.halves.contains_key(&ticket.id) {
             true => self.decide(&mut pending, ticket.id, resolution)?,
@@ -172,7 +172,7 @@ impl Shared {
 
     /// Rolls back, unless somebody has decided meanwhile.
     fn give_up(&self, id: u64, position: u64) -> Result<u64, DeliveryError> {
-        let mut pending = self.pending.lock();
+        let mut pending = self.settled(|old| old.id == id);
         if !pending.halves.contains_key(&id) {
             return Ok(0);
         }

@@ -7,18 +7,30 @@ use crate::Timestamp;
 
 /// Milliseconds of time whose messages lie together until it is near.
 const BUCKET: u64 = 60_000;
-/// Milliseconds before its time that a bucket is put in order.
-const AHEAD: u64 = 1000;
+/// Milliseconds before its time that a bucket begins to be put in order.
+const AHEAD: u64 = 5000;
+/// Messages that are put in order at once: all of a bucket would hold up those that are due.
+const STEP: usize = 16 << 10;
 
 /// A message: when it is due, and its id.
 pub(crate) type Due = (Timestamp, u64);
 
+/// A place among the messages whose time is far: a bucket's number, and an index in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Far {
+    bucket: u64,
+    index: usize,
+}
+
 /// Every delayed message that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Everything due before `near_until`, in order.
+    /// Everything due before `near_until`, in order, but what is in `coming`.
     near: BinaryHeap<Reverse<Due>>,
     near_until: Timestamp,
+    /// What of the bucket that comes near is not in order yet, and when its time begins.
+    coming: Vec<Due>,
+    coming_from: Timestamp,
     /// The others, by their bucket's number.
     far: BTreeMap<u64, Vec<Due>>,
     /// Ids of those that are recalled. They stay where they are until their time comes.
@@ -62,23 +74,47 @@ impl Waiting {
         taken
     }
 
-    /// Puts the buckets in order whose time has nearly come.
+    /// Puts the buckets in order whose time has nearly come. What is added from then on, and is due by then, is near as well.
     fn come_near(&mut self, now: Timestamp) {
-        while let Some(bucket) = self.far.first_entry()
-            && start(*bucket.key()) <= now.saturating_add(AHEAD)
-        {
-            let number = *bucket.key();
-            self.near.extend(bucket.remove().into_iter().map(Reverse));
-            self.near_until = self.near_until.max(start(number + 1));
+        let soon = now.saturating_add(AHEAD) / BUCKET;
+        self.near_until = self.near_until.max(start(soon.saturating_add(1)));
+        let mut left = STEP;
+        while self.has_coming(soon) {
+            if self.coming_from <= now {
+                left = left.max(self.coming.len());
+            }
+            if left == 0 {
+                return;
+            }
+            let rest = self.coming.len().saturating_sub(left);
+            left -= self.coming.len() - rest;
+            self.near.extend(self.coming.drain(rest..).map(Reverse));
         }
+        // An empty one keeps the memory of a whole bucket.
+        self.coming = Vec::new();
+    }
+
+    /// Whether there is something to put in order, of a bucket up to this number.
+    fn has_coming(&mut self, soon: u64) -> bool {
+        if self.coming.is_empty()
+            && let Some(bucket) = self.far.first_entry()
+            && *bucket.key() <= soon
+        {
+            self.coming_from = start(*bucket.key());
+            self.coming = bucket.remove();
+        }
+        !self.coming.is_empty()
     }
 
     /// When there is something to do: the first is due, or a bucket comes near.
     pub fn next(&self) -> Option<Timestamp> {
         let near = self.near.peek().map(|Reverse((due, _))| *due);
         let far = self.far.keys().next();
-        let far = far.map(|number| start(*number).saturating_sub(AHEAD));
-        near.into_iter().chain(far).min()
+        let far = far.map(|number| start(*number));
+        let coming = (!self.coming.is_empty()).then_some(self.coming_from);
+        let from = coming.into_iter().chain(far);
+        let ahead = from.map(|from| from.saturating_sub(AHEAD));
+        near.into_iter().chain(ahead).min()
     }
 
     /// How many wait and are not recalled.
@@ -86,21 +122,59 @@ impl Waiting {
         self.len - self.recalled.len()
     }
 
-    /// A copy of all that wait, in no order, and the ids of those that are recalled: as fast as memory is copied.
-    pub fn copy(&self) -> (Vec<Due>, HashSet<u64>) {
-        let mut all = Vec::with_capacity(self.len);
+    /// A copy of all that wait, in no order, into memory that is at hand: as fast as it is copied.
+    pub fn copy(&self, all: &mut Vec<Due>) {
+        all.clear();
+        all.reserve(self.len);
         for bucket in self.far.values() {
             all.extend_from_slice(bucket);
         }
-        all.extend(self.near.iter().map(|Reverse(due)| *due));
-        (all, self.recalled.clone())
+        all.extend(self.near());
+    }
+
+    /// Ids of those that are recalled.
+    pub fn recalled(&self) -> &HashSet<u64> {
+        &self.recalled
+    }
+
+    /// Whether it waits no more for its time alone.
+    pub fn is_recalled(&self, id: u64) -> bool {
+        self.recalled.contains(&id)
+    }
+
+    /// Those that are near, in no order.
+    pub fn near(&self) -> impl Iterator<Item = Due> {
+        let near = self.near.iter().map(|Reverse(due)| *due);
+        near.chain(self.coming.iter().copied())
+    }
+
+    /// Up to `most` of those that are far, from a place on, and the place after them; `None`: there are no more. What is added
+    /// meanwhile may be missed, what was there and stays far is not.
+    pub fn far(&self, from: Far, most: usize) -> (&[Due], Option<Far>) {
+        let Some((&bucket, all)) = self.far.range(from.bucket..).next() else {
+            return (&[], None);
+        };
+        let begin = if bucket == from.bucket { from.index } else { 0 };
+        let rest = &all[begin.min(all.len())..];
+        let seen = &rest[..rest.len().min(most)];
+        let next = match seen.len() == rest.len() {
+            true => Far {
+                bucket: bucket.saturating_add(1),
+                index: 0,
+            },
+            false => Far {
+                bucket,
+                index: begin + seen.len(),
+            },
+        };
+        (seen, Some(next))
     }
 
     /// All that wait: when each is due, its id, and whether it is recalled.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (Timestamp, u64, bool)> {
-        let near = self.near.iter().map(|Reverse(due)| due);
-        let all = near.chain(self.far.values().flatten());
-        all.map(|&(due, id)| (due, id, self.recalled.contains(&id)))
+        let all = self.near().chain(self.far.values().flatten().copied());
+        all.map(|(due, id)| (due, id, self.recalled.contains(&id)))
     }
 }
 
@@ -158,6 +232,31 @@ mod tests {
         assert_eq!(waiting.next(), Some(10 * BUCKET + 7));
         assert!(waiting.take_due(10 * BUCKET + 6, 9).is_empty());
         assert_eq!(waiting.take_due(10 * BUCKET + 7, 9), [(10 * BUCKET + 7, 1)]);
+    }
+
+    #[test]
+    fn a_large_bucket_comes_near_in_steps_and_whole_when_its_time_begins() {
+        let mut waiting = Waiting::default();
+        let count = 3 * STEP as u64 + 1;
+        (0..count).for_each(|id| waiting.add(10 * BUCKET + id % 100, id));
+        let early = 10 * BUCKET - AHEAD;
+        for step in 1..=2 {
+            assert!(waiting.take_due(early, 9).is_empty());
+            assert_eq!(waiting.near.len(), step * STEP);
+            assert_eq!(waiting.next(), Some(early), "it asks to be called again");
+            let mut all = Vec::new();
+            waiting.copy(&mut all);
+            assert_eq!(
+                (all.len(), waiting.near().count()),
+                (count as usize, count as usize)
+            );
+        }
+        let due = waiting.take_due(10 * BUCKET + 49, usize::MAX);
+        assert_eq!(
+            due.len(),
+            count as usize / 100 * 50 + (count as usize % 100).min(50)
+        );
+        assert!(due.is_sorted());
     }
 
     #[test]

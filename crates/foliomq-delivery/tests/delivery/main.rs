@@ -1,6 +1,7 @@
 //! Delivery over a real store.
 
 mod acks;
+mod carried;
 mod dead_letters;
 mod delayed;
 mod filters;
