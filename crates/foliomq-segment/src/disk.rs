@@ -111,7 +111,7 @@ pub enum Operation<'a> {
     SetLen(&'a File),
     /// A name is given to a file, instead of the one it had.
     Rename(&'a Path, &'a Path),
-    /// A name is removed, or a folder with all that is in it.
+    /// A name is removed, of a file or an empty folder.
     Unlink(&'a Path),
     /// A range of a file (bytes) is brought to the device.
     Flush(Flush, &'a File, Range<u64>),
@@ -292,9 +292,15 @@ pub fn unlink(path: &Path) -> io::Result<()> {
     run(&Operation::Unlink(path), || fs::remove_file(path))
 }
 
-/// Removes a folder and all that is in it.
+/// Removes a folder and all that is in it, one name after the other: a power cut may leave any of them.
 pub fn remove_folder(path: &Path) -> io::Result<()> {
-    run(&Operation::Unlink(path), || fs::remove_dir_all(path))
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return unlink(path);
+    }
+    for entry in fs::read_dir(path)? {
+        remove_folder(&entry?.path())?;
+    }
+    run(&Operation::Unlink(path), || fs::remove_dir(path))
 }
 
 /// Waits until the device has a file's bytes and its length.

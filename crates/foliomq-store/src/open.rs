@@ -15,7 +15,7 @@ use crate::lite::LiteArrivals;
 use crate::meta::MetaLog;
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::registry::Registry;
+use crate::registry::{Registry, Short};
 use crate::shared::{CHECKPOINT, COMMIT_LOG, CONSUME_QUEUES, KEYS, META, Shared};
 
 impl Shared {
@@ -35,7 +35,7 @@ impl Shared {
             tracing::warn!(
                 "the metadata is missing: topics and indexes are made anew from the log"
             );
-            wipe_indexes(&options.dir)?;
+            forget_indexes(&options.dir)?;
         }
         let indexes = Indexes::open(&options, recovery.start, recovery.end)?;
         let shared = Self {
@@ -72,10 +72,17 @@ impl Shared {
     /// Brings the indexes up to the log's end, and sets each queue's next offset from them; no progress is past that.
     pub(crate) fn catch_up(&self, gap: Gap) -> Result<(), CatchUpError> {
         // What a crash left of the queues of a topic that is deleted.
-        let unknown = self.registry.set_ends(self.queues.ends());
-        unknown.iter().for_each(|&queue| self.queues.remove(queue));
+        let mut ends = self.registry.set_ends(self.queues.ends());
+        let unknown = ends.unknown.iter();
+        unknown.for_each(|&queue| self.queues.remove(queue));
         if self.dispatch(&mut self.feed(u64::MAX), gap)? > 0 {
-            self.registry.set_ends(self.queues.ends());
+            ends = self.registry.set_ends(self.queues.ends());
+        }
+        if let Some(Short { queue, end, next }) = ends.short
+            && gap == Gap::IsAnError
+        {
+            let what = format!("queue {queue} goes on at {next}, and its index ends at {end}");
+            return Err(CatchUpError::Rebuild(what));
         }
         self.cut_progress().map_err(|error| {
             let what = format!("setting back the progress of groups: {error}");
@@ -129,10 +136,11 @@ impl From<IndexError> for CatchUpError {
     }
 }
 
-/// Removes every index of the store in `dir`.
-pub(crate) fn wipe_indexes(dir: &Path) -> Result<(), OpenError> {
-    ConsumeQueues::wipe(&dir.join(CONSUME_QUEUES))?;
-    KeyIndex::wipe(&dir.join(KEYS))?;
+/// Has every index of the store in `dir` made anew at the next start: without a checkpoint their files count for nothing.
+///
+/// The files go only once the device has a new checkpoint, at 0: see [`Indexes`]. Whenever the power goes, either the old
+/// checkpoint is there with all that it speaks for, or what is left of the files is removed by the next start.
+pub(crate) fn forget_indexes(dir: &Path) -> Result<(), OpenError> {
     match disk::unlink(&dir.join(CHECKPOINT)) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Io {
             what: format!("removing {}", dir.join(CHECKPOINT).display()),
@@ -143,6 +151,7 @@ pub(crate) fn wipe_indexes(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// The indexes as they were flushed. Their checkpoint says whether their files count: at 0 they do not.
 struct Indexes {
     checkpoint: Checkpoint,
     queues: ConsumeQueues,
@@ -166,28 +175,28 @@ impl Indexes {
             other => return other,
         };
         tracing::warn!(%reason, "the indexes are made anew from the log");
-        wipe_indexes(&options.dir)?;
+        forget_indexes(&options.dir)?;
         Self::try_open(options, start, end)
     }
 
     fn try_open(options: &Options, start: u64, end: u64) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::open(&options.dir.join(CHECKPOINT))?;
         let position = checkpoint.position();
-        for folder in [CONSUME_QUEUES, KEYS].map(|name| options.dir.join(name)) {
-            if position > 0 && !folder.is_dir() {
-                return Err(IndexError::Damaged {
-                    path: folder,
-                    what: "the folder is missing".to_owned(),
-                }
-                .into());
+        let (queues, keys) = (options.dir.join(CONSUME_QUEUES), options.dir.join(KEYS));
+        if position == 0 {
+            // Nothing of them was ever flushed as a whole. They may be what an earlier life has left, of queues whose
+            // records are gone from the log: no record to come need fit them.
+            ConsumeQueues::wipe(&queues)?;
+            KeyIndex::wipe(&keys)?;
+        } else if let Some(path) = [&queues, &keys].into_iter().find(|path| !path.is_dir()) {
+            return Err(IndexError::Damaged {
+                path: path.clone(),
+                what: "the folder is missing".to_owned(),
             }
+            .into());
         }
-        let queues = ConsumeQueues::open(&options.dir.join(CONSUME_QUEUES), position.min(end))?;
-        let keys = KeyIndex::open(
-            &options.dir.join(KEYS),
-            position.min(end),
-            options.segment_size,
-        )?;
+        let queues = ConsumeQueues::open(&queues, position.min(end))?;
+        let keys = KeyIndex::open(&keys, position.min(end), options.segment_size)?;
         let emptied = queues.trim(start);
         keys.trim(start)?;
         Ok(Self {

@@ -23,6 +23,25 @@ pub(crate) struct Deleted {
     pub(crate) position: u64,
 }
 
+/// What does not fit, of the queues that the indexes know.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// Those that belong to no topic.
+    pub(crate) unknown: Vec<QueueNumber>,
+    /// The first whose next message its index could not take.
+    pub(crate) short: Option<Short>,
+}
+
+/// A queue whose index ends before the offset of its next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) queue: QueueNumber,
+    /// Where the index ends.
+    pub(crate) end: u64,
+    /// The offset of its next message.
+    pub(crate) next: u64,
+}
+
 /// Every topic, by name and by the numbers of its queues.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -241,30 +260,31 @@ impl Registry {
         (inner.next_id, inner.next_number)
     }
 
-    /// Sets the offset of each queue's next message to where its index ends, and returns the queues that belong to no
-    /// topic. `ends` ascends.
-    pub(crate) fn set_ends(
-        &self,
-        ends: impl IntoIterator<Item = (QueueNumber, u64)>,
-    ) -> Vec<QueueNumber> {
+    /// Sets the offset of each queue's next message to where its index ends. `ends` ascends.
+    pub(crate) fn set_ends(&self, ends: impl IntoIterator<Item = (QueueNumber, u64)>) -> Ends {
         let inner = self.inner.read();
         let mut topics = inner.by_number.values().peekable();
-        let mut unknown = Vec::new();
-        for (number, end) in ends {
+        let mut odd = Ends::default();
+        for (queue, end) in ends {
             while topics
-                .next_if(|topic| topic.end_number() <= number)
+                .next_if(|topic| topic.end_number() <= queue)
                 .is_some()
             {}
             let topic = topics
                 .peek()
-                .filter(|topic| topic.meta.first_number <= number);
+                .filter(|topic| topic.meta.first_number <= queue);
             match topic {
-                Some(topic) => topic.reaches(number - topic.meta.first_number, end),
-                None if inner.ledger == Some(number) => {}
-                None => unknown.push(number),
+                Some(topic) => {
+                    let next = topic.reaches(queue - topic.meta.first_number, end);
+                    if end < next {
+                        odd.short.get_or_insert(Short { queue, end, next });
+                    }
+                }
+                None if inner.ledger == Some(queue) => {}
+                None => odd.unknown.push(queue),
             }
         }
-        unknown
+        odd
     }
 
     /// What of it is not known yet, as changes.

@@ -91,11 +91,12 @@ impl TopicState {
         self.reaches(queue, next);
     }
 
-    /// The next message of a queue gets no lower offset.
-    pub(crate) fn reaches(&self, queue: u32, next: u64) {
-        if let Some(offset) = self.next_offsets.get(queue as usize) {
-            offset.fetch_max(next, Ordering::AcqRel);
-        }
+    /// The next message of a queue gets no lower offset; returns which it gets.
+    pub(crate) fn reaches(&self, queue: u32, next: u64) -> u64 {
+        let offset = self.next_offsets.get(queue as usize);
+        offset.map_or(next, |offset| {
+            offset.fetch_max(next, Ordering::AcqRel).max(next)
+        })
     }
 
     /// Where a queue begins of which the index knows nothing.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::dispatcher::Gap;
 use crate::error::{OpenError, StoreError};
-use crate::open::{CatchUpError, wipe_indexes};
+use crate::open::{CatchUpError, forget_indexes};
 use crate::options::Options;
 use crate::shared::Shared;
 
@@ -105,7 +105,7 @@ impl Store {
         };
         tracing::warn!(%reason, "the indexes are made anew from the log");
         drop(shared);
-        wipe_indexes(&options.dir)?;
+        forget_indexes(&options.dir)?;
         let shared = Shared::open(options.clone())?;
         match shared.catch_up(Gap::IsLost) {
             Ok(()) => Ok(Arc::new(shared)),
