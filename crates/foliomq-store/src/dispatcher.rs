@@ -61,6 +61,7 @@ impl Shared {
 
     /// The thread: enters what comes, until the store closes.
     pub(crate) fn run_dispatcher(&self) {
+        let _guard = Guard(self);
         // Everything from here on was, or will be, appended by this process.
         let trusted = self.dispatched.value();
         let mut feed = self.feed(trusted);
@@ -353,7 +354,20 @@ impl Shared {
         };
         tracing::error!(%reason, "the indexes cannot follow the log: no more messages are taken");
         let reason = format!("the indexes cannot follow the log: {reason}");
-        self.set_refusal(Cause::Index, Some(AppendError::Poisoned { reason }));
+        self.set_refusal(Cause::Dispatcher, Some(AppendError::Poisoned { reason }));
+    }
+}
+
+/// Tells appenders and readers if the dispatcher panics.
+struct Guard<'a>(&'a Shared);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "the dispatcher has panicked: see the log".to_owned();
+            self.0
+                .set_refusal(Cause::Dispatcher, Some(AppendError::Poisoned { reason }));
+        }
     }
 }
 

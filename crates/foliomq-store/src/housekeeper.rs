@@ -85,7 +85,8 @@ impl Shared {
     /// Makes the indexes durable, and moves the checkpoint: never past what the log itself has on the device. After a
     /// flush that failed for good there is no other: it could succeed without the pages that are lost.
     pub(crate) fn flush_indexes(&self) -> Result<(), StoreError> {
-        self.refusal(Cause::Index).map_or(Ok(()), Err)?;
+        let for_good = [Cause::Dispatcher, Cause::Index].map(|cause| self.refusal(cause));
+        for_good.into_iter().flatten().next().map_or(Ok(()), Err)?;
         let flushed = self.try_flush_indexes();
         flushed
             .as_ref()

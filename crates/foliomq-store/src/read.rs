@@ -6,7 +6,7 @@ use std::time::Duration;
 use foliomq_consumequeue::{Entry, key_hash};
 
 use crate::error::StoreError;
-use crate::shared::Shared;
+use crate::shared::{Cause, Shared};
 use crate::stored::{StoredMessage, position_of};
 
 /// How long a read waits for the dispatcher to enter what was committed before it. It takes microseconds; the bound is
@@ -29,7 +29,10 @@ impl Shared {
         if found < most as u64 && self.is_appended(topic, queue, offset.saturating_add(found)) {
             self.catch_up_with_commits();
             entries.clear();
-            self.entries(topic, queue, offset, most, &mut entries)?;
+            if self.entries(topic, queue, offset, most, &mut entries)? == 0 {
+                // It is in the log, and will never come.
+                self.refusal(Cause::Dispatcher).map_or(Ok(()), Err)?;
+            }
         }
         entries
             .iter()
@@ -109,8 +112,11 @@ impl Shared {
         Ok(found)
     }
 
-    /// Waits until what is committed now is in the indexes.
+    /// Waits until what is committed now is in the indexes, unless nothing comes into them any more.
     pub(crate) fn catch_up_with_commits(&self) {
+        if self.refuses_for(Cause::Dispatcher) {
+            return;
+        }
         // An empty log has nothing to wait for.
         if let Some(last) = self.log.watermarks().committed.checked_sub(1) {
             self.dispatched.wait_past(last, CATCH_UP);

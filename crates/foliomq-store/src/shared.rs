@@ -184,6 +184,8 @@ impl Shared {
 /// What appends are refused for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The dispatcher has ended: nothing more comes into the indexes. Never cleared.
+    Dispatcher,
     /// An index failed. Never cleared.
     Index,
     /// The dispatcher finds no room for the indexes.
@@ -193,7 +195,7 @@ pub(crate) enum Cause {
 }
 
 /// By cause, the gravest first.
-pub(crate) type Refusals = [Option<AppendError>; 3];
+pub(crate) type Refusals = [Option<AppendError>; 4];
 
 /// Whether an index failed for want of room, which may come back.
 pub(crate) fn is_full(error: &IndexError) -> bool {
