@@ -144,9 +144,14 @@ impl Chain {
         };
         let device = self.begin(&root, start, behaviour).map_err(text)?;
         let history = std::mem::take(&mut self.history);
-        let life = self.lives;
+        let (life, before) = (self.lives, inode(&dir.join(INDEX)));
         let mut episode = Episode::begin(self.mode, &dir, &device, history, &mut self.random, life)
             .map_err(|error| format!("does not open: {error}"))?;
+        if before != inode(&dir.join(INDEX)) {
+            // Until they are flushed again they may be made anew each time.
+            let flushed = &mut episode.history.promises[0].indexes;
+            self.tally.anew += u64::from(std::mem::take(flushed));
+        }
         episode.settle()?;
         episode.run().map_err(text)?;
         let clean = episode.random.random_bool(0.5);

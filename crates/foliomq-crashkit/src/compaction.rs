@@ -32,9 +32,8 @@ pub(crate) fn after_compaction(
     let root = folder.path().join("life");
     fs::create_dir(&root).map_err(text)?;
     let behaviour = Behaviour {
-        lie,
         share: 0.3,
-        ..Behaviour::default()
+        ..Behaviour::leaving_out(lie)
     };
     let device = Device::new(&root, behaviour).map_err(text)?;
     let queues = ConsumeQueues::open(&root.join("queues"), 0).map_err(text)?;
@@ -73,11 +72,7 @@ pub(crate) fn after_kill(
     let killed = killed.ok_or("the directory was not flushed")?;
     fs::create_dir(&second).map_err(text)?;
     killed.kill(random).write(&second).map_err(text)?;
-    let behaviour = Behaviour {
-        lie,
-        ..Behaviour::default()
-    };
-    let device = Device::after_kill(&second, behaviour, killed).map_err(text)?;
+    let device = Device::after_kill(&second, Behaviour::leaving_out(lie), killed).map_err(text)?;
     let queues = ConsumeQueues::open(&second.join("queues"), u64::MAX).map_err(text)?;
     let end = queues.offsets(KEPT).end;
     queues.flush().map_err(text)?;

@@ -98,6 +98,16 @@ pub struct Behaviour {
     pub seed: u64,
 }
 
+impl Behaviour {
+    /// Nothing but a flush that is left out, if any.
+    pub fn leaving_out(lie: Option<Flush>) -> Self {
+        Self {
+            lie,
+            ..Self::default()
+        }
+    }
+}
+
 impl Device {
     /// A device that holds all that is in `root`, a path without links.
     pub fn new(root: &Path, behaviour: Behaviour) -> io::Result<Self> {

@@ -5,20 +5,21 @@ use foliomq_segment::disk::Flush;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::{compaction, emptied, fresh, marks, salvage, tail};
+use crate::{compaction, emptied, fresh, marks, remade, salvage, tail};
 
 /// Goes through a scenario once, with `lie` left out, and counts the images in `seen`. Returns how often the flush was
 /// left out; the error is the promise that was broken.
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 9] = [
+pub(crate) const ALL: [(&str, Round); 10] = [
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
     ("emptied queue", emptied::round),
     ("new segment", fresh::segment),
     ("new file of the pool", fresh::pool),
     ("indexes made anew", marks::round),
+    ("indexes of an empty log made anew", remade::round),
     ("salvage", salvage::of_any_damage),
     ("salvage of a cut end", salvage::of_a_cut_end),
     ("torn tail", tail::round),

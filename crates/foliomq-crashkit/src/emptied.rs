@@ -31,11 +31,7 @@ pub(crate) fn round(
     let folder = in_memory().map_err(text)?;
     let root = folder.path().join("life");
     fs::create_dir(&root).map_err(text)?;
-    let behaviour = Behaviour {
-        lie,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::leaving_out(lie)).map_err(text)?;
     let mut options = MODES[0].options(&root.join("store"), random);
     options.retention.size = Some(1);
     let store = options.clone().open().map_err(text)?;
@@ -71,7 +67,8 @@ fn fill(store: &Store) -> Result<(), StoreError> {
     store.flush()
 }
 
-fn await_retention(store: &Store) -> Result<(), String> {
+/// Waits until retention has dropped something.
+pub(crate) fn await_retention(store: &Store) -> Result<(), String> {
     let begin = Instant::now();
     while store.watermarks().start == 0 {
         if begin.elapsed() > PATIENCE {

@@ -32,11 +32,7 @@ pub(crate) fn segment(
     drop((device, log));
     killed.kill(random).write(&second).map_err(text)?;
 
-    let behaviour = Behaviour {
-        lie,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&second, behaviour).map_err(text)?;
+    let device = Device::new(&second, Behaviour::leaving_out(lie)).map_err(text)?;
     let log = open(&second)?;
     let start = log.delete_before(u64::MAX).map_err(text)?;
     let cut = device.cut().map_err(text)?;
@@ -58,11 +54,7 @@ pub(crate) fn pool(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> R
     let folder = in_memory().map_err(text)?;
     let root = folder.path().join("life");
     fs::create_dir(&root).map_err(text)?;
-    let behaviour = Behaviour {
-        lie,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::leaving_out(lie)).map_err(text)?;
     let queues = ConsumeQueues::open(&root.join("queues"), 0).map_err(text)?;
     put(&queues, 0..ENTRIES).map_err(text)?;
     queues.flush().map_err(text)?;

@@ -20,6 +20,7 @@ mod log;
 mod marks;
 mod mode;
 mod page;
+mod remade;
 mod salvage;
 mod state;
 mod tail;

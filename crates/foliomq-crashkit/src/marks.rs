@@ -40,9 +40,8 @@ pub(crate) fn round(
     fs::remove_dir_all(dir.join("consumequeue")).map_err(text)?;
 
     let behaviour = Behaviour {
-        lie,
         share: 1.0,
-        ..Behaviour::default()
+        ..Behaviour::leaving_out(lie)
     };
     let device = Device::new(&root, behaviour).map_err(text)?;
     let store = options.clone().open().map_err(text)?;

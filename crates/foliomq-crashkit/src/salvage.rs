@@ -54,11 +54,7 @@ fn round(
     log.close().map_err(text)?;
     drop(log);
     damage(&root, random).map_err(text)?;
-    let behaviour = Behaviour {
-        lie,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::leaving_out(lie)).map_err(text)?;
     salvage(&root).map_err(text)?;
     let cut = device.cut().map_err(text)?;
     device.unplug();

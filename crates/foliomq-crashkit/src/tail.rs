@@ -34,9 +34,8 @@ pub(crate) fn round(
     lose_a_sector(&second, random).map_err(text)?;
 
     let behaviour = Behaviour {
-        lie,
         share: 1.0,
-        ..Behaviour::default()
+        ..Behaviour::leaving_out(lie)
     };
     let device = Device::new(&second, behaviour).map_err(text)?;
     let log = open(&second)?;
