@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use foliomq_proto::v2;
 
-use crate::convert::{resource, system_time};
+use crate::convert::{resource, stored_name, system_time};
 use crate::error::{Error, Result};
 
 /// A message to send: a topic, a body, and what goes with it.
@@ -162,7 +162,7 @@ impl StoredMessage {
             .system_properties
             .ok_or_else(|| missing("system properties"))?;
         Ok(Self {
-            topic: topic.name,
+            topic: stored_name(topic),
             id: system.message_id,
             body: message.body,
             gzip: system.body_encoding == i32::from(v2::Encoding::Gzip),

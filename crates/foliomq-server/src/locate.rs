@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use foliomq_proto::v1::{LocateRequest, LocateResponse, Located, Place};
-use foliomq_proto::v2::{Code, Resource};
+use foliomq_proto::v2::Code;
 
 use crate::broker::Broker;
 use crate::caller::Caller;
@@ -20,11 +20,7 @@ pub(crate) async fn locate(
     caller: &Caller,
     request: LocateRequest,
 ) -> Result<LocateResponse, Refusal> {
-    let resource = Resource {
-        name: request.topic,
-        ..Resource::default()
-    };
-    let topic = name::topic(Some(&resource), caller)?;
+    let topic = name::topic(Some(&name::resource(&request.topic)), caller)?;
     broker.topic(&topic).await?;
     let (queue, from) = (request.queue_id, request.queue_offset);
     let most = match request.limit as usize {

@@ -1,4 +1,5 @@
-//! Topics and groups as clients name them, and as the store does.
+//! Topics and groups as clients name them, and as the store does: `namespace/name`, or the name alone where there is no
+//! namespace. No client can have a `/` in a name or in a namespace, so that no two of them ever meet in one stored name.
 
 use foliomq_proto::v2::{Code, Resource};
 
@@ -22,6 +23,25 @@ const SYSTEM_TOPICS: [&str; 8] = [
 /// Prefixes of topics that belong to a group.
 const GROUP_TOPICS: [&str; 2] = ["%RETRY%", "%DLQ%"];
 
+/// Between a namespace and a name.
+const NAMESPACE_END: char = '/';
+
+/// A stored name as a client would say it: what our own protocol and the command line use.
+pub(crate) fn resource(stored: &str) -> Resource {
+    let prefix = GROUP_TOPICS
+        .iter()
+        .find(|prefix| stored.starts_with(**prefix));
+    let prefix = prefix.copied().unwrap_or_default();
+    let (namespace, name) = match stored[prefix.len()..].split_once(NAMESPACE_END) {
+        Some((namespace, name)) => (namespace, format!("{prefix}{name}")),
+        None => ("", stored.to_owned()),
+    };
+    Resource {
+        resource_namespace: namespace.to_owned(),
+        name,
+    }
+}
+
 /// The store's name of a topic: the client's, with its namespace in front.
 pub(crate) fn topic(resource: Option<&Resource>, caller: &Caller) -> Result<String, Refusal> {
     let refuse = |what: String| Err(Refusal::new(Code::IllegalTopic, what));
@@ -38,18 +58,34 @@ pub(crate) fn topic(resource: Option<&Resource>, caller: &Caller) -> Result<Stri
     } else {
         MAX_TOPIC
     };
-    let full = scoped(namespace(resource, caller), name, of_group.copied());
-    match check(&full, limit) {
-        _ if name.is_empty() => refuse("the topic is blank".to_owned()),
-        Some(what) => refuse(format!("topic {name:?} {what}")),
-        None => Ok(full),
+    let namespace = namespace(resource, caller);
+    let full = scoped(namespace, name, of_group.copied());
+    if name.is_empty() {
+        return refuse("the topic is blank".to_owned());
     }
+    if let Some(what) = alien(name) {
+        return refuse(format!("topic {name:?} {what}"));
+    }
+    if let Some(what) = alien(namespace) {
+        return refuse(format!("namespace {namespace:?} {what}"));
+    }
+    if full.len() > limit {
+        return refuse(format!(
+            "topic {full:?} is longer than {limit} characters, its namespace included"
+        ));
+    }
+    Ok(full)
 }
 
 /// The store's name of a group.
 pub(crate) fn group(resource: Option<&Resource>, caller: &Caller) -> Result<String, Refusal> {
     let name = resource.map_or("", |resource| &resource.name);
-    let full = scoped(namespace(resource, caller), name, None);
+    let namespace = namespace(resource, caller);
+    if let Some(what) = alien(name).or_else(|| alien(namespace)) {
+        let what = format!("group {name:?} of namespace {namespace:?} {what}");
+        return Err(Refusal::new(Code::IllegalConsumerGroup, what));
+    }
+    let full = scoped(namespace, name, None);
     foliomq_delivery::check_group(if name.is_empty() { name } else { &full })?;
     Ok(full)
 }
@@ -69,14 +105,14 @@ fn scoped(namespace: &str, name: &str, prefix: Option<&str>) -> String {
         return name.to_owned();
     }
     let prefix = prefix.unwrap_or_default();
-    format!("{prefix}{namespace}%{}", &name[prefix.len()..])
+    format!(
+        "{prefix}{namespace}{NAMESPACE_END}{}",
+        &name[prefix.len()..]
+    )
 }
 
-/// What is wrong with a name, if anything is.
-fn check(name: &str, limit: usize) -> Option<String> {
-    if name.len() > limit {
-        return Some(format!("is longer than {limit} characters"));
-    }
+/// What is wrong with the characters of a name or of a namespace, if anything is.
+fn alien(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-');
     let bad = name.chars().find(|&c| !allowed(c))?;
     Some(format!(
@@ -113,11 +149,12 @@ mod tests {
         };
         assert_eq!(name("", "orders"), Ok("orders".into()));
         assert_eq!(name("", LONGEST), Ok(LONGEST.into()));
-        assert_eq!(name("ns", "%DLQ%g"), Ok("%DLQ%ns%g".into()));
+        assert_eq!(name("ns", "%DLQ%g"), Ok("%DLQ%ns/g".into()));
         for bad in [
             "",
             "a b",
             "a.b",
+            "a/b",
             "TBW102",
             "rmq_sys_x",
             "RMQ_SYS_x",
@@ -131,15 +168,49 @@ mod tests {
         );
         assert_eq!(
             topic(Some(&resource("", "t")), &caller("ns")).unwrap(),
-            "ns%t"
+            "ns/t"
         );
+    }
+
+    #[test]
+    fn a_namespace_and_a_name_never_meet_another_pair() {
+        let parts = [
+            "a", "b", "a%b", "b%a", "a-b", "%DLQ%a", "%RETRY%a", "%DLQ%a%b",
+        ];
+        let spaces = parts.iter().copied().chain([""]);
+        let pairs: Vec<(&str, &str)> = spaces
+            .flat_map(|space| parts.iter().map(move |name| (space, *name)))
+            .collect();
+        let stored = |pair: &(&str, &str)| {
+            let resource = resource(pair.0, pair.1);
+            let topic = topic(Some(&resource), &caller("")).unwrap();
+            // The way back, which the command line takes.
+            assert_eq!(super::resource(&topic), resource, "{topic}");
+            let group = group(Some(&resource), &caller("")).unwrap();
+            (topic, group)
+        };
+        let names: Vec<(String, String)> = pairs.iter().map(stored).collect();
+        let topics: std::collections::HashSet<_> = names.iter().map(|pair| &pair.0).collect();
+        let groups: std::collections::HashSet<_> = names.iter().map(|pair| &pair.1).collect();
+        assert_eq!((topics.len(), groups.len()), (pairs.len(), pairs.len()));
+    }
+
+    #[test]
+    fn a_namespace_has_the_characters_of_a_name() {
+        for bad in ["a/b", "a b", "ä"] {
+            let resource = resource(bad, "t");
+            let code = topic(Some(&resource), &caller("")).unwrap_err().code;
+            assert_eq!(code, Code::IllegalTopic, "{bad}");
+            let code = group(Some(&resource), &caller("")).unwrap_err().code;
+            assert_eq!(code, Code::IllegalConsumerGroup, "{bad}");
+        }
     }
 
     #[test]
     fn groups() {
         let name = |name: &str| group(Some(&resource("", name)), &caller("")).map_err(|r| r.code);
         assert_eq!(name("billing"), Ok("billing".into()));
-        for bad in ["", "a b", "CID_RMQ_SYS_x", &"x".repeat(121)] {
+        for bad in ["", "a b", "a/b", "CID_RMQ_SYS_x", &"x".repeat(121)] {
             assert_eq!(name(bad), Err(Code::IllegalConsumerGroup), "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foliomq_proto::v1::{
     NewMessage, PublishAck, PublishRequest, PublishResponse, RefusedMessage, Run,
 };
-use foliomq_proto::v2::{Code, Resource};
+use foliomq_proto::v2::Code;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -127,11 +127,7 @@ async fn store(
     if frame.queue_id.is_some() && frame.messages.iter().any(grouped) {
         return bad("a message group has its own queue: the frame names another");
     }
-    let resource = Resource {
-        name: frame.topic,
-        ..Resource::default()
-    };
-    let topic = name::topic(Some(&resource), caller)?;
+    let topic = name::topic(Some(&name::resource(&frame.topic)), caller)?;
     let (mut messages, mut refused) = (Vec::with_capacity(frame.messages.len()), Vec::new());
     for (index, message) in frame.messages.into_iter().enumerate() {
         let number = frame.sequence + index as u64;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foliomq_proto::v1::{Settle, Settled, Settlement};
-use foliomq_proto::v2::{Code, Resource};
+use foliomq_proto::v2::Code;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
@@ -30,11 +30,7 @@ pub(crate) fn settle(
         )));
     }
     let how = Settlement::try_from(settle.how).map_err(|_| bad("an unknown settlement"))?;
-    let resource = Resource {
-        name: settle.topic,
-        ..Resource::default()
-    };
-    let topic = name::topic(Some(&resource), caller)?;
+    let topic = name::topic(Some(&name::resource(&settle.topic)), caller)?;
     let after = settle.after.as_ref().map_or(Some(Duration::ZERO), duration);
     let after = after
         .filter(|after| *after <= MAX_INVISIBLE)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foliomq_delivery::{Filter, Receive};
 use foliomq_proto::v1::{Delivered, Open, open::From};
-use foliomq_proto::v2::{Code, Resource};
+use foliomq_proto::v2::Code;
 use foliomq_store::{Entry, StoredMessage};
 use futures_util::future::select_all;
 use tokio::time::{Instant, sleep_until};
@@ -101,10 +101,10 @@ impl Source {
                 if !(1..=MAX_TOPICS).contains(&source.topics.len()) {
                     return bad(format!("a subscription names 1 to {MAX_TOPICS} topics"));
                 }
-                let group = name::group(Some(&resource(&source.group)), caller)?;
+                let group = name::group(Some(&name::resource(&source.group)), caller)?;
                 let mut topics = Vec::new();
                 for topic in &source.topics {
-                    let topic = name::topic(Some(&resource(topic)), caller)?;
+                    let topic = name::topic(Some(&name::resource(topic)), caller)?;
                     topics.push(broker.topic(&topic).await?.name);
                 }
                 if !broker.config.auto_create && broker.groups.group(&group).is_none() {
@@ -133,7 +133,7 @@ impl Source {
                 }
                 let mut places = Vec::new();
                 for start in source.queues {
-                    let topic = name::topic(Some(&resource(&start.topic)), caller)?;
+                    let topic = name::topic(Some(&name::resource(&start.topic)), caller)?;
                     // An unknown topic or queue is an error now, not when it is its turn.
                     broker.store.offsets(&topic, start.queue_id)?;
                     let (queue, offset) = (start.queue_id, start.queue_offset);
@@ -387,12 +387,5 @@ fn head(message: &StoredMessage) -> Delivered {
         position: message.position(),
         store_unix_ms: message.store_time(),
         ..Delivered::default()
-    }
-}
-
-fn resource(name: &str) -> Resource {
-    Resource {
-        name: name.to_owned(),
-        ..Resource::default()
     }
 }

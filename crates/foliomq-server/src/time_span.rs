@@ -1,11 +1,12 @@
 //! What times a group's queues span: its oldest and newest message, and how far the group is.
 
 use foliomq_delivery::{DeliveryError, GroupQueue};
+use foliomq_proto::v2::MessageQueue;
 use foliomq_proto::v2::query_time_span_response::QueueTimeSpan;
-use foliomq_proto::v2::{MessageQueue, Resource};
 use foliomq_store::Store;
 
 use crate::broker::Handles;
+use crate::name;
 use crate::properties::unix_ms;
 use crate::status::Refusal;
 
@@ -34,10 +35,7 @@ fn span(store: &Store, queue: &GroupQueue) -> Result<QueueTimeSpan, Refusal> {
     let waiting = time(Some(queue.committed))?;
     Ok(QueueTimeSpan {
         message_queue: Some(MessageQueue {
-            topic: Some(Resource {
-                name: queue.topic.clone(),
-                ..Resource::default()
-            }),
+            topic: Some(name::resource(&queue.topic)),
             id: queue.queue as i32,
             ..MessageQueue::default()
         }),

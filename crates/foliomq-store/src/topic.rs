@@ -52,8 +52,11 @@ pub struct Topic {
     pub kind: TopicType,
 }
 
+/// What stands between a namespace and a name in it. No name of RocketMQ's can have it.
+const NAMESPACE_END: char = '/';
+
 /// Names have 1 to 127 (those of retry and dead-letter topics: 255) of the characters `%`, `|`, `a-z`, `A-Z`, `0-9`, `_`
-/// and `-`, as in RocketMQ.
+/// and `-`, as in RocketMQ. One `/`, neither first nor last, ends a namespace.
 pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     let of_group = name.starts_with("%RETRY%") || name.starts_with("%DLQ%");
     let limit = if of_group {
@@ -67,12 +70,20 @@ pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
             name.len()
         )));
     }
-    match name
-        .chars()
-        .find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-')))
-    {
+    let (namespace, rest) = match name.split_once(NAMESPACE_END) {
+        Some((namespace, rest)) => (Some(namespace), rest),
+        None => (None, name),
+    };
+    if rest.is_empty() || namespace.is_some_and(str::is_empty) {
+        return Err(StoreError::illegal(format!(
+            "topic {name:?} has nothing before or after its {NAMESPACE_END:?}"
+        )));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-');
+    let mut parts = namespace.unwrap_or_default().chars().chain(rest.chars());
+    match parts.find(|&c| !allowed(c)) {
         Some(c) => Err(StoreError::illegal(format!(
-            "topic {name:?} has the character {c:?}; allowed are a-z A-Z 0-9 % | _ -"
+            "topic {name:?} has the character {c:?}; allowed are a-z A-Z 0-9 % | _ -, and one / after a namespace"
         ))),
         None => Ok(()),
     }
@@ -97,6 +108,8 @@ mod tests {
             "a",
             "%DLQ%group",
             "A_b-9|x",
+            "space/a%b",
+            "%DLQ%space/group",
             &"x".repeat(127),
             &format!("%DLQ%{}", "g".repeat(250)),
         ] {
@@ -107,7 +120,9 @@ mod tests {
             "a b",
             "ä",
             "a.b",
-            "a/b",
+            "/b",
+            "a/",
+            "a/b/c",
             "a\0",
             &"x".repeat(128),
             &format!("%DLQ%{}", "g".repeat(251)),
