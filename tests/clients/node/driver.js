@@ -42,13 +42,14 @@ function failure(error) {
 function options(command) {
   const given = {
     endpoints: command.endpoint,
-    namespace: '',
+    namespace: command.namespace,
     sslEnabled: command.tls,
     requestTimeout: REQUEST_TIMEOUT_MS,
     logger: process.env.DRIVER_LOG ? TALKATIVE : SILENT,
   };
   if (command.access_key != null) {
     given.sessionCredentials = { accessKey: command.access_key, accessSecret: command.secret_key };
+    if (command.session_token != null) given.sessionCredentials.securityToken = command.session_token;
   }
   return given;
 }
@@ -152,7 +153,8 @@ const commands = {
       subscriptions: subscriptions(command),
       messageListener: {
         async consume(message) {
-          const failed = message.deliveryAttempt <= command.fail_attempts;
+          const meant = command.fail_body == null || message.body.toString() === command.fail_body;
+          const failed = meant && message.deliveryAttempt <= command.fail_attempts;
           answer({ delivery: incoming(message, false), name: command.name, failed });
           return failed ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
         },

@@ -52,7 +52,7 @@ def failure(error):
 def configuration(command):
     """The client configuration that a start command asks for."""
     credentials = Credentials(command.get("access_key") or "", command.get("secret_key") or "")
-    return ClientConfiguration(command["endpoint"], credentials)
+    return ClientConfiguration(command["endpoint"], credentials, command["namespace"])
 
 
 def outgoing(fields):
@@ -119,14 +119,16 @@ def await_settings(consumer):
 
 
 class Listener(MessageListener):
-    """Reports every delivery; fails those up to attempt `fail_attempts`."""
+    """Reports every delivery; fails those up to attempt `fail_attempts`, or of `fail_body` alone."""
 
-    def __init__(self, name, fail_attempts):
-        self.name = name
-        self.fail_attempts = fail_attempts
+    def __init__(self, command):
+        self.name = command["name"]
+        self.fail_attempts = command["fail_attempts"]
+        self.fail_body = command["fail_body"]
 
     def consume(self, message):
-        fail = message.delivery_attempt <= self.fail_attempts
+        meant = self.fail_body is None or message.body == self.fail_body.encode()
+        fail = meant and message.delivery_attempt <= self.fail_attempts
         answer({"delivery": incoming(message, False), "name": self.name, "failed": fail})
         return ConsumeResult.FAILURE if fail else ConsumeResult.SUCCESS
 
@@ -178,7 +180,7 @@ class Driver:
         self.clients[command["name"]] = consumer
 
     def do_start_push(self, command):
-        listener = Listener(command["name"], command["fail_attempts"])
+        listener = Listener(command)
         if command["lite"]:
             topic = next(iter(command["subscriptions"]))
             kind, rest = LitePushConsumer, (topic, listener)

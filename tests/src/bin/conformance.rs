@@ -101,6 +101,8 @@ fn cells(arguments: &Arguments, kinds: &[Kind]) -> Vec<Cell> {
         .iter()
         .enumerate()
         .filter(|(_, scenario)| chosen(scenario.id));
+    // The longest stand at the end of the table: they begin first.
+    let indexes = indexes.rev();
     indexes
         .flat_map(|(index, _)| kinds.iter().map(move |kind| (index, *kind)))
         .collect()

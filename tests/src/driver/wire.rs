@@ -109,6 +109,10 @@ pub struct Start {
     pub access_key: Option<String>,
     /// The user's secret.
     pub secret_key: Option<String>,
+    /// The token that some credentials come with.
+    pub session_token: Option<String>,
+    /// The namespace of every topic and group that the client names; empty where there is none.
+    pub namespace: String,
     /// A producer's topics.
     pub topics: Vec<String>,
     /// Whether a producer is one of transactions. Its checker commits; each question is reported as a delivery.
@@ -121,6 +125,8 @@ pub struct Start {
     pub wait_ms: u64,
     /// A push consumer fails every delivery up to this attempt.
     pub fail_attempts: u32,
+    /// Where it is set, a push consumer fails no messages but those with this body.
+    pub fail_body: Option<String>,
     /// Whether the consumer is one of lite topics of the topic that it subscribes to.
     pub lite: bool,
     /// A lite push consumer puts each first delivery off for a second.

@@ -2,28 +2,32 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use tokio::time::Instant;
 
-use super::Context;
+use super::{Context, ORIGIN_LIMIT, origin_of};
 use crate::admin::Admin;
-use crate::driver::{Outgoing, Received};
-use crate::session::INVISIBLE;
+use crate::driver::{Kind, Outgoing, Received};
+use crate::session::{INVISIBLE, Push, Session};
 
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
-const COUNT: usize = 20;
+/// Messages of each client library.
+const EACH: usize = 5;
+const COUNT: usize = EACH * Kind::ALL.len();
+/// Calls of the listener for a message that it always fails, before the message is a dead letter.
+const ATTEMPTS: u32 = 3;
+const POISON: &str = "poison";
+/// After the last expected delivery, time for one that should not come.
+const QUIET: Duration = Duration::from_secs(4);
 
-/// The messages of one message group lie in one queue and come in order; what is not acknowledged holds them back.
+/// The messages of one message group, sent by every client library in turn, lie in one queue and come in order; what is not
+/// acknowledged holds them back.
 pub async fn in_order(context: &Context<'_>) -> Result<()> {
     let topic = context.group("ordered-topic");
     let mut admin = Admin::connect(context.stage.address).await?;
     admin.create_fifo_topic(&topic).await?;
     let session = context.session().await?;
-    let producer = session.producer(&[&topic]).await?;
-    let message = |number: usize| Outgoing {
-        group: Some("one".into()),
-        ..Outgoing::new(&topic, format!("{number:02}"))
-    };
-    producer.send_all((0..COUNT).map(message).collect()).await?;
+    send_in_turn(context, &topic).await?;
     let stored = admin.contents(&topic).await?;
     ensure!(
         stored.len() == COUNT && stored.iter().all(|one| one.queue == stored[0].queue),
@@ -46,6 +50,76 @@ pub async fn in_order(context: &Context<'_>) -> Result<()> {
     let came: Vec<String> = rest.iter().map(number).collect();
     ensure!(came == expected, "out of order: {came:?}");
     Ok(())
+}
+
+/// One library after the other sends to one message group.
+async fn send_in_turn(context: &Context<'_>, topic: &str) -> Result<()> {
+    let message = |number: usize| Outgoing {
+        group: Some("one".into()),
+        ..Outgoing::new(topic, format!("{number:02}"))
+    };
+    for (turn, kind) in Kind::ALL.into_iter().enumerate() {
+        let session = Session::open(kind, context.stage.address, &[]).await?;
+        let producer = session.producer(&[topic]).await?;
+        let numbers = turn * EACH..(turn + 1) * EACH;
+        let sent = producer.send_all(numbers.map(message).collect()).await;
+        sent.with_context(|| format!("sent by {kind}"))?;
+    }
+    Ok(())
+}
+
+/// A listener that fails a message is called again for it, and for none after it, until the message is a dead letter; then
+/// come those after it.
+pub async fn push(context: &Context<'_>) -> Result<()> {
+    let topic = context.group("ordered-topic");
+    let group = context.group("ordered");
+    let mut admin = Admin::connect(context.stage.address).await?;
+    admin.create_fifo_topic(&topic).await?;
+    admin.limit_attempts(&group, ATTEMPTS).await?;
+    let session = context.session().await?;
+    let producer = session.producer(&[&topic]).await?;
+    let message = |body: &str| Outgoing {
+        group: Some("one".into()),
+        ..Outgoing::new(&topic, body)
+    };
+    let bodies = ["before", POISON, "after", "last"];
+    let ids = producer.send_all(bodies.map(message).into()).await?;
+    let mut consumer = session.push_failing(&group, &topic, POISON).await?;
+    let mut expected = vec!["before"];
+    expected.extend([POISON; ATTEMPTS as usize]);
+    expected.extend(["after", "last"]);
+    let came = deliveries(&mut consumer, expected.len()).await?;
+    ensure!(came == expected, "the listener was called for {came:?}");
+    let extra = consumer.next(Instant::now() + QUIET).await;
+    ensure!(extra.is_none(), "one more delivery: {extra:?}");
+    let letters = format!("%DLQ%{group}");
+    let undertaker = session
+        .simple(&context.group("undertaker"), &letters)
+        .await?;
+    let letter = undertaker.receive_one(INVISIBLE, ORIGIN_LIMIT).await?;
+    ensure!(
+        letter.body == POISON.as_bytes(),
+        "another message: {letter:?}"
+    );
+    let origin = origin_of(context, &letters).await?;
+    ensure!(
+        origin == (topic, ids[1].clone()),
+        "the dead letter's origin is {origin:?}"
+    );
+    consumer.stop().await?;
+    Ok(())
+}
+
+/// The bodies for which the listener was called.
+async fn deliveries(consumer: &mut Push, count: usize) -> Result<Vec<String>> {
+    let end = Instant::now() + ARRIVAL_LIMIT;
+    let mut bodies = Vec::new();
+    while bodies.len() < count {
+        let delivery = consumer.next(end).await;
+        let delivery = delivery.with_context(|| format!("no more came after {bodies:?}"))?;
+        bodies.push(number(&delivery.message));
+    }
+    Ok(bodies)
 }
 
 fn number(message: &Received) -> String {

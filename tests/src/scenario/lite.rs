@@ -25,7 +25,7 @@ pub async fn push(context: &Context<'_>) -> Result<()> {
     let session = context.session().await?;
     let producer = session.producer(&[&topic]).await?;
     // The Python client has no way to put a delivery off.
-    let suspends = context.kind == Kind::Node;
+    let suspends = context.kind != Kind::Python;
     let mut consumer = session
         .lite_push(&context.group("lite"), &topic, suspends)
         .await?;

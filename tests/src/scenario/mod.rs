@@ -6,8 +6,11 @@ mod cross;
 mod delay;
 mod fifo;
 mod filters;
+mod idle;
+mod letters;
 mod limits;
 mod lite;
+mod namespace;
 mod outage;
 mod polling;
 mod priority;
@@ -22,6 +25,7 @@ use anyhow::Result;
 use futures_util::future::BoxFuture;
 
 pub use context::{Context, Stage};
+use letters::{ORIGIN_LIMIT, origin_of};
 pub use runner::{Cell, Outcome, run};
 
 use crate::driver::Kind;
@@ -57,6 +61,8 @@ pub enum Needs {
     LitePush,
     /// A simple consumer of lite topics.
     LiteSimple,
+    /// A namespace for its topics and groups.
+    Namespace,
 }
 
 impl Needs {
@@ -66,12 +72,11 @@ impl Needs {
             (Self::ChangeInvisible, Kind::Rust) => Some("no changeInvisibleDuration in it"),
             (Self::LitePush | Self::LiteSimple, Kind::Rust) => Some("no lite topics in it"),
             (Self::LiteSimple, Kind::Node) => Some("no simple consumer of lite topics in it"),
-            (Self::LitePush, Kind::Raw) => Some("a push consumer is a library's own"),
+            (Self::Namespace, Kind::Rust) => Some("no namespace in it"),
             (Self::Recall, Kind::Rust) => Some("no recall in it"),
             (Self::Priority, Kind::Rust) => Some("no priority in its messages"),
             (Self::Push, Kind::Rust) => Some("no push consumer in it"),
             (Self::Batch, Kind::Python | Kind::Node) => Some("it sends one message a request"),
-            (Self::Push, Kind::Raw) => Some("a push consumer is a library's own"),
             _ => None,
         }
     }
@@ -171,9 +176,15 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         id: "19",
-        title: "FIFO: one queue, in order, held back until acknowledged",
+        title: "FIFO: all clients to one queue, in order, held back",
         needs: Needs::Basics,
         run: |context| Box::pin(fifo::in_order(context)),
+    },
+    Scenario {
+        id: "21",
+        title: "FIFO push: tried again, then a dead letter, then the rest",
+        needs: Needs::Push,
+        run: |context| Box::pin(fifo::push(context)),
     },
     Scenario {
         id: "23",
@@ -236,6 +247,12 @@ pub const ALL: &[Scenario] = &[
         run: |context| Box::pin(startup::missing_topic(context)),
     },
     Scenario {
+        id: "36",
+        title: "any credentials are as good as none: no authentication",
+        needs: Needs::Basics,
+        run: |context| Box::pin(startup::any_credentials(context)),
+    },
+    Scenario {
         id: "37",
         title: "empty credentials where no credentials are asked for",
         needs: Needs::Basics,
@@ -252,6 +269,18 @@ pub const ALL: &[Scenario] = &[
         title: "kill -9 under load: nothing lost, clients go on",
         needs: Needs::Basics,
         run: |context| Box::pin(outage::kill_under_load(context)),
+    },
+    Scenario {
+        id: "42",
+        title: "a namespace: topics, groups and dead letters of its own",
+        needs: Needs::Namespace,
+        run: |context| Box::pin(namespace::apart(context)),
+    },
+    Scenario {
+        id: "45",
+        title: "idle for 130 s: still known, telemetry open, goes on",
+        needs: Needs::Basics,
+        run: |context| Box::pin(idle::goes_on(context)),
     },
     Scenario {
         id: "b",

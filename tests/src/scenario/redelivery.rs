@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Context, Needs};
+use super::{Context, Needs, origin_of};
 use crate::admin::Admin;
-use crate::driver::{Kind, Outgoing, Received};
+use crate::driver::Outgoing;
 use crate::session::{INVISIBLE, Producer, Push, Session, Simple};
 
 /// A message that is due comes within this time.
@@ -178,16 +178,6 @@ async fn leave_all(session: &Session, group: &str, topic: &str) -> Result<()> {
     }
     tokio::time::sleep(INVISIBLE).await;
     consumer.expect_none().await
-}
-
-/// The origin that a dead letter names; only raw calls see it.
-async fn origin_of(context: &Context<'_>, letters: &str) -> Result<(String, String)> {
-    let session = Session::open(Kind::Raw, context.stage.address, &[]).await?;
-    let reader = session.simple(&context.group("origin"), letters).await?;
-    let letter: Received = reader.receive_one(INVISIBLE, ARRIVAL_LIMIT).await?;
-    letter
-        .dead_letter
-        .context("the dead letter names no origin")
 }
 
 fn expect_after(start: Instant, due: Duration) -> Result<()> {

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::{Context, Scenario, Stage};
 use crate::driver::Kind;
 
-/// No scenario takes longer than this; the longest wait for three invisible times.
-const LIMIT: Duration = Duration::from_secs(180);
+/// No scenario takes longer than this; the longest waits for clients that rest.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// How a scenario ended with one client.
 #[derive(Debug)]

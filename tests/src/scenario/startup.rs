@@ -16,14 +16,15 @@ const REPORT_LIMIT: Duration = Duration::from_secs(20);
 /// How often to look whether the broker has forgotten a client.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A producer is connected after its start and, told by itself, forgotten after its stop.
+/// A producer, of more than one topic, is connected after its start and, told by itself, forgotten after its stop.
 pub async fn start_and_stop(context: &Context<'_>) -> Result<()> {
     let own = context.own_broker(|_| ()).await?;
     let mut admin = Admin::connect(own.broker.address()).await?;
     admin.create_topic("startup").await?;
+    admin.create_topic("another").await?;
     let session = Session::open(context.kind, own.broker.address(), &[]).await?;
     let start = Instant::now();
-    let producer = session.producer(&["startup"]).await?;
+    let producer = session.producer(&["startup", "another"]).await?;
     ensure!(
         start.elapsed() < START_LIMIT,
         "the start took {:?}",
@@ -82,6 +83,38 @@ pub async fn missing_topic(context: &Context<'_>) -> Result<()> {
         "it took {:?}",
         start.elapsed()
     );
+    Ok(())
+}
+
+/// There is no authentication: whoever a client says that it is, it is served, and a token beside its name is passed over.
+/// Those who give none, and those who give another name, work on the same topic.
+pub async fn any_credentials(context: &Context<'_>) -> Result<()> {
+    let topic = context.topic().await?;
+    let stranger = context
+        .session()
+        .await?
+        .with_credentials("stranger", "a secret");
+    let guest = context
+        .session()
+        .await?
+        .with_credentials("guest", "another");
+    let (stranger, nobody) = (
+        stranger.with_session_token("made up"),
+        context.session().await?,
+    );
+    for (name, session) in [("stranger", stranger), ("guest", guest), ("nobody", nobody)] {
+        let producer = session.producer(&[&topic]).await.context(name)?;
+        let sent = producer
+            .send(Outgoing::new(&topic, name))
+            .await
+            .context(name)?;
+        let consumer = session
+            .simple(&context.group("all"), &topic)
+            .await
+            .context(name)?;
+        let taken = consumer.take(1, REPORT_LIMIT).await.context(name)?;
+        ensure!(taken[0].id == sent, "another message came: {:?}", taken[0]);
+    }
     Ok(())
 }
 

@@ -24,6 +24,9 @@ pub const WAIT: Duration = Duration::from_secs(3);
 /// The most messages that one receive call brings.
 pub const BATCH: u32 = 32;
 
+/// More attempts than any message has.
+const ALWAYS: u32 = u32::MAX >> 1;
+
 /// One client library with its way to a broker.
 #[derive(Clone)]
 pub struct Session {
@@ -63,6 +66,20 @@ impl Session {
     pub fn with_credentials(mut self, access_key: &str, secret_key: &str) -> Self {
         self.template.access_key = Some(access_key.to_owned());
         self.template.secret_key = Some(secret_key.to_owned());
+        self
+    }
+
+    /// The same, with a session token beside its credentials.
+    #[must_use]
+    pub fn with_session_token(mut self, token: &str) -> Self {
+        self.template.session_token = Some(token.to_owned());
+        self
+    }
+
+    /// The same, in a namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.template.namespace = namespace.to_owned();
         self
     }
 
@@ -135,9 +152,25 @@ impl Session {
             fail_attempts,
             ..self.consumer_start(group, topic, "*", WAIT)
         };
-        let (client, deliveries) = (self.client(&start), self.driver.deliveries(&start.name));
-        self.driver.call(Command::StartPush(start)).await?;
-        Ok(Push { client, deliveries })
+        self.start_push(start).await
+    }
+
+    /// Starts a push consumer whose listener fails every delivery of the messages with this body, and no other.
+    ///
+    /// # Errors
+    /// If the library cannot start it.
+    pub async fn push_failing(
+        &self,
+        group: &str,
+        topic: &str,
+        body: &str,
+    ) -> Result<Push, Failure> {
+        let start = Start {
+            fail_attempts: ALWAYS,
+            fail_body: Some(body.to_owned()),
+            ..self.consumer_start(group, topic, "*", WAIT)
+        };
+        self.start_push(start).await
     }
 
     /// Starts a simple consumer of lite topics of `topic`.
@@ -169,6 +202,10 @@ impl Session {
             suspend_first,
             ..self.consumer_start(group, topic, "*", WAIT)
         };
+        self.start_push(start).await
+    }
+
+    async fn start_push(&self, start: Start) -> Result<Push, Failure> {
         let (client, deliveries) = (self.client(&start), self.driver.deliveries(&start.name));
         self.driver.call(Command::StartPush(start)).await?;
         Ok(Push { client, deliveries })

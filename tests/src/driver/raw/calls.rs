@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::{
-    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
-    FilterExpression, FilterType, HeartbeatRequest, LiteSubscriptionAction, MessageQueue,
-    NotifyClientTerminationRequest, QueryRouteRequest, RecallMessageRequest, ReceiveMessageRequest,
-    ReceiveMessageResponse, Resource, SendMessageRequest, SendResultEntry, Status,
-    SyncLiteSubscriptionRequest,
+    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression,
+    FilterType, HeartbeatRequest, LiteSubscriptionAction, MessageQueue,
+    NotifyClientTerminationRequest, Permission, QueryRouteRequest, RecallMessageRequest,
+    ReceiveMessageRequest, ReceiveMessageResponse, Resource, SendMessageRequest, SendResultEntry,
+    Status, SyncLiteSubscriptionRequest,
 };
 
 use super::connection::{CALL_LIMIT, Connection};
-use super::message::{endpoints, incoming, outgoing, resource};
+use super::message::{endpoints, incoming, outgoing};
 use crate::driver::{Failure, Outgoing, Reply, SQL_MARK};
 
 /// Asks for the route of every topic and sends a heartbeat, as a client does when it starts.
@@ -20,7 +20,7 @@ pub(super) async fn announce(connection: &Connection) -> Result<(), Failure> {
     let start = &connection.start;
     for topic in start.topics.iter().chain(start.subscriptions.keys()) {
         let request = QueryRouteRequest {
-            topic: resource(topic),
+            topic: connection.resource(topic),
             endpoints: Some(endpoints(connection.address)),
         };
         let request = connection.request(request, CALL_LIMIT);
@@ -32,18 +32,44 @@ pub(super) async fn announce(connection: &Connection) -> Result<(), Failure> {
             .map_err(broken)?;
         let route = response.into_inner();
         expect_ok(route.status)?;
-        if !route.message_queues.iter().any(|queue| queue.id == 0) {
-            return Err(Failure::local("protocol", "the route has no queue 0"));
+        check_route(connection, topic, &route.message_queues)?;
+    }
+    heartbeat(connection).await
+}
+
+/// What clients read in a route, and stop at where it is otherwise.
+fn check_route(
+    connection: &Connection,
+    topic: &str,
+    queues: &[MessageQueue],
+) -> Result<(), Failure> {
+    let wrong = |what| Err(Failure::local("protocol", what));
+    if !queues.iter().any(|queue| queue.id == 0) {
+        return wrong("the route has no queue 0");
+    }
+    for queue in queues {
+        let broker = queue.broker.clone().unwrap_or_default();
+        if queue.topic != connection.resource(topic) {
+            return wrong("a queue is of another topic than the one that was asked for");
+        }
+        if broker.endpoints != Some(endpoints(connection.address)) {
+            return wrong("the route's endpoints are not those that were dialled");
+        }
+        if broker.id != 0 || broker.name.is_empty() {
+            return wrong("the route's broker is none to write to");
+        }
+        if queue.permission() != Permission::ReadWrite || queue.accept_message_types.is_empty() {
+            return wrong("a queue takes nothing");
         }
     }
-    let kind = match start.group.is_empty() {
-        true => ClientType::Producer,
-        false if start.lite => ClientType::LiteSimpleConsumer,
-        false => ClientType::SimpleConsumer,
-    };
+    Ok(())
+}
+
+/// Tells that the client is there.
+pub(super) async fn heartbeat(connection: &Connection) -> Result<(), Failure> {
     let request = HeartbeatRequest {
         group: group(connection),
-        client_type: kind.into(),
+        client_type: connection.kind.into(),
     };
     let request = connection.request(request, CALL_LIMIT);
     let response = connection
@@ -78,7 +104,11 @@ pub(super) async fn send(
     let mut sent = Reply::default();
     let mut messages = messages.into_iter().peekable();
     while messages.peek().is_some() {
-        let messages = messages.by_ref().take(step).map(outgoing).collect();
+        let messages = messages
+            .by_ref()
+            .take(step)
+            .map(|message| outgoing(&connection.start.namespace, message))
+            .collect();
         let entries = send_request(connection, SendMessageRequest { messages }).await?;
         for entry in entries {
             sent.ids.push(entry.message_id);
@@ -94,7 +124,7 @@ pub(super) async fn recall(
     recall_handle: String,
 ) -> Result<Reply, Failure> {
     let request = RecallMessageRequest {
-        topic: resource(topic),
+        topic: connection.resource(topic),
         recall_handle,
     };
     let request = connection.request(request, CALL_LIMIT);
@@ -145,7 +175,7 @@ pub(super) async fn receive(
     let request = ReceiveMessageRequest {
         group: group(connection),
         message_queue: Some(MessageQueue {
-            topic: resource(topic),
+            topic: connection.resource(topic),
             id: -1,
             ..Default::default()
         }),
@@ -156,6 +186,15 @@ pub(super) async fn receive(
         long_polling_timeout: Some(duration(wait)),
         attempt_id: None,
     };
+    receive_request(connection, request, wait).await
+}
+
+/// Receives, in a poll of at most `wait`.
+pub(super) async fn receive_request(
+    connection: &Connection,
+    request: ReceiveMessageRequest,
+    wait: Duration,
+) -> Result<Reply, Failure> {
     let request = connection.request(request, wait + CALL_LIMIT);
     let response = connection
         .client
@@ -196,8 +235,13 @@ fn received(parts: Vec<ReceiveMessageResponse>) -> Result<Reply, Failure> {
         };
         messages.push(incoming(message)?);
     }
-    if status.code() != Code::MessageNotFound {
-        expect_ok(Some(status))?;
+    match status.code() {
+        Code::MessageNotFound if messages.is_empty() => {}
+        // C++ takes it for an error.
+        Code::Ok if messages.is_empty() => {
+            return Err(Failure::local("protocol", "OK, and no message"));
+        }
+        _ => expect_ok(Some(status))?,
     }
     Ok(Reply {
         messages,
@@ -216,7 +260,7 @@ pub(super) async fn ack(connection: &Connection, handles: Vec<String>) -> Result
         .collect();
     let request = AckMessageRequest {
         group: group(connection),
-        topic: resource(topic),
+        topic: connection.resource(topic),
         entries,
     };
     let request = connection.request(request, CALL_LIMIT);
@@ -246,7 +290,7 @@ pub(super) async fn subscribe_lite(
     };
     let request = SyncLiteSubscriptionRequest {
         action: action.into(),
-        topic: resource(topic),
+        topic: connection.resource(topic),
         group: group(connection),
         lite_topic_set: vec![lite],
         ..Default::default()
@@ -265,13 +309,15 @@ pub(super) async fn change_invisible(
     connection: &Connection,
     handle: String,
     invisible_ms: u64,
+    suspend: bool,
 ) -> Result<Reply, Failure> {
     let (topic, _) = subscription(connection)?;
     let request = ChangeInvisibleDurationRequest {
         group: group(connection),
-        topic: resource(topic),
+        topic: connection.resource(topic),
         receipt_handle: handle,
         invisible_duration: Some(duration(Duration::from_millis(invisible_ms))),
+        suspend: suspend.then_some(true),
         ..Default::default()
     };
     let request = connection.request(request, CALL_LIMIT);
@@ -288,18 +334,20 @@ pub(super) async fn change_invisible(
     })
 }
 
-fn group(connection: &Connection) -> Option<Resource> {
+pub(super) fn group(connection: &Connection) -> Option<Resource> {
     let group = &connection.start.group;
-    (!group.is_empty()).then(|| resource(group)).flatten()
+    (!group.is_empty())
+        .then(|| connection.resource(group))
+        .flatten()
 }
 
-fn subscription(connection: &Connection) -> Result<(&str, &str), Failure> {
+pub(super) fn subscription(connection: &Connection) -> Result<(&str, &str), Failure> {
     let first = connection.start.subscriptions.first_key_value();
     let first = first.map(|(topic, tags)| (topic.as_str(), tags.as_str()));
     first.ok_or_else(|| Failure::local("driver", "this client subscribes to nothing"))
 }
 
-fn filter(text: &str) -> FilterExpression {
+pub(super) fn filter(text: &str) -> FilterExpression {
     let (kind, expression) = match text.strip_prefix(SQL_MARK) {
         Some(sql) => (FilterType::Sql, sql),
         None => (FilterType::Tag, text),

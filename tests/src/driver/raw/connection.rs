@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use foliomq_load::tls;
 use foliomq_proto::v2::messaging_service_client::MessagingServiceClient;
+use foliomq_proto::v2::{ClientType, Resource};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use super::message::resource;
 use crate::driver::{Failure, Start};
 
 /// The largest response that a call takes: a full batch of the largest bodies, and room.
@@ -25,11 +27,16 @@ pub(super) struct Connection {
     pub client: MessagingServiceClient<Channel>,
     pub address: SocketAddr,
     pub start: Start,
+    pub kind: ClientType,
     client_id: String,
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr, start: Start) -> Result<Self, Failure> {
+    pub async fn open(
+        address: SocketAddr,
+        start: Start,
+        kind: ClientType,
+    ) -> Result<Self, Failure> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let client_id = format!("raw@{}@{number}", std::process::id());
@@ -48,8 +55,14 @@ impl Connection {
             client,
             address,
             start,
+            kind,
             client_id,
         })
+    }
+
+    /// A topic or a group, with the client's namespace.
+    pub fn resource(&self, name: &str) -> Option<Resource> {
+        resource(&self.start.namespace, name)
     }
 
     /// A request with the headers that every client sends, and a deadline.
@@ -70,6 +83,9 @@ impl Connection {
                 &format!("MQv2-HMAC-SHA1 Credential={user},"),
             );
             header("x-mq-date-time", "20261123T100000Z");
+        }
+        if let Some(token) = &self.start.session_token {
+            header("x-mq-session-token", token);
         }
         request.set_timeout(limit);
         request

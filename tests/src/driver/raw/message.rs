@@ -11,9 +11,10 @@ use foliomq_proto::v2::{
 
 use crate::driver::{Failure, Outgoing, Received};
 
-pub(super) fn resource(name: &str) -> Option<Resource> {
+/// A topic or a group as a client of this namespace names it.
+pub(super) fn resource(namespace: &str, name: &str) -> Option<Resource> {
     Some(Resource {
-        resource_namespace: String::new(),
+        resource_namespace: namespace.to_owned(),
         name: name.to_owned(),
     })
 }
@@ -30,7 +31,7 @@ pub(super) fn endpoints(address: SocketAddr) -> Endpoints {
     }
 }
 
-pub(super) fn outgoing(message: Outgoing) -> Message {
+pub(super) fn outgoing(namespace: &str, message: Outgoing) -> Message {
     let kind = match (&message.group, message.priority, &message.lite) {
         _ if message.deliver_ms.is_some() => MessageType::Delay,
         (Some(_), ..) => MessageType::Fifo,
@@ -39,7 +40,7 @@ pub(super) fn outgoing(message: Outgoing) -> Message {
         _ => MessageType::Normal,
     };
     Message {
-        topic: resource(&message.topic),
+        topic: resource(namespace, &message.topic),
         user_properties: message.properties.into_iter().collect(),
         system_properties: Some(SystemProperties {
             tag: message.tag,

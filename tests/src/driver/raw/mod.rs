@@ -4,23 +4,35 @@
 mod calls;
 mod connection;
 mod message;
+mod push;
+mod telemetry;
 mod transactions;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use foliomq_proto::v2::{ClientType, Settings, TelemetryCommand};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::Streaming;
 
 use super::{Command, Delivery, Driver, Failure, Reply, Start};
 use connection::Connection;
+use push::Push;
 
 /// The started clients by name.
 pub struct Raw {
     address: SocketAddr,
-    clients: Mutex<HashMap<String, Arc<Connection>>>,
+    clients: Mutex<HashMap<String, Client>>,
     listeners: Mutex<HashMap<String, mpsc::UnboundedSender<Delivery>>>,
+}
+
+/// One client, and what it does by itself until it is dropped.
+struct Client {
+    connection: Arc<Connection>,
+    _tasks: JoinSet<()>,
 }
 
 impl Raw {
@@ -35,10 +47,18 @@ impl Raw {
 
     async fn run(&self, command: Command) -> Result<Reply, Failure> {
         match command {
-            Command::StartProducer(start) | Command::StartSimple(start) => self.start(start).await,
-            Command::StartPush(_) => Err(Failure::local("driver", "no push consumer here")),
+            Command::StartProducer(start) => self.start(start, ClientType::Producer).await,
+            Command::StartSimple(start) if start.lite => {
+                self.start(start, ClientType::LiteSimpleConsumer).await
+            }
+            Command::StartSimple(start) => self.start(start, ClientType::SimpleConsumer).await,
+            Command::StartPush(start) if start.lite => {
+                self.start(start, ClientType::LitePushConsumer).await
+            }
+            Command::StartPush(start) => self.start(start, ClientType::PushConsumer).await,
             Command::Stop { name } => {
                 let connection = self.client(&name)?;
+                // Its tasks end with it: no heartbeat may come after the farewell.
                 self.clients
                     .lock()
                     .expect("no panic holds the lock")
@@ -77,23 +97,56 @@ impl Raw {
                 name,
                 handle,
                 invisible_ms,
-            } => calls::change_invisible(&*self.client(&name)?, handle, invisible_ms).await,
+            } => calls::change_invisible(&*self.client(&name)?, handle, invisible_ms, false).await,
         }
     }
 
-    async fn start(&self, start: Start) -> Result<Reply, Failure> {
-        let connection = Arc::new(Connection::open(self.address, start).await?);
+    async fn start(&self, start: Start, kind: ClientType) -> Result<Reply, Failure> {
+        let connection = Arc::new(Connection::open(self.address, start, kind).await?);
         calls::announce(&connection).await?;
+        let (settings, commands) = telemetry::open(&connection).await?;
+        let tasks = self.work(&connection, &settings, commands).await?;
         let name = connection.start.name.clone();
-        if connection.start.transactions {
-            let listener = self.listener(&name)?;
-            transactions::answer_questions(connection.clone(), listener).await?;
-        }
+        let client = Client {
+            connection,
+            _tasks: tasks,
+        };
         self.clients
             .lock()
             .expect("no panic holds the lock")
-            .insert(name, connection);
+            .insert(name, client);
         Ok(Reply::default())
+    }
+
+    /// Starts what a client of its kind does by itself.
+    async fn work(
+        &self,
+        connection: &Arc<Connection>,
+        settings: &Settings,
+        mut commands: Streaming<TelemetryCommand>,
+    ) -> Result<JoinSet<()>, Failure> {
+        let mut tasks = JoinSet::new();
+        let beating = connection.clone();
+        tasks.spawn(async move { telemetry::beat(&beating).await });
+        if connection.start.transactions {
+            let (reports, connection) =
+                (self.listener(&connection.start.name)?, connection.clone());
+            tasks.spawn(async move {
+                let answered = transactions::answer_all(&connection, &mut commands, &reports);
+                if let Err(failure) = answered.await {
+                    eprintln!("a question about a transaction: {failure}");
+                }
+            });
+            return Ok(tasks);
+        }
+        tasks.spawn(telemetry::ignore(commands));
+        let kinds = [ClientType::PushConsumer, ClientType::LitePushConsumer];
+        if kinds.contains(&connection.kind) {
+            let reports = self.listener(&connection.start.name)?;
+            let push = Push::new(connection.clone(), settings, reports)?;
+            push.start(&mut tasks).await?;
+        }
+        Ok(tasks)
     }
 
     fn listener(&self, name: &str) -> Result<mpsc::UnboundedSender<Delivery>, Failure> {
@@ -104,7 +157,7 @@ impl Raw {
 
     fn client(&self, name: &str) -> Result<Arc<Connection>, Failure> {
         let clients = self.clients.lock().expect("no panic holds the lock");
-        let client = clients.get(name).cloned();
+        let client = clients.get(name).map(|client| client.connection.clone());
         client.ok_or_else(|| Failure::local("driver", format!("no client {name}")))
     }
 }

@@ -1,31 +1,23 @@
 //! Half messages, their end, and the answers to the broker's questions about them.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
 use foliomq_proto::v2::{
-    ClientType, EndTransactionRequest, MessageType, Publishing, RecoverOrphanedTransactionCommand,
-    SendMessageRequest, Settings, TelemetryCommand, TransactionResolution, TransactionSource,
+    EndTransactionRequest, MessageType, RecoverOrphanedTransactionCommand, SendMessageRequest,
+    TelemetryCommand, TransactionResolution, TransactionSource,
 };
-use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
 use super::calls::{broken, expect_ok, send_request};
 use super::connection::{CALL_LIMIT, Connection};
-use super::message::{outgoing, questioned, resource};
+use super::message::{outgoing, questioned};
 use crate::driver::{Delivery, Failure, Outgoing, Reply};
-
-/// A stream of telemetry has no end of its own; no scenario takes so long.
-const TELEMETRY_LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) async fn send_half(
     connection: &Connection,
     message: Outgoing,
 ) -> Result<Reply, Failure> {
-    let mut message = outgoing(message);
+    let mut message = outgoing(&connection.start.namespace, message);
     let system = message.system_properties.get_or_insert_default();
     system.message_type = MessageType::Transaction.into();
     let messages = vec![message];
@@ -52,7 +44,7 @@ pub(super) async fn end(
     };
     let topic = connection.start.topics.first();
     let request = EndTransactionRequest {
-        topic: topic.and_then(|topic| resource(topic)),
+        topic: topic.and_then(|topic| connection.resource(topic)),
         transaction_id: transaction,
         resolution: resolution.into(),
         source: TransactionSource::SourceClient.into(),
@@ -68,37 +60,14 @@ async fn finish(connection: &Connection, request: EndTransactionRequest) -> Resu
     expect_ok(response.map_err(broken)?.into_inner().status)
 }
 
-/// Declares the producer's topics, and commits from then on whatever the broker asks about, until the stream ends.
-pub(super) async fn answer_questions(
-    connection: Arc<Connection>,
-    reports: mpsc::UnboundedSender<Delivery>,
-) -> Result<(), Failure> {
-    let settings = TelemetryCommand {
-        command: Some(Command::Settings(settings(&connection))),
-        ..Default::default()
-    };
-    // The broker would take the end of our half for the end of the stream.
-    let commands = stream::iter([settings]).chain(stream::pending());
-    let request = connection.request(commands, TELEMETRY_LIMIT);
-    let opened = connection.client.clone().telemetry(request).await;
-    let mut answers = opened.map_err(broken)?.into_inner();
-    // The settings that come back say that the broker knows the producer now.
-    answers.message().await.map_err(broken)?;
-    tokio::spawn(async move {
-        if let Err(failure) = answer_all(&connection, &mut answers, &reports).await {
-            eprintln!("a question about a transaction: {failure}");
-        }
-    });
-    Ok(())
-}
-
-async fn answer_all(
+/// Commits whatever the broker asks about, until the stream ends.
+pub(super) async fn answer_all(
     connection: &Connection,
-    answers: &mut Streaming<TelemetryCommand>,
+    commands: &mut Streaming<TelemetryCommand>,
     reports: &mpsc::UnboundedSender<Delivery>,
 ) -> Result<(), Failure> {
     while !reports.is_closed() {
-        let Ok(Some(command)) = answers.message().await else {
+        let Ok(Some(command)) = commands.message().await else {
             return Ok(());
         };
         if let Some(Command::RecoverOrphanedTransactionCommand(question)) = command.command {
@@ -133,17 +102,4 @@ async fn answer(
     // A scenario that has seen enough has dropped its end.
     let _ = reports.send(report);
     finish(connection, request).await
-}
-
-fn settings(connection: &Connection) -> Settings {
-    let topics = connection.start.topics.iter();
-    let publishing = Publishing {
-        topics: topics.filter_map(|topic| resource(topic)).collect(),
-        ..Default::default()
-    };
-    Settings {
-        client_type: Some(ClientType::Producer.into()),
-        pub_sub: Some(PubSub::Publishing(publishing)),
-        ..Default::default()
-    }
 }
