@@ -8,8 +8,9 @@ use foliomq_proto::v2::messaging_service_client::MessagingServiceClient;
 use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::{
     AckMessageEntry, AckMessageRequest, AckMessageResultEntry, ChangeInvisibleDurationRequest,
-    Code, Encoding, Message, MessageQueue, MessageType, ReceiveMessageRequest, Resource,
-    SendMessageRequest, SendResultEntry, SystemProperties,
+    Code, Encoding, LiteSubscriptionAction, Message, MessageQueue, MessageType,
+    ReceiveMessageRequest, Resource, SendMessageRequest, SendResultEntry,
+    SyncLiteSubscriptionRequest, SystemProperties,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -140,6 +141,26 @@ impl Client {
             .ack_message(self.request(request))
             .await?;
         Ok(response.into_inner().entries)
+    }
+
+    /// Subscribes to lite topics of the topic.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn subscribe_lite(&self, topics: Vec<String>) -> Result<()> {
+        let request = SyncLiteSubscriptionRequest {
+            action: LiteSubscriptionAction::PartialAdd.into(),
+            topic: Some(self.name.clone()),
+            group: Some(self.name.clone()),
+            lite_topic_set: topics,
+            ..SyncLiteSubscriptionRequest::default()
+        };
+        let request = self.request(request);
+        let response = self.calls.clone().sync_lite_subscription(request).await?;
+        let status = response.into_inner().status;
+        let code = status.as_ref().map(|status| status.code());
+        ensure!(code == Some(Code::Ok), "{status:?}");
+        Ok(())
     }
 
     /// Gives a message back at once.

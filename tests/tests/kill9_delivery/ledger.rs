@@ -58,12 +58,21 @@ impl Ledger {
     ///
     /// # Errors
     /// If a body is none that anybody sent.
-    pub fn received(&mut self, kind: &dyn MessageKind, batch: &[Message]) -> Result<Vec<Item>> {
+    pub fn received(
+        &mut self,
+        kind: &dyn MessageKind,
+        receiver: u32,
+        batch: &[Message],
+    ) -> Result<Vec<Item>> {
         let mut items = Vec::with_capacity(batch.len());
         for message in batch {
             let item = item(&message.body)?;
             if let Err(fault) = self.check(kind, &items, item, message) {
                 self.faults.push(format!("{fault:#}"));
+            }
+            if !kind.is_for(receiver, item) {
+                let fault = format!("{item:?} came to receiver {receiver}, who did not ask for it");
+                self.faults.push(fault);
             }
             items.push(item);
         }

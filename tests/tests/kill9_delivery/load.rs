@@ -15,7 +15,8 @@ use crate::kind::MessageKind;
 use crate::ledger::{Item, Shared, locked};
 
 const SENDERS: u32 = 4;
-const RECEIVERS: u32 = 3;
+/// One fewer than the senders.
+pub const RECEIVERS: u32 = 3;
 /// After a call that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 /// One of so many messages is given back when it comes for the first time.
@@ -33,8 +34,8 @@ impl Load {
     /// Starts it.
     ///
     /// # Errors
-    /// If the address makes no sense.
-    pub fn start(
+    /// If the address makes no sense, or a receiver cannot prepare itself.
+    pub async fn start(
         address: SocketAddr,
         kind: &Arc<dyn MessageKind>,
         ledger: &Shared,
@@ -61,6 +62,7 @@ impl Load {
         }
         for receiver in 0..RECEIVERS {
             let client = Client::new(address, format!("receiver-{receiver}"), kind.name())?;
+            kind.prepare(&client, receiver).await?;
             let (kind, ledger, running) = (kind.clone(), ledger.clone(), load.running.clone());
             load.receivers.spawn(async move {
                 let mut attempt = 0;
@@ -68,7 +70,7 @@ impl Load {
                     match client.receive(&format!("{receiver}-{attempt}")).await {
                         Ok(batch) => {
                             attempt += 1;
-                            work(&client, kind.as_ref(), &batch, &ledger).await?;
+                            work(&client, kind.as_ref(), receiver, &batch, &ledger).await?;
                         }
                         Err(_) => sleep(PAUSE).await,
                     }
@@ -118,10 +120,11 @@ async fn send_next(
 async fn work(
     client: &Client,
     kind: &dyn MessageKind,
+    receiver: u32,
     batch: &[Message],
     ledger: &Shared,
 ) -> Result<()> {
-    let items = locked(ledger).received(kind, batch)?;
+    let items = locked(ledger).received(kind, receiver, batch)?;
     let mut done: Vec<(Item, String)> = Vec::new();
     for (item, message) in items.into_iter().zip(batch) {
         let system = message.system_properties.clone().unwrap_or_default();

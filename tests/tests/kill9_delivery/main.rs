@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use foliomq_tests::admin::Admin;
 use foliomq_tests::broker::{Broker, Settings, run_to_end};
-use kind::{Fifo, MessageKind, Normal};
+use kind::{Fifo, Lite, MessageKind, Normal, Priority};
 use ledger::{Shared, locked};
 use load::Load;
 use rand::rngs::StdRng;
@@ -46,6 +46,26 @@ async fn fifo_async() -> Result<()> {
     survives("async", Arc::new(Fifo)).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn priority_sync() -> Result<()> {
+    survives("sync", Arc::new(Priority)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn priority_async() -> Result<()> {
+    survives("async", Arc::new(Priority)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lite_sync() -> Result<()> {
+    survives("sync", Arc::new(Lite)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lite_async() -> Result<()> {
+    survives("async", Arc::new(Lite)).await
+}
+
 /// `KILL9_ROUNDS` and `KILL9_SEED` change the number of rounds and repeat a run's random moments.
 fn setting(name: &str, default: impl FnOnce() -> u64) -> Result<u64> {
     match std::env::var(name) {
@@ -73,7 +93,7 @@ async fn survives(flush: &'static str, kind: Arc<dyn MessageKind>) -> Result<()>
     let mut admin = Admin::connect(broker.address()).await?;
     admin.create(kind.name(), kind.topic_type()).await?;
     let ledger = Shared::default();
-    let mut load = Load::start(broker.address(), &kind, &ledger)?;
+    let mut load = Load::start(broker.address(), &kind, &ledger).await?;
     for round in 1..=rounds {
         let moment = Duration::from_millis(random.random_range(MOMENT));
         sleep(moment).await;
