@@ -10,6 +10,7 @@ mod lite;
 mod operator;
 mod port;
 mod pull;
+mod quirks;
 mod settings;
 mod shutdown;
 mod stalled;

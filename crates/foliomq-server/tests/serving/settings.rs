@@ -17,7 +17,7 @@ use tonic::Streaming;
 
 use crate::broker::{Broker, LIMIT, of, poll, resource};
 
-fn producer() -> Settings {
+pub fn producer() -> Settings {
     Settings {
         client_type: Some(ClientType::Producer.into()),
         pub_sub: Some(PubSub::Publishing(Publishing {
@@ -30,7 +30,7 @@ fn producer() -> Settings {
     }
 }
 
-fn consumer(client_type: ClientType) -> Settings {
+pub fn consumer(client_type: ClientType) -> Settings {
     Settings {
         client_type: Some(client_type.into()),
         pub_sub: Some(PubSub::Subscription(Subscription {
@@ -41,10 +41,10 @@ fn consumer(client_type: ClientType) -> Settings {
     }
 }
 
-type Commands = mpsc::Sender<TelemetryCommand>;
+pub type Commands = mpsc::Sender<TelemetryCommand>;
 
 /// An open stream: its headers come before the client has said anything.
-async fn open(broker: &Broker, language: &str) -> (Commands, Streaming<TelemetryCommand>) {
+pub async fn open(broker: &Broker, language: &str) -> (Commands, Streaming<TelemetryCommand>) {
     let (commands, outgoing) = mpsc::channel(4);
     let mut client = broker.client().await;
     let stream = client.telemetry(of("c", language, ReceiverStream::new(outgoing)));
@@ -52,7 +52,7 @@ async fn open(broker: &Broker, language: &str) -> (Commands, Streaming<Telemetry
     (commands, stream.unwrap().into_inner())
 }
 
-async fn next(stream: &mut Streaming<TelemetryCommand>) -> Settings {
+pub async fn next(stream: &mut Streaming<TelemetryCommand>) -> Settings {
     let command = timeout(LIMIT, stream.message()).await.expect("an answer");
     let command = command.unwrap().unwrap();
     assert_eq!(command.status.unwrap().code, Code::Ok as i32);
@@ -62,7 +62,7 @@ async fn next(stream: &mut Streaming<TelemetryCommand>) -> Settings {
     settings
 }
 
-async fn answer(broker: &Broker, language: &str, settings: Settings) -> Settings {
+pub async fn answer(broker: &Broker, language: &str, settings: Settings) -> Settings {
     let (commands, mut stream) = open(broker, language).await;
     let command = Some(Command::Settings(settings));
     commands
