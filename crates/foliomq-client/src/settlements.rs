@@ -94,17 +94,19 @@ impl Settlements {
     pub(crate) fn settled(&mut self, answer: Settled) -> Result<()> {
         let unknown = || Error::Protocol(format!("it answers settlement {}", answer.id));
         let asked = self.under_way.remove(&answer.id).ok_or_else(unknown)?;
-        if answer.statuses.len() != asked.len() {
+        // None: all are OK.
+        if !answer.statuses.is_empty() && answer.statuses.len() != asked.len() {
             let (got, asked) = (answer.statuses.len(), asked.len());
             let what = format!("it has {got} statuses for {asked} handles");
             return Err(Error::Protocol(what));
         }
         let mut handles = answer.handles.into_iter();
-        for (settlement, status) in asked.into_iter().zip(answer.statuses) {
+        let mut statuses = answer.statuses.into_iter();
+        for settlement in asked {
             let replacement = handles.next().unwrap_or_default();
-            let told = check(Some(status)).map(|()| replacement);
+            let told = statuses.next().map_or(Ok(()), |status| check(Some(status)));
             if let Some(done) = settlement.done {
-                let _ = done.send(told);
+                let _ = done.send(told.map(|()| replacement));
             }
         }
         Ok(())
@@ -174,7 +176,7 @@ mod tests {
         let extended = settlements.next_request().unwrap();
         let answer = Settled {
             id: extended.id,
-            statuses: vec![ok()],
+            statuses: Vec::new(),
             handles: vec!["d".into()],
         };
         settlements.settled(answer).unwrap();

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use foliomq_delivery::DeliveryError;
 use foliomq_proto::v2::{
-    AckMessageRequest, AckMessageResponse, AckMessageResultEntry, ChangeInvisibleDurationRequest,
-    ChangeInvisibleDurationResponse, Code, ForwardMessageToDeadLetterQueueRequest,
-    ForwardMessageToDeadLetterQueueResponse, Status,
+    AckMessageEntry, AckMessageRequest, AckMessageResponse, AckMessageResultEntry,
+    ChangeInvisibleDurationRequest, ChangeInvisibleDurationResponse, Code,
+    ForwardMessageToDeadLetterQueueRequest, ForwardMessageToDeadLetterQueueResponse, Status,
 };
 
 use crate::broker::Broker;
@@ -34,25 +35,34 @@ pub(crate) fn ack(
             format!("an ack holds 1 to {MAX_ENTRIES} entries"),
         ));
     }
+    let handles = request
+        .entries
+        .iter()
+        .map(|entry| &entry.receipt_handle[..]);
+    let handles: Vec<&str> = handles.collect();
+    for handle in &handles {
+        broker.renewals.remove(&caller.client_id, handle);
+    }
+    let acked = broker.groups.ack_all(&group, &topic, &handles, unix_ms());
+    let settled = |(entry, acked): (AckMessageEntry, Result<(), DeliveryError>)| {
+        let acked = tolerate(
+            broker,
+            caller,
+            &entry.receipt_handle,
+            acked.map_err(Refusal::from),
+        );
+        let status = acked.map_or_else(|refusal| refusal.status(caller.language), |()| ok());
+        AckMessageResultEntry {
+            message_id: entry.message_id,
+            receipt_handle: entry.receipt_handle,
+            status: Some(status),
+        }
+    };
     let entries: Vec<_> = request
         .entries
         .into_iter()
-        .map(|entry| {
-            broker
-                .renewals
-                .remove(&caller.client_id, &entry.receipt_handle);
-            let acked = broker
-                .groups
-                .ack(&group, &topic, &entry.receipt_handle, unix_ms())
-                .map_err(Refusal::from);
-            let acked = tolerate(broker, caller, &entry.receipt_handle, acked);
-            let status = acked.map_or_else(|refusal| refusal.status(caller.language), |()| ok());
-            AckMessageResultEntry {
-                message_id: entry.message_id,
-                receipt_handle: entry.receipt_handle,
-                status: Some(status),
-            }
-        })
+        .zip(acked)
+        .map(settled)
         .collect();
     Ok(AckMessageResponse {
         status: Some(summary(&entries)),

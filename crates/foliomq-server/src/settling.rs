@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use foliomq_delivery::DeliveryError;
 use foliomq_proto::v1::{Settle, Settled, Settlement};
-use foliomq_proto::v2::Code;
+use foliomq_proto::v2::{Code, Status};
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
@@ -40,30 +41,62 @@ pub(crate) fn settle(
                 "the time is not between 0 and 12 h",
             )
         })?;
-    let (mut statuses, mut handles) = (Vec::new(), Vec::new());
-    for handle in settle.handles {
-        let now = unix_ms();
-        let done = match how {
-            Settlement::Ack => broker.groups.ack(group, &topic, &handle, now),
-            Settlement::Release => broker.groups.release(&handle, now),
-            Settlement::Nack | Settlement::Extend => broker
+    let place = (group, &topic[..]);
+    let (results, handles) = match how {
+        Settlement::Ack => {
+            let acked = broker
                 .groups
-                .change_invisible(group, &topic, &handle, after, now)
-                .map(|new| {
-                    if how == Settlement::Extend {
-                        handles.push(new);
-                    }
-                }),
-        };
-        if how == Settlement::Extend && done.is_err() {
-            handles.push(handle);
+                .ack_all(group, &topic, &settle.handles, unix_ms());
+            (acked, Vec::new())
         }
-        let status = done.map(|()| ok());
-        statuses.push(status.unwrap_or_else(|error| Refusal::from(error).status(Language::Other)));
-    }
+        Settlement::Extend => extend(broker, place, settle.handles, after),
+        Settlement::Nack | Settlement::Release => {
+            let one = |handle: &String| match how {
+                Settlement::Nack => put_off(broker, place, handle, after).map(drop),
+                _ => broker.groups.release(handle, unix_ms()),
+            };
+            (settle.handles.iter().map(one).collect(), Vec::new())
+        }
+    };
     Ok(Settled {
         id: settle.id,
-        statuses,
+        statuses: statuses(results),
         handles,
     })
+}
+
+/// The results, and the handles from now on.
+fn extend(
+    broker: &Broker,
+    place: (&str, &str),
+    handles: Vec<String>,
+    after: Duration,
+) -> (Vec<Result<(), DeliveryError>>, Vec<String>) {
+    let one = |handle: String| match put_off(broker, place, &handle, after) {
+        Ok(new) => (Ok(()), new),
+        Err(error) => (Err(error), handle),
+    };
+    handles.into_iter().map(one).unzip()
+}
+
+fn put_off(
+    broker: &Broker,
+    (group, topic): (&str, &str),
+    handle: &str,
+    after: Duration,
+) -> Result<String, DeliveryError> {
+    let groups = &broker.groups;
+    groups.change_invisible(group, topic, handle, after, unix_ms())
+}
+
+/// None where all went well, as they nearly always do: else one for each.
+fn statuses(results: Vec<Result<(), DeliveryError>>) -> Vec<Status> {
+    if results.iter().all(Result::is_ok) {
+        return Vec::new();
+    }
+    let status = |result: Result<(), DeliveryError>| {
+        let refused = |error| Refusal::from(error).status(Language::Other);
+        result.map_or_else(refused, |()| ok())
+    };
+    results.into_iter().map(status).collect()
 }
