@@ -30,6 +30,7 @@ mod connection;
 mod consume;
 mod encoded;
 mod error;
+mod light;
 mod meter;
 mod native;
 mod pace;

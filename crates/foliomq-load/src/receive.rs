@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foliomq_proto::v1::{
-    GroupSource, Open, QueueSource, QueueStart, Settle, Settlement, SubscribeRequest,
-    SubscribeResponse, open::From, subscribe_request::Request,
+    GroupSource, Open, QueueSource, QueueStart, Settle, Settlement, SubscribeRequest, open::From,
+    subscribe_request::Request,
 };
 use h2::{RecvStream, SendStream};
 use prost::Message;
@@ -17,6 +17,7 @@ use crate::connection::answer;
 use crate::consume::Consumer;
 use crate::encoded::frame;
 use crate::error::{LoadError, check};
+use crate::light::Response;
 use crate::plan::Workload;
 use crate::walk::Walk;
 
@@ -88,7 +89,7 @@ async fn settle(
 ) -> Result<bool, LoadError> {
     let (mut counted, mut given, mut id) = (0, 0, 0);
     while let Some(response) = call.next().await? {
-        let response = SubscribeResponse::decode(response)?;
+        let response = Response::decode(response)?;
         if response.status.is_some() {
             check(response.status.as_ref())?;
         }
@@ -102,12 +103,7 @@ async fn settle(
             continue;
         }
         for delivery in &response.deliveries {
-            consumer.arrived(
-                delivery
-                    .message
-                    .as_ref()
-                    .map_or(&[], |message| &message.body),
-            );
+            consumer.arrived(delivery.body());
         }
         let handles = response
             .deliveries
