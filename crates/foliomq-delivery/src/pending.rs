@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
+use std::thread;
+use std::time::Duration;
 
 use foliomq_store::{Awaits, LedgerEntry, LedgerEvent, Store, StoreError};
 
@@ -17,6 +19,10 @@ use crate::{DeliveryError, Timestamp};
 const LINES: usize = 4096;
 /// Messages in one record of a snapshot: about 50 KiB.
 const CHUNK: usize = 2048;
+/// Between two records, so that a snapshot of millions leaves the processor and the journal to what is due; and all of these
+/// pauses together, at most.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSES: Duration = Duration::from_secs(1);
 /// After so many ledger lines, or as many as there are messages, they are saved again: what a restart reads at most.
 const SAVE_AFTER: usize = 1 << 18;
 
@@ -334,8 +340,12 @@ impl Snapshot {
     pub fn save(&self, journal: &Journal) -> Result<(), DeliveryError> {
         let count = self.waiting.len() + self.halves.len();
         let parts = count.div_ceil(CHUNK).max(1);
+        let pause = PAUSE.min(PAUSES / u32::try_from(parts).unwrap_or(u32::MAX));
         let mut messages = self.messages();
         for part in 0..parts {
+            if part > 0 {
+                thread::sleep(pause);
+            }
             journal.append(&Record::Pending {
                 first: part == 0,
                 last: part + 1 == parts,
