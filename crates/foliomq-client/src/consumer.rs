@@ -33,7 +33,8 @@ pub struct ConsumerOptions {
     /// Bytes of the bodies of those, at most; one more message may exceed it. Default 8 MiB.
     pub bytes: u64,
     /// Read messages from the broker's own pages where its store's folder can be opened: no copy between log and program.
-    /// Where it cannot, or no longer can, they come over the connection. Default false.
+    /// Where it cannot, or no longer can, they come over the connection. Each is compared with what the broker says of it
+    /// (topic, queue and offset); its checksum is not looked at, in this way as in the other. Default false.
     pub mapped: bool,
 }
 

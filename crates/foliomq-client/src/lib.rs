@@ -35,6 +35,7 @@ mod error;
 mod headers;
 mod heartbeat;
 mod lease;
+mod mapped;
 mod mapping;
 mod message;
 mod message_id;

@@ -55,14 +55,20 @@ pub(crate) struct Received {
     batches: Batches,
     batch: VecDeque<Taken>,
     window: Arc<Window>,
+    /// Taken, and not told to the window.
+    owed: Amount,
+    /// Messages are ours for a time.
+    leased: bool,
 }
 
 impl Received {
-    pub(crate) fn new(batches: Batches, window: Arc<Window>) -> Self {
+    pub(crate) fn new(batches: Batches, window: Arc<Window>, leased: bool) -> Self {
         Self {
             batches,
             batch: VecDeque::new(),
             window,
+            owed: Amount::default(),
+            leased,
         }
     }
 
@@ -70,8 +76,8 @@ impl Received {
     pub(crate) fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<Taken>> {
         loop {
             while let Some(taken) = self.batch.pop_front() {
-                self.window.take(taken.amount);
-                if taken.until > Instant::now() {
+                self.free(taken.amount);
+                if !self.leased || taken.until > Instant::now() {
                     return Poll::Ready(Ok(taken));
                 }
             }
@@ -80,6 +86,14 @@ impl Received {
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => return Poll::Ready(Err(Error::Closed)),
             }
+        }
+    }
+
+    /// Tells the window by what it would tell the broker, since it has a lock.
+    fn free(&mut self, amount: Amount) {
+        self.owed.add(amount);
+        if self.batch.is_empty() || self.window.is_much(self.owed) {
+            self.window.take(std::mem::take(&mut self.owed));
         }
     }
 

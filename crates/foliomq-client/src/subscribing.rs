@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::client::{Connection, Native};
 use crate::error::{Error, Result, check};
 use crate::headers::Headers;
+use crate::mapped::{self, Mapped};
 use crate::mapping;
 use crate::received::{Received, Taken, Undone};
 use crate::settlements::{Settlement, Settlements};
@@ -74,6 +75,7 @@ impl Subscribing {
     ) -> Received {
         let (batches, received) = mpsc::unbounded_channel();
         let window = Arc::new(Window::new(messages, bytes));
+        let leased = matches!(wish.from, From::Group(_));
         let subscribing = Self {
             calls: connection.native(headers),
             connection,
@@ -85,7 +87,7 @@ impl Subscribing {
             carried: false,
         };
         tokio::spawn(subscribing.run(settling));
-        Received::new(received, window)
+        Received::new(received, window, leased)
     }
 
     /// Until nobody takes messages and nobody can settle any more, or the broker refuses.
@@ -240,76 +242,73 @@ impl Subscribing {
             return Err(self.connection.silent("the stream ended"));
         }
         let until = Instant::now() + self.wish.invisible;
-        match reader {
-            Some(reader) => self.map(reader, response.deliveries, until).await,
-            None => {
-                let taken = response.deliveries.into_iter().map(|mut delivered| {
-                    let (attempt, handle) =
-                        (delivered.attempt, std::mem::take(&mut delivered.handle));
-                    let message = MessageView::carried(delivered)?;
-                    let bytes = message.body().len() as u64;
-                    Ok(taken(message, attempt, handle, until, bytes))
-                });
-                let taken = taken.collect::<Result<_>>()?;
-                self.pass_on(taken);
-                Ok(true)
-            }
+        self.carry(response.deliveries, until)?;
+        if response.positions.is_empty() {
+            return Ok(true);
         }
+        let unasked = || Error::Protocol("it sends positions that were not asked for".to_owned());
+        let reader = reader.ok_or_else(unasked)?;
+        let mapped = mapped::read(reader, response.positions, until).await?;
+        Ok(self.map(mapped))
     }
 
-    async fn map(
-        &mut self,
-        reader: &Reader,
-        deliveries: Vec<Delivered>,
-        until: Instant,
-    ) -> Result<bool> {
-        let grouped = matches!(self.wish.from, From::Group(_));
-        let (messages, mut deliveries, error) = mapping::read(reader, deliveries).await?;
-        let unread = deliveries.split_off(messages.len());
-        let pairs = messages.into_iter().zip(deliveries);
-        let taken = pairs.map(|(message, delivered)| {
-            // As the broker counts it: without a group it looks at the index alone.
-            let bytes = match grouped {
-                true => message.body().len() as u64,
-                false => u64::from(message.size()),
-            };
-            let message = MessageView::mapped(message);
-            taken(message, delivered.attempt, delivered.handle, until, bytes)
+    /// Messages that came over the connection.
+    fn carry(&mut self, deliveries: Vec<Delivered>, until: Instant) -> Result<()> {
+        let taken = deliveries
+            .into_iter()
+            .map(|delivered| taken(delivered, until));
+        let taken: Vec<Taken> = taken.collect::<Result<_>>()?;
+        let queue = |taken: &Taken| (taken.message.topic().to_owned(), taken.message.queue_id());
+        let same = |one: &Taken, other: &Taken| same_queue(&one.message, &other.message);
+        let ends = taken.chunk_by(same).filter_map(|run| {
+            let ((topic, queue), last) = (queue(run.first()?), run.last()?);
+            Some((topic, queue, last.message.queue_offset() + 1))
         });
-        self.pass_on(taken.collect());
-        let Some(error) = error else {
-            return Ok(true);
+        let ends: Vec<_> = ends.collect();
+        self.move_on(ends);
+        self.pass_on(taken);
+        Ok(())
+    }
+
+    /// Messages in the broker's pages. `false`: not all could be read.
+    fn map(&mut self, mapped: Mapped) -> bool {
+        self.move_on(mapped.ends);
+        self.pass_on(mapped.taken);
+        let Some(error) = mapped.error else {
+            return true;
         };
         tracing::debug!(%error, "a message cannot be read from the pages; it comes over the connection");
-        for delivered in unread.into_iter().filter(|_| grouped) {
-            self.settlements
-                .add(Settlement::release(delivered.topic, delivered.handle));
+        for (topic, handle) in mapped.unread {
+            self.settlements.add(Settlement::release(topic, handle));
         }
-        Ok(false)
+        false
+    }
+
+    /// So far the queues were received.
+    fn move_on(&mut self, ends: Vec<(String, u32, u64)>) {
+        let From::Queues(queues) = &mut self.wish.from else {
+            return;
+        };
+        for (topic, queue, next) in ends {
+            let mut starts = queues.queues.iter_mut();
+            let start = starts.find(|start| start.queue_id == queue && start.topic == topic);
+            if let Some(start) = start {
+                start.queue_offset = next;
+            }
+        }
     }
 
     fn pass_on(&mut self, mut taken: Vec<Taken>) {
         if taken.is_empty() {
             return;
         }
-        if let From::Queues(queues) = &mut self.wish.from {
-            let place =
-                |taken: &Taken| (taken.message.queue_id(), taken.message.topic().to_owned());
-            for run in taken.chunk_by(|one, other| same_queue(&one.message, &other.message)) {
-                let (queue, topic) = place(&run[0]);
-                let next = run.last().map_or(0, |last| last.message.queue_offset() + 1);
-                let mut starts = queues.queues.iter_mut();
-                if let Some(start) =
-                    starts.find(|start| start.queue_id == queue && start.topic == topic)
-                {
-                    start.queue_offset = next;
-                }
-            }
-        }
         let (mut amount, undone) = (Amount::default(), Arc::<Undone>::default());
+        let leased = matches!(self.wish.from, From::Group(_));
         for taken in &mut taken {
             amount.add(taken.amount);
-            taken.undone = taken.message.message_group().map(|_| undone.clone());
+            if leased && taken.message.message_group().is_some() {
+                taken.undone = Some(undone.clone());
+            }
         }
         self.window.receive(amount);
         if let Err(mpsc::error::SendError(Ok(unwanted))) = self.batches.send(Ok(taken)) {
@@ -335,15 +334,18 @@ struct Stream {
     closing: bool,
 }
 
-fn taken(message: MessageView, attempt: u32, handle: String, until: Instant, bytes: u64) -> Taken {
-    Taken {
+fn taken(mut delivered: Delivered, until: Instant) -> Result<Taken> {
+    let (attempt, handle) = (delivered.attempt, std::mem::take(&mut delivered.handle));
+    let message = MessageView::carried(delivered)?;
+    let bytes = message.body().len() as u64;
+    Ok(Taken {
         message,
         attempt,
         handle,
         until,
         amount: Amount { messages: 1, bytes },
         undone: None,
-    }
+    })
 }
 
 fn same_queue(one: &MessageView, other: &MessageView) -> bool {

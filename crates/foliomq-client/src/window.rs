@@ -72,7 +72,7 @@ impl Window {
         let mut state = self.state.lock();
         state.held.subtract(amount);
         state.owed.add(amount);
-        if self.is_due(&state) {
+        if self.is_much(state.owed) {
             self.free.notify_one();
         }
     }
@@ -82,7 +82,7 @@ impl Window {
         loop {
             {
                 let mut state = self.state.lock();
-                if self.is_due(&state) {
+                if self.is_much(state.owed) {
                     return std::mem::take(&mut state.owed);
                 }
             }
@@ -90,8 +90,8 @@ impl Window {
         }
     }
 
-    fn is_due(&self, state: &State) -> bool {
-        let Amount { messages, bytes } = state.owed;
+    /// Whether it is a quarter of the window.
+    pub(crate) fn is_much(&self, Amount { messages, bytes }: Amount) -> bool {
         4 * u64::from(messages) >= u64::from(self.size.messages) || 4 * bytes >= self.size.bytes
     }
 }

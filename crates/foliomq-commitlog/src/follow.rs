@@ -10,7 +10,8 @@ use foliomq_segment::{Folder, Observer, Segment, State, Wait, Watermarks};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::OpenError;
-use crate::followed::{FollowedRecords, Found, record_at};
+use crate::followed::FollowedRecords;
+use crate::lookup::Lookup;
 use crate::record::Record;
 
 /// Segments that stay open for reads by position. Each keeps its blocks on the disk, even after retention has dropped it.
@@ -124,15 +125,12 @@ impl LogReader {
 
     /// The record that begins at `position`. Its structure is checked, its checksum is not.
     pub fn read(&self, position: u64) -> Result<Record, ReaderError> {
-        let observer = self.observer();
-        let segment = self.segment(&observer, position)?;
-        match record_at(&segment, &segment.published_bytes(), position)? {
-            Found::Record(record) => Ok(record),
-            Found::Filler { .. } => {
-                let reason = "a filler stands there".to_owned();
-                Err(ReaderError::Invalid { position, reason })
-            }
-        }
+        self.lookup().read(position)
+    }
+
+    /// The same for many positions, best in their order: what was found out for one serves the next.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup::new(self, self.observer())
     }
 
     /// Records from `position` (the start of one, or of a segment) up to what is committed, each compared with its

@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::config::Encoding;
 use crate::encode::{PREFIX, field_len, put_body, put_head};
 use crate::encoded;
+use crate::positions::Runs;
 use crate::rope::{Rope, RopeBuilder};
 use crate::unsent::Unsent;
 
@@ -19,8 +20,8 @@ const MESSAGE: u32 = 8;
 const SYSTEM_PROPERTIES: u32 = 3;
 const BODY: u32 = 4;
 
-/// What comes before the message of a delivery, and the message; `None` where its position is enough.
-pub(crate) type Item = (Delivered, Option<StoredMessage>);
+/// What comes before the message of a delivery, and the message.
+pub(crate) type Item = (Delivered, StoredMessage);
 
 /// One response of a subscription on its way to the connection.
 #[derive(Debug)]
@@ -40,6 +41,15 @@ impl Outgoing {
         }
     }
 
+    /// A response with positions, which prost encodes: they are numbers.
+    pub(crate) fn positions(broker: &Broker, runs: Runs, unsent: Option<Unsent>) -> Self {
+        let response = runs.into();
+        match broker.config.encoding {
+            Encoding::Own => Self::Rope(plain(&response, unsent).counted(&broker.wire)),
+            Encoding::Tonic => Self::Message(response, unsent),
+        }
+    }
+
     /// Lets go of the log's pages. A message for tonic keeps them until that copies it.
     pub(crate) fn unpin(&mut self) {
         if let Self::Rope(rope) = self {
@@ -55,7 +65,7 @@ impl Outgoing {
                 if let Some(unsent) = unsent {
                     unsent.sent();
                 }
-                plain(&response)
+                plain(&response, None)
             }
         }
     }
@@ -92,20 +102,18 @@ fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
     for ((head, message), size) in items.iter().zip(&sizes) {
         put_head(out.scratch(), DELIVERIES, size.delivered);
         head.encode_raw(out.scratch());
-        if let (Some(len), Some(message)) = (size.message, message) {
-            put_head(out.scratch(), MESSAGE, len);
-            put_message(broker, &mut out, message);
-        }
+        put_head(out.scratch(), MESSAGE, size.message);
+        put_message(broker, &mut out, message);
     }
     out.finish(unsent).counted(&broker.wire)
 }
 
 /// A response without messages.
-fn plain(response: &SubscribeResponse) -> Rope {
-    let mut out = BytesMut::new();
-    put_prefix(&mut out, response.encoded_len());
-    response.encode_raw(&mut out);
-    out.freeze().into()
+fn plain(response: &SubscribeResponse, unsent: Option<Unsent>) -> Rope {
+    let mut out = RopeBuilder::default();
+    put_prefix(out.scratch(), response.encoded_len());
+    response.encode_raw(out.scratch());
+    out.finish(unsent)
 }
 
 fn put_prefix(out: &mut BytesMut, len: usize) {
@@ -126,21 +134,18 @@ fn put_message(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) 
 
 /// Lengths that come before what they measure.
 struct Size {
-    message: Option<usize>,
+    message: usize,
     delivered: usize,
 }
 
 impl Size {
     fn new((head, message): &Item) -> Self {
-        let message = message.as_ref().map(|message| {
-            message.encoded_user_properties().len()
-                + field_len(SYSTEM_PROPERTIES, message.encoded_system_properties().len())
-                + field_len(BODY, message.body().len())
-        });
-        let field = message.map_or(0, |len| field_len(MESSAGE, len));
+        let message = message.encoded_user_properties().len()
+            + field_len(SYSTEM_PROPERTIES, message.encoded_system_properties().len())
+            + field_len(BODY, message.body().len());
         Self {
             message,
-            delivered: head.encoded_len() + field,
+            delivered: head.encoded_len() + field_len(MESSAGE, message),
         }
     }
 }
@@ -164,7 +169,7 @@ mod tests {
             ..v2::Message::decode(message.encoded_user_properties()).unwrap()
         };
         let whole = |(head, message): &Item| Delivered {
-            message: message.as_ref().map(stored),
+            message: Some(stored(message)),
             ..head.clone()
         };
         let response = SubscribeResponse {
@@ -195,17 +200,14 @@ mod tests {
             publish(&broker, messages);
             let queues = 0..broker.store.topic(&name).unwrap().queues;
             let stored = queues.flat_map(|queue| broker.store.read_many(&name, queue, 0, count).unwrap());
-            let mut items: Vec<Item> = stored.map(|message| {
+            let items: Vec<Item> = stored.map(|message| {
                 let head = Delivered { topic: name.clone(), queue_offset: message.queue_offset(), position: message.position(), ..Delivered::default() };
-                (head, Some(message))
+                (head, message)
             }).collect();
             prop_assert_eq!(items.len(), count);
-            for positions in [false, true] {
-                if positions { items.iter_mut().for_each(|(_, message)| *message = None); }
-                let mut rope = rope(&broker, &items, None);
-                let bytes = rope.copy_to_bytes(rope.remaining());
-                prop_assert_eq!(bytes.to_vec(), reference(&items));
-            }
+            let mut rope = rope(&broker, &items, None);
+            let bytes = rope.copy_to_bytes(rope.remaining());
+            prop_assert_eq!(bytes.to_vec(), reference(&items));
         });
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn body<T: Message + Default + 'static>(
 /// One response of a subscription, as the message that prost encodes.
 pub(crate) fn subscribed(broker: &Broker, items: Vec<Item>) -> SubscribeResponse {
     let delivered = |(head, message): Item| Delivered {
-        message: message.map(|message| stored(broker, &message, &[])),
+        message: Some(stored(broker, &message, &[])),
         ..head
     };
     SubscribeResponse {

@@ -49,6 +49,7 @@ mod name;
 mod offsets;
 mod outgoing;
 mod placing;
+mod positions;
 mod producers;
 mod properties;
 mod publish;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_delivery::{Filter, Receive};
+use foliomq_delivery::{Delivery, Filter, Receive};
 use foliomq_proto::v1::{Delivered, Open, open::From};
 use foliomq_proto::v2::Code;
-use foliomq_store::{Entry, StoredMessage};
+use foliomq_store::StoredMessage;
 use futures_util::future::select_all;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::credit::Allowance;
 use crate::delivered::{Item, Outgoing};
 use crate::name;
+use crate::positions::{Position, Runs};
 use crate::properties::{duration, unix_ms};
 use crate::receive::{filter, touch};
 use crate::rules;
@@ -85,6 +86,8 @@ struct Place {
 #[derive(Debug, Default)]
 struct Batch {
     items: Vec<Item>,
+    /// In place of these.
+    runs: Runs,
     /// Of all bodies.
     bytes: usize,
     unsent: Option<Unsent>,
@@ -185,7 +188,7 @@ impl Source {
             };
             let (from, batch) = broker.blocking(work).await?;
             (self.from, self.turn) = (from, turn.wrapping_add(1));
-            if !batch.items.is_empty() {
+            if !batch.is_empty() {
                 return Ok(self.response(broker, batch));
             }
             let left = batch.next_visible.map_or(LONGEST, |at| {
@@ -214,10 +217,14 @@ impl Source {
     }
 
     fn response(&mut self, broker: &Broker, batch: Batch) -> Found {
-        let (messages, bytes) = (batch.items.len(), batch.bytes);
+        let (messages, bytes) = (batch.len(), batch.bytes);
         self.usual = (bytes / messages).max(1);
+        let response = match self.positions {
+            true => Outgoing::positions(broker, batch.runs, batch.unsent),
+            false => Outgoing::deliveries(broker, batch.items, batch.unsent),
+        };
         Found {
-            response: Outgoing::deliveries(broker, batch.items, batch.unsent),
+            response,
             messages,
             bytes,
         }
@@ -245,7 +252,7 @@ impl Origin {
                     let next_visible = self.lease(handles, topic, room, &mut batch)?;
                     let times = [batch.next_visible, next_visible];
                     batch.next_visible = times.into_iter().flatten().min();
-                    if !batch.items.is_empty() {
+                    if !batch.is_empty() {
                         break;
                     }
                 }
@@ -258,7 +265,7 @@ impl Origin {
                         true => place.locate(handles, room, &mut batch)?,
                         false => place.read(handles, room, &mut batch)?,
                     }
-                    if !batch.items.is_empty() {
+                    if !batch.is_empty() {
                         break;
                     }
                 }
@@ -297,25 +304,45 @@ impl Origin {
             if batch.bytes >= room.bytes {
                 break;
             }
-            let mut head = head(&delivery.message);
-            head.attempt = delivery.attempt;
-            head.handle = delivery.handle;
-            batch.push(head, delivery.message, room);
+            batch.lease(delivery, room);
         }
         // What did not fit is given back, and comes with the next response.
-        batch.unsent = Some(unsent.split_to(batch.items.len()));
+        batch.unsent = Some(unsent.split_to(batch.len()));
         Ok(received.next_visible)
     }
 }
 
 impl Batch {
-    fn push(&mut self, head: Delivered, message: StoredMessage, room: Room) {
-        self.bytes += message.body().len();
-        if !room.positions {
-            touch(message.body());
+    fn len(&self) -> usize {
+        self.items.len() + self.runs.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lease(&mut self, delivery: Delivery, room: Room) {
+        let (message, attempt, handle) = (delivery.message, delivery.attempt, delivery.handle);
+        match room.positions {
+            true => {
+                self.bytes += message.body().len();
+                self.runs.push_leased(position(&message), attempt, handle);
+            }
+            false => {
+                let head = Delivered {
+                    attempt,
+                    handle,
+                    ..head(&message)
+                };
+                self.push(head, message);
+            }
         }
-        self.items
-            .push((head, (!room.positions).then_some(message)));
+    }
+
+    fn push(&mut self, head: Delivered, message: StoredMessage) {
+        self.bytes += message.body().len();
+        touch(message.body());
+        self.items.push((head, message));
     }
 }
 
@@ -336,7 +363,7 @@ impl Place {
                 break;
             }
             self.offset = message.queue_offset() + 1;
-            batch.push(head(&message), message, room);
+            batch.push(head(&message), message);
         }
         Ok(())
     }
@@ -360,22 +387,25 @@ impl Place {
             }
             if entry.size != LOST {
                 batch.bytes += entry.size as usize;
-                batch.items.push((self.head(&entry), None));
+                batch.runs.push(Position {
+                    topic: &self.topic,
+                    queue_id: self.queue,
+                    queue_offset: self.offset,
+                    position: entry.position,
+                });
             }
             self.offset += 1;
         }
         Ok(())
     }
+}
 
-    fn head(&self, entry: &Entry) -> Delivered {
-        Delivered {
-            topic: self.topic.clone(),
-            queue_id: self.queue,
-            queue_offset: self.offset,
-            position: entry.position,
-            store_unix_ms: entry.store_time,
-            ..Delivered::default()
-        }
+fn position(message: &StoredMessage) -> Position<'_> {
+    Position {
+        topic: message.topic(),
+        queue_id: message.queue_id(),
+        queue_offset: message.queue_offset(),
+        position: message.position(),
     }
 }
 

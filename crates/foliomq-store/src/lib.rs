@@ -92,7 +92,7 @@ pub use lite::{LiteListener, MAX_LITE_NAME, check_lite, lite_name, lite_parts};
 pub use message::Message;
 pub use offline::{Finding, LogReport, Part, Report, TopicReport, inspect, verify};
 pub use options::{Disk, Options, Retention};
-pub use reader::{Messages, Reader, ReaderOptions};
+pub use reader::{Lookup, Messages, Reader, ReaderOptions};
 pub use residency::{HEAT_PARTS, residency};
 pub use reveal::Revealed;
 pub use store::{Delivered, Store, Watermarks};

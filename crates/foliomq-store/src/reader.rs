@@ -88,10 +88,14 @@ impl Reader {
 
     /// The message at `position`. Its checksum is not looked at.
     pub fn read_at(&self, position: u64) -> Result<StoredMessage, ReaderError> {
-        let record = self.log.read(position)?;
-        match record.kind() {
-            Kind::Control => revealed(&self.log, &record),
-            _ => message(record),
+        self.lookup().read_at(position)
+    }
+
+    /// The same for many positions, best in their order: what was found out for one serves the next.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            records: self.log.lookup(),
+            log: &self.log,
         }
     }
 
@@ -117,6 +121,24 @@ impl Reader {
     /// [`ReaderError::WriterGone`] once no process has the store open; it may take a tenth of a second to be noticed.
     pub fn wait_past(&self, position: u64, timeout: Duration) -> Result<bool, ReaderError> {
         self.log.wait_past(position, timeout)
+    }
+}
+
+/// Reads the messages of a [`Reader`] by position, one after the other. Keeps the segment of the last.
+#[derive(Debug)]
+pub struct Lookup<'a> {
+    records: foliomq_commitlog::Lookup<'a>,
+    log: &'a LogReader,
+}
+
+impl Lookup<'_> {
+    /// As [`Reader::read_at`].
+    pub fn read_at(&mut self, position: u64) -> Result<StoredMessage, ReaderError> {
+        let record = self.records.read(position)?;
+        match record.kind() {
+            Kind::Control => revealed(self.log, &record),
+            _ => message(record),
+        }
     }
 }
 

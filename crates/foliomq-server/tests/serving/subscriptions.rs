@@ -172,27 +172,51 @@ async fn positions_are_those_that_a_reader_of_the_folder_finds() {
     };
     let mut stream = Subscription::open(&broker, open).await;
     let reader = foliomq_store::Store::open_reader(broker.dir.path()).unwrap();
-    for delivery in stream.take(9).await {
-        assert_eq!(delivery.message, None);
-        let message = reader.read_at(delivery.position).unwrap();
-        assert_eq!(message.queue_offset(), delivery.queue_offset);
-        assert_eq!(message.queue_id(), delivery.queue_id);
-        let mut client = MessagingClient::new(broker.channel().await);
-        let request = LocateRequest {
-            topic: "t".into(),
-            queue_id: delivery.queue_id,
-            queue_offset: delivery.queue_offset,
-            limit: 1,
-        };
-        let located = client.locate(request).await.unwrap().into_inner();
-        assert_eq!(located.located[0].position, delivery.position);
-        assert_eq!(located.located[0].size, message.size());
-        let directory = located.place.unwrap().directory;
-        assert_eq!(
-            directory,
-            broker.dir.path().canonicalize().unwrap().to_str().unwrap()
-        );
+    let mut seen = 0;
+    while seen < 9 {
+        let response = stream.next().await;
+        assert!(response.deliveries.is_empty());
+        for run in &response.positions {
+            assert_eq!(run.positions.len(), run.handles.len());
+            assert!(run.attempts.iter().all(|attempt| *attempt == 1));
+            let mut position = 0;
+            for (n, step) in run.positions.iter().enumerate() {
+                position += step;
+                let at = (run.queue_id, run.queue_offset + n as u64, position as u64);
+                compare(&broker, &reader, at).await;
+                seen += 1;
+            }
+        }
     }
+    assert_eq!(seen, 9);
+}
+
+/// A position, by the reader of the folder and by `Locate`.
+async fn compare(
+    broker: &Broker,
+    reader: &foliomq_store::Reader,
+    (queue_id, queue_offset, position): (u32, u64, u64),
+) {
+    let message = reader.read_at(position).unwrap();
+    assert_eq!(
+        (message.queue_id(), message.queue_offset()),
+        (queue_id, queue_offset)
+    );
+    let mut client = MessagingClient::new(broker.channel().await);
+    let request = LocateRequest {
+        topic: "t".into(),
+        queue_id,
+        queue_offset,
+        limit: 1,
+    };
+    let located = client.locate(request).await.unwrap().into_inner();
+    assert_eq!(located.located[0].position, position);
+    assert_eq!(located.located[0].size, message.size());
+    let directory = located.place.unwrap().directory;
+    assert_eq!(
+        directory,
+        broker.dir.path().canonicalize().unwrap().to_str().unwrap()
+    );
 }
 
 #[tokio::test]
