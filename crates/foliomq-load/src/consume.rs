@@ -16,6 +16,7 @@ use crate::call::{Call, chunk};
 use crate::connection::Connection;
 use crate::encoded::{frame, resource};
 use crate::error::{LoadError, check};
+use crate::handed;
 use crate::meter::Meter;
 use crate::plan::{Api, Plan, STAMP, Workload};
 use crate::receive;
@@ -39,6 +40,8 @@ const LONG: u64 = 20_000;
 pub(crate) struct Consumer {
     pub(crate) plan: Arc<Plan>,
     pub(crate) connection: Connection,
+    /// In whose hands the messages come, where they are decoded.
+    pub(crate) client: Option<foliomq_client::Client>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) number: usize,
     /// Whose messages are shared out; each pass over stored messages has a group of its own.
@@ -53,6 +56,9 @@ pub(crate) struct Consumer {
 impl Consumer {
     /// Consumes until it is dropped, or the messages of the plan have come.
     pub(crate) async fn run(self) -> Result<(), LoadError> {
+        if let Some(client) = &self.client {
+            return handed::consume(&self, client).await;
+        }
         if self.plan.api == Api::Native {
             return receive::subscribe(&self).await;
         }

@@ -35,6 +35,9 @@ pub enum LoadError {
     /// An answer that does not follow the protocol.
     #[error("the broker's answer is not understood: {0}")]
     Protocol(String),
+    /// The native client's own words.
+    #[error(transparent)]
+    Client(#[from] foliomq_client::Error),
     /// A plan that cannot be carried out.
     #[error("{0}")]
     Plan(String),

@@ -35,6 +35,19 @@ pub enum Api {
     Native,
 }
 
+/// How stored messages come to a consumer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Over the connection, where they are counted without being decoded.
+    #[default]
+    Bodies,
+    /// Over the connection, into the hands of the native client, which decodes them.
+    Decoded,
+    /// As the broker's own pages, in the hands of the native client on the broker's host.
+    Mapped,
+}
+
 /// When it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +85,9 @@ pub struct Plan {
     pub warmup: Duration,
     /// Whether consumers acknowledge, as members of a group. Without, the native API reads queues; v2 leaves its leases.
     pub acknowledge: bool,
+    /// How a consumer of stored messages gets them over the native API.
+    #[serde(default)]
+    pub delivery: Delivery,
 }
 
 impl Default for Plan {
@@ -91,6 +107,7 @@ impl Default for Plan {
             until: Until::Time(Duration::from_secs(10)),
             warmup: Duration::from_secs(1),
             acknowledge: true,
+            delivery: Delivery::default(),
         }
     }
 }
@@ -119,6 +136,10 @@ impl Plan {
             .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
         {
             return no("a rate is more than 0 messages per second");
+        }
+        let stored = (self.workload, self.api) == (Workload::Consume, Api::Native);
+        if self.delivery != Delivery::Bodies && !stored {
+            return no("a delivery is chosen for stored messages over the native API");
         }
         if self.workload == Workload::Roundtrip && self.rate.is_none() {
             return no("a round trip has a rate");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use foliomq_client::Client;
 use foliomq_proto::v1::Queue;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until};
@@ -13,7 +14,7 @@ use crate::connection::{Connection, Target};
 use crate::consume::Consumer;
 use crate::error::LoadError;
 use crate::meter::{Glance, Meter};
-use crate::plan::{Api, Plan, Until, Workload};
+use crate::plan::{Api, Delivery, Plan, Until, Workload};
 use crate::process;
 use crate::produce::Sender;
 use crate::report::{Latency, Report};
@@ -114,10 +115,12 @@ impl Load<'_> {
                 let what = format!("topic {} holds no messages to consume", plan.topic);
                 return Err(LoadError::Plan(what));
             }
+            let client = self.client().await?;
             for stream in 0..self.streams() {
                 let consumer = Consumer {
                     plan: plan.clone(),
                     connection: connection.clone(),
+                    client: client.clone(),
                     meter: self.meter.clone(),
                     number: number * self.streams() + stream,
                     group: format!("bench-{}", self.name),
@@ -129,6 +132,18 @@ impl Load<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The native client, where messages come into its hands.
+    async fn client(&self) -> Result<Option<Client>, LoadError> {
+        if self.plan.delivery == Delivery::Bodies {
+            return Ok(None);
+        }
+        if self.target.tls {
+            let what = "the native client checks certificates: leave TLS out".to_owned();
+            return Err(LoadError::Plan(what));
+        }
+        Ok(Some(Client::connect(&*self.target.address).await?))
     }
 
     fn streams(&self) -> usize {

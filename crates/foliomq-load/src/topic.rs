@@ -31,6 +31,12 @@ pub struct BrokerSays {
     pub by_reference: u64,
     /// The others.
     pub copied: u64,
+    /// Bytes of answers that no socket has taken yet.
+    #[serde(default)]
+    pub unread: u64,
+    /// Those of them that are pages of the log.
+    #[serde(default)]
+    pub pinned: u64,
 }
 
 /// How often a deleted topic is looked for, and after which pause.
@@ -99,6 +105,8 @@ pub async fn broker_says(connection: &Connection) -> Result<BrokerSays, LoadErro
         encoding: broker.encoding,
         by_reference: broker.body_bytes_by_reference,
         copied: broker.body_bytes_packed + broker.body_bytes_copied,
+        unread: broker.unread_bytes,
+        pinned: broker.pinned_bytes,
     })
 }
 

@@ -157,7 +157,7 @@ mod tests {
                 let response = SubscribeResponse {
                     deliveries: bodies.iter().map(delivery).collect(),
                     settled: (0..*settled).map(|id| Settled { id, ..Settled::default() }).collect(),
-                    status: None,
+                    ..SubscribeResponse::default()
                 };
                 stream.extend_from_slice(&frame(&response));
             }

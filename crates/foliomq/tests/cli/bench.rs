@@ -43,6 +43,18 @@ fn a_broker_of_its_own_is_started_and_measured() {
 }
 
 #[test]
+fn stored_messages_are_consumed_from_the_brokers_own_pages() {
+    for ack in [&["--no-ack"][..], &[]] {
+        let mut line = vec!["bench", "consume", "--delivery", "mapped"];
+        line.extend(SMALL.iter().chain(&ASYNC).chain(ack));
+        let text = run(line).ok();
+        assert!(text.contains("mapped by the client"), "{text}");
+    }
+    let produced = run(["bench", "produce", "--delivery", "mapped"]);
+    assert!(produced.failed(2).contains("stored messages"));
+}
+
+#[test]
 fn two_settings_are_measured_in_turn_and_their_ratio_is_printed() {
     let mut line = vec!["bench", "produce", "--compare", "encoding=tonic"];
     line.extend(SMALL.iter().chain(&ASYNC));

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use super::{Bench, Speech};
+use super::{Bench, Speech, Way};
 use crate::failure::Failure;
 use crate::settings::Row;
 
@@ -48,6 +48,9 @@ impl Change {
             "streams" => bench.streams = self.parse()?,
             "in-flight" => bench.in_flight = Some(self.parse()?),
             "rate" => bench.rate = Some(self.parse()?),
+            "delivery" => {
+                bench.delivery = Way::from_str(&self.value, false).map_err(|_| self.bad())?;
+            }
             "tls" => bench.tls = self.parse()?,
             key if Row::of(key).is_none() => {
                 let what =
@@ -98,7 +101,9 @@ mod tests {
             changed("encoding=tonic").unwrap().set,
             ["flush=async", "encoding=tonic"]
         );
-        for bad in ["batch=many", "colour=red", "api=v3"] {
+        let mapped = changed("delivery=mapped").unwrap();
+        assert_eq!(mapped.delivery, Way::Mapped);
+        for bad in ["batch=many", "colour=red", "api=v3", "delivery=post"] {
             assert!(changed(bad).is_err(), "{bad}");
         }
         assert!("batch".parse::<Change>().is_err());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use foliomq_load::{Api, Plan, Report, Until, Workload};
+use foliomq_load::{Api, Delivery, Plan, Report, Until, Workload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
@@ -40,6 +40,7 @@ Examples:
   foliomq bench produce --rate 10000 --set flush=sync    latency at 10,000 messages a second, each on the disk
   foliomq bench roundtrip --api v2 --rate 5000           from send to receive, as an official client would see it
   foliomq bench consume --compare encoding=tonic         two settings in turn, A B A B, and their ratio
+  foliomq bench consume --no-ack --delivery decoded --compare delivery=mapped    bodies, and the broker's own pages
   foliomq bench produce --compare batch=100 --plot b.svg an option of the load itself, compared and drawn";
 
 /// Which loads there are.
@@ -59,6 +60,16 @@ enum Speech {
     Native,
     /// apache.rocketmq.v2: SendMessage and ReceiveMessage calls, as the official clients make them
     V2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Over the connection, counted and not decoded
+    Bodies,
+    /// Over the connection, decoded by the native client
+    Decoded,
+    /// The broker's own pages, mapped by the native client on the same host
+    Mapped,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -123,6 +134,10 @@ pub struct Bench {
     /// Consume without a group, or without acknowledging with --api v2
     #[arg(long)]
     no_ack: bool,
+
+    /// How stored messages are consumed; for the native API
+    #[arg(long, value_enum, default_value = "bodies")]
+    delivery: Way,
 
     /// Encrypt; the broker's certificate is not checked
     #[arg(long)]
@@ -275,6 +290,11 @@ impl Bench {
             },
             warmup: self.warmup.0,
             acknowledge: !self.no_ack,
+            delivery: match self.delivery {
+                Way::Bodies => Delivery::Bodies,
+                Way::Decoded => Delivery::Decoded,
+                Way::Mapped => Delivery::Mapped,
+            },
         };
         plan.check()?;
         Ok(plan)

@@ -3,7 +3,7 @@
 use std::io;
 
 use foliomq_load::spread::{Spread, significant};
-use foliomq_load::{Api, Latency, Plan, Report, Until, Workload};
+use foliomq_load::{Api, Delivery, Latency, Plan, Report, Until, Workload};
 use serde_json::json;
 
 use super::reports;
@@ -116,8 +116,13 @@ fn load(plan: &Plan) -> String {
         Until::Time(time) => format!("{} s", significant(time.as_secs_f64())),
         Until::Messages(messages) => format!("{messages} messages"),
     };
+    let way = match plan.delivery {
+        Delivery::Bodies => "",
+        Delivery::Decoded => ", decoded by the client",
+        Delivery::Mapped => ", mapped by the client",
+    };
     format!(
-        "{what}, {api}: bodies of {}, {} a request, {}, {lanes} in flight; {pace}, {until}",
+        "{what}, {api}{way}: bodies of {}, {} a request, {}, {lanes} in flight; {pace}, {until}",
         about(plan.body as u64),
         plan.batch,
         many(plan.connections, "connection"),

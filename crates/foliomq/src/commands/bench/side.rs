@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use foliomq_load::process::{self, Server};
 use foliomq_load::{
-    Api, BrokerSays, Connection, Plan, Report, Target, Topic, Until, Workload, broker_says, run,
+    Api, BrokerSays, Connection, Delivery, Plan, Report, Target, Topic, Until, Workload,
+    broker_says, run,
 };
 use serde::Serialize;
 
@@ -163,6 +164,7 @@ impl Side {
             in_flight: batch * 16,
             rate: None,
             until: Until::Messages(asked.min(enough)),
+            delivery: Delivery::default(),
             ..self.plan.clone()
         }
     }
