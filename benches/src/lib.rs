@@ -22,6 +22,7 @@ pub mod child;
 pub mod experiments;
 pub mod figures;
 pub mod floor;
+pub mod floors;
 pub mod goal;
 pub mod machine;
 pub mod memory_limit;

@@ -7,6 +7,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::floors::{Budget, Floors};
 use crate::procfs::{self, Device};
 
 /// What stands at the top of the report.
@@ -32,11 +33,14 @@ pub struct Machine {
     pub commit: String,
     /// UTC date of the run.
     pub date: String,
+    /// What it does with nothing of ours in the way.
+    #[serde(default)]
+    pub floors: Floors,
 }
 
 impl Machine {
-    /// Looks at the machine and at the file system of `folder`.
-    pub fn of(folder: &Path) -> Result<Self> {
+    /// Looks at the machine and at the file system of `folder`, and measures both: so before anything else is measured.
+    pub fn of(folder: &Path, budget: Budget) -> Result<Self> {
         let (file_system, mount_options) = mount(folder)?;
         let memory = field(&procfs::read("/proc/meminfo")?, "MemTotal").unwrap_or_default();
         let kibibytes: u64 = memory
@@ -58,6 +62,7 @@ impl Machine {
             rustc: output("rustc", &["--version"]),
             commit: commit(),
             date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            floors: Floors::measure(folder, budget)?,
         })
     }
 
@@ -79,6 +84,7 @@ impl Machine {
             ),
             ("version", format!("{}, {}", self.commit, self.rustc)),
             ("date", self.date.clone()),
+            self.floors.row(),
         ]
     }
 
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_machine_has_cores_and_memory() {
-        let machine = Machine::of(&std::env::temp_dir()).unwrap();
+        let machine = Machine::of(&std::env::temp_dir(), Budget::SMOKE).unwrap();
         assert!(machine.cores > 0 && machine.memory_mib > 0 && !machine.file_system.is_empty());
     }
 }

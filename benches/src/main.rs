@@ -10,6 +10,7 @@ use clap::Parser;
 use foliomq_benches::bench::Bench;
 use foliomq_benches::child;
 use foliomq_benches::experiments::{self, Experiment};
+use foliomq_benches::floors::Budget;
 use foliomq_benches::goal::{self, Goal};
 use foliomq_benches::machine::Machine;
 use foliomq_benches::report::Report;
@@ -117,7 +118,7 @@ fn main() -> Result<()> {
 fn measure(arguments: &Arguments) -> Result<Report> {
     let begin = Instant::now();
     let bench = Bench::new(&arguments.dir, arguments.scale())?;
-    let machine = Machine::of(bench.folder())?;
+    let machine = Machine::of(bench.folder(), Budget::of(bench.scale.name))?;
     let mut sections = Vec::new();
     for experiment in arguments.experiments()? {
         eprintln!(

@@ -18,6 +18,19 @@ pub fn read(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// Bytes of memory that programs can still have, by the kernel's own estimate.
+pub fn available_memory() -> Result<u64> {
+    let text = read("/proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next());
+    let kibibytes: u64 = kibibytes
+        .and_then(|kibibytes| kibibytes.parse().ok())
+        .context("the kernel does not say how much memory is available")?;
+    Ok(kibibytes << 10)
+}
+
 /// The three load averages and what stands behind them.
 pub fn load_average() -> Result<String> {
     let line = read("/proc/loadavg")?;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use foliomq_benches::floors::Budget;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::quiet::Watch;
 
@@ -90,6 +91,7 @@ impl Measure {
 }
 
 fn measure(driver: &Driver, folder: &Path) -> Result<Results> {
+    let machine = Machine::of(folder, Budget::of(driver.plan().name))?;
     let (begin, watch) = (Instant::now(), Watch::begin(Duration::ZERO)?);
     let mut rows = Vec::new();
     for case in driver.plan().cases() {
@@ -105,7 +107,7 @@ fn measure(driver: &Driver, folder: &Path) -> Result<Results> {
     let verdicts = judged.filter_map(Row::verdict);
     Ok(Results {
         command: command(),
-        machine: Machine::of(folder)?,
+        machine,
         others,
         plan: driver.plan().clone(),
         verdicts: verdicts.collect(),

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use foliomq_benches::figures::Spread;
+use foliomq_benches::floors::Budget;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::memory_limit::MemoryLimit;
 use foliomq_benches::payload::{Random, touch};
@@ -24,6 +25,7 @@ use foliomq_benches::quiet::{Conditions, Watch};
 use foliomq_segment::Residency;
 use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::raw::Mapping;
 use crate::ways::Way;
@@ -72,6 +74,14 @@ struct Row {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     fs::create_dir_all(&arguments.dir)?;
+    let machine = Machine::of(
+        &arguments.dir,
+        Budget::of(if arguments.rounds > 1 {
+            "full"
+        } else {
+            "quick"
+        }),
+    )?;
     let place = tempfile::tempdir_in(&arguments.dir)?;
     let (history, head) = (place.path().join("history"), place.path().join("head"));
     fill(&history, 2 * arguments.memory)?;
@@ -88,17 +98,11 @@ fn main() -> Result<()> {
     let rows = measure(&history, &head, arguments.rounds)?;
     drop(limit);
     let conditions = watch.end()?;
-    let page = page(
-        &Machine::of(&arguments.dir)?,
-        &arguments,
-        &limited,
-        &rows,
-        &conditions,
-    )?;
+    let page = page(&machine, &arguments, &limited, &rows, &conditions)?;
     fs::create_dir_all(&arguments.out)?;
     fs::write(
         arguments.out.join("coldways.json"),
-        serde_json::to_string_pretty(&rows)?,
+        serde_json::to_string_pretty(&json!({"machine": machine, "rows": rows}))?,
     )?;
     fs::write(arguments.out.join("coldways.md"), &page)?;
     println!("{page}");
@@ -189,13 +193,21 @@ fn page(
 ) -> Result<String> {
     let (memory, rounds) = (arguments.memory, arguments.rounds);
     let (history, head) = (2 * memory, memory / 4);
+    let floors = machine.floors.row();
     let mut page = format!(
         "# Ways to read history\n\n`make bench-cold`, {}, {} cores, {}, {}, {}; {rounds} rounds, medians. {limited}\n\n\
          A history of {history} MiB that is not in memory is read from front to back, in blocks of 256 KiB, while another thread \
          touches a head of {head} MiB every {PAUSE:?}. Counted are the faults of that thread which found a page gone, and \
          what the scan leaves in memory.\n\n\
+         {}: {}.\n\n\
          | way | MiB/s | CPU s per GiB | faults at the head per GiB | MiB left |\n|---|---|---|---|---|\n",
-        machine.processor, machine.cores, machine.kernel, machine.file_system, machine.date,
+        machine.processor,
+        machine.cores,
+        machine.kernel,
+        machine.file_system,
+        machine.date,
+        floors.0,
+        floors.1,
     );
     for row in rows {
         let median =

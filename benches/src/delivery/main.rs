@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use foliomq_benches::figures::bytes;
+use foliomq_benches::floors::Budget;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::quiet::Watch;
 use tempfile::TempDir;
@@ -107,6 +108,12 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<Page> {
+    let budget = match (arguments.quick, arguments.smoke) {
+        (true, _) => Budget::QUICK,
+        (_, true) => Budget::SMOKE,
+        _ => Budget::FULL,
+    };
+    let machine = Machine::of(&arguments.dir, budget)?;
     let (begin, watch) = (Instant::now(), Watch::begin(Duration::ZERO)?);
     let lite = arguments.lite.as_deref().map(Lite::read).transpose()?;
     let scale = match (arguments.quick, arguments.smoke) {
@@ -132,7 +139,7 @@ fn measure(arguments: &Arguments) -> Result<Page> {
     let scaled = if arguments.quick { " QUICK=1" } else { "" };
     Ok(Page {
         command: format!("make bench-delivery{scaled}"),
-        machine: Machine::of(&arguments.dir)?,
+        machine,
         build: if cfg!(debug_assertions) {
             "debug"
         } else {

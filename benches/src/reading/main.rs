@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use foliomq_benches::floors::Budget;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::memory_limit::MemoryLimit;
 use foliomq_benches::quiet::Watch;
@@ -66,6 +67,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(folder: &Path, plan: Plan) -> Result<Results> {
+    let machine = Machine::of(folder, Budget::of(plan.name))?;
     let (begin, watch) = (Instant::now(), Watch::begin(Duration::ZERO)?);
     let (conditions, skipped) = possible();
     let mut rows = Vec::new();
@@ -91,7 +93,7 @@ fn measure(folder: &Path, plan: Plan) -> Result<Results> {
     }
     Ok(Results {
         command: command(),
-        machine: Machine::of(folder)?,
+        machine,
         beside: watch.end()?,
         plan,
         rows,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use foliomq_benches::floors::Budget;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::procfs;
 
@@ -24,7 +25,7 @@ pub fn all(plan: Plan, dir: &Path, loopback: bool) -> Result<Results> {
         .prefix("transfer-")
         .tempdir_in(dir)
         .context("creating a folder")?;
-    let machine = Machine::of(folder.path())?;
+    let machine = Machine::of(folder.path(), Budget::of(&plan.name))?;
     let settings = settings()?;
     let source = Source::write(&folder.path().join("store"), &plan)?;
     let mut skipped = Vec::new();

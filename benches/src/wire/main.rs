@@ -1,9 +1,12 @@
 //! The broker on the wire, beside a bare tonic server: `make bench-wire`.
 #![forbid(unsafe_code)]
 
+mod active;
 mod bare;
+mod calls;
 mod deliver;
 mod end_to_end;
+mod mapped;
 mod measure;
 mod page;
 mod peers;
@@ -62,10 +65,11 @@ enum Role {
 /// Number and experiment.
 type Experiment = (u8, fn(&Bench) -> Result<Section>);
 
-const EXPERIMENTS: [Experiment; 6] = [
+const EXPERIMENTS: [Experiment; 7] = [
     (1, send::run),
     (2, publish::run),
     (3, deliver::run),
+    (4, mapped::run),
     (5, end_to_end::run),
     (6, polls::run),
     (7, stalled::run),
@@ -102,7 +106,9 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments, scale: Scale, peers: bool) -> Result<Page> {
-    let (begin, watch) = (Instant::now(), Watch::begin(Duration::ZERO)?);
+    let begin = Instant::now();
+    let machine = Machine::of(&arguments.dir, scale.floors)?;
+    let watch = Watch::begin(Duration::ZERO)?;
     let bench = Bench::new(&arguments.binary, &arguments.dir, scale)?;
     let mut sections = Vec::new();
     let experiments = if peers { &PEERS[..] } else { &EXPERIMENTS[..] };
@@ -123,7 +129,7 @@ fn measure(arguments: &Arguments, scale: Scale, peers: bool) -> Result<Page> {
     Ok(Page {
         title,
         command: format!("make {target}{scaled}"),
-        machine: Machine::of(&arguments.dir)?,
+        machine,
         placement: bench.placement(),
         settings: bench.settings(),
         beside: watch.end()?,

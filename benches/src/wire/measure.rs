@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use foliomq_benches::figures::Spread;
+use foliomq_benches::floors::{self, Budget};
 use foliomq_load::process::{self, Server};
 use foliomq_load::{Connection, Plan, Report, Target, Topic, Until, run};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -22,6 +23,9 @@ const SETTINGS: [&str; 5] = [
     "max-in-flight=100000000",
     "disk-refuse=99%",
 ];
+
+/// How long an answer may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts servers and loads.
 pub struct Bench {
@@ -185,6 +189,15 @@ impl Bench {
             warmup: self.scale.warmup,
             ..Plan::default()
         }
+    }
+
+    /// Messages per second that `write(2)` puts into a new file, with these bodies, so many at a time: what no log is ahead of.
+    pub fn written(&self, body: usize, batch: usize) -> Result<f64> {
+        let budget = Budget {
+            time: self.scale.time,
+            ..Budget::FULL
+        };
+        Ok(floors::writes(&self.dir, body * batch, budget)? / body as f64)
     }
 
     /// What the disk takes sequentially, a flush after every megabyte: megabytes per second.

@@ -71,7 +71,8 @@ impl Page {
             .flat_map(|section| section.goals.clone())
             .collect();
         let mut table = goal::table(&goals);
-        "What the wire is held to. The machine's own figure is that of the bare tonic server, or of the disk."
+        "What the wire is held to. The machine's own figure is that of the bare tonic server, or of the disk; in figure 2 that of `write(2)` of the same \
+         bytes into a new file."
             .clone_into(&mut table.caption);
         table
     }

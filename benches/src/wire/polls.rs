@@ -3,24 +3,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use foliomq_benches::goal::Goal;
 use foliomq_benches::section::Table;
-use foliomq_load::{Connection, Walk, frame, process};
-use foliomq_proto::v2::{
-    MessageQueue, ReceiveMessageRequest, Resource, SendMessageRequest, SystemProperties,
-};
+use foliomq_load::{Connection, process};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::active;
+use crate::calls::{receive, send};
 use crate::measure::{Bench, Side};
 use crate::page::Section;
 
-const SERVICE: &str = "/apache.rocketmq.v2.MessagingService";
-/// Topics that active consumers wait at, one each.
-const ACTIVE: usize = 200;
+/// Consumers that messages come for, each at a topic of its own.
+pub const ACTIVE: usize = 200;
 /// How long a receive waits: longer than anything is measured.
-const WAIT: Duration = Duration::from_secs(20);
+pub const WAIT: Duration = Duration::from_secs(20);
 /// How long those that were woken may take.
 const WOKEN: Duration = Duration::from_secs(5);
 
@@ -37,6 +34,26 @@ pub fn run(bench: &Bench) -> Result<Section> {
     let connections = [1, ACTIVE.min(bench.scale.polls)];
     let seen = connections.map(|connections| look(bench, connections));
     let seen: Vec<Seen> = seen.into_iter().collect::<Result<_>>()?;
+    let woken = active::look(bench, connections)?;
+    let polls = bench.scale.polls;
+    Ok(Section {
+        number: 6,
+        title: "Receives that wait",
+        text: format!(
+            "{polls} idle long polls on one topic and {ACTIVE} at topics of their own, all at once, on one connection and on many. After a while one \
+             message is sent to every tenth of these topics; the receives that return with a message are counted, and the others \
+             must still wait. After that the {ACTIVE} receive again and again while messages come to all of them, with the idle ones \
+             beside and without: a server that woke those for whom there is nothing would need more time for a message. Memory \
+             is what of the server's process is no file's."
+        ),
+        tables: vec![table(&seen, polls), active::table(&woken)],
+        goals: [goals(&seen, polls), active::goals(&woken)].concat(),
+        samples: Vec::new(),
+        rows: Vec::new(),
+    })
+}
+
+fn table(seen: &[Seen], polls: usize) -> Table {
     let row = |seen: &Seen| {
         vec![
             seen.connections.to_string(),
@@ -51,54 +68,45 @@ pub fn run(bench: &Bench) -> Result<Section> {
         "memory that they take",
         "woken, of those with a message",
     ];
+    Table {
+        caption: format!("{} receives wait.", polls + ACTIVE),
+        columns: columns.map(String::from).to_vec(),
+        rows: seen.iter().map(row).collect(),
+    }
+}
+
+fn goals(seen: &[Seen], polls: usize) -> Vec<Goal> {
     let most = |of: fn(&Seen) -> f64| seen.iter().map(of).fold(0.0, f64::max);
     let exact = seen.iter().all(|seen| seen.woken == seen.expected);
-    let polls = bench.scale.polls;
-    Ok(Section {
-        number: 6,
-        title: "Receives that wait",
-        text: format!(
-            "{polls} idle long polls on one topic and {ACTIVE} at topics of their own, all at once. After a while one message is sent \
-             to every tenth of these topics; the receives that return with a message are counted, and the others must still wait. \
-             Memory is what of the process is no file's."
+    vec![
+        Goal::at_most(
+            6,
+            "Cores busy while all receives wait",
+            most(|seen| seen.idle_cores),
+            "cores",
+            0.02,
         ),
-        tables: vec![Table {
-            caption: format!("{} receives wait.", polls + ACTIVE),
-            columns: columns.map(String::from).to_vec(),
-            rows: seen.iter().map(row).collect(),
-        }],
-        goals: vec![
-            Goal::at_most(
-                6,
-                "Cores busy while all receives wait",
-                most(|seen| seen.idle_cores),
-                "cores",
-                0.02,
-            ),
-            Goal::at_least(
-                6,
-                "Exactly those with a message were woken (1: yes)",
-                f64::from(u8::from(exact)),
-                "",
-                1.0,
-            ),
-            Goal::at_most(
-                6,
-                "Memory of a receive that waits, and its share of a connection",
-                most(|seen| seen.memory as f64) / (polls + ACTIVE) as f64 / 1024.0,
-                "KiB",
-                256.0,
-            ),
-        ],
-        samples: Vec::new(),
-        rows: Vec::new(),
-    })
+        Goal::at_least(
+            6,
+            "Exactly those with a message were woken (1: yes)",
+            f64::from(u8::from(exact)),
+            "",
+            1.0,
+        ),
+        Goal::at_most(
+            6,
+            "Memory of a receive that waits, and its share of a connection",
+            most(|seen| seen.memory as f64) / (polls + ACTIVE) as f64 / 1024.0,
+            "KiB",
+            256.0,
+        ),
+    ]
 }
 
 fn look(bench: &Bench, connections: usize) -> Result<Seen> {
     let side = bench.broker("async", &["flush=async"])?;
     for topic in 0..ACTIVE {
-        bench.topic(&side, &format!("active-{topic}"))?;
+        bench.topic(&side, &active(topic))?;
     }
     bench.runtime.block_on(wait(
         &side,
@@ -116,14 +124,12 @@ async fn wait(side: &Side, connections: usize, idle: usize, watch: Duration) -> 
         open.push(Connection::open(&side.target(), &format!("poll-{number}")).await?);
     }
     let mut waiting = JoinSet::new();
-    for poll in 0..idle {
-        waiting.spawn(receive(open[poll % connections].clone(), "wire".to_owned()));
+    for number in 0..idle {
+        let connection = open[number % connections].clone();
+        waiting.spawn(poll(connection, "wire".to_owned()));
     }
     for topic in 0..ACTIVE {
-        waiting.spawn(receive(
-            open[topic % connections].clone(),
-            format!("active-{topic}"),
-        ));
+        waiting.spawn(poll(open[topic % connections].clone(), active(topic)));
     }
     // Until all of them have looked and found nothing.
     sleep(Duration::from_millis(500)).await;
@@ -133,12 +139,9 @@ async fn wait(side: &Side, connections: usize, idle: usize, watch: Duration) -> 
         process::time(pid)?.saturating_sub(busy).as_secs_f64() / begin.elapsed().as_secs_f64();
     let (_, after) = process::memory(pid)?;
     ensure!(waiting.len() == idle + ACTIVE, "some receive did not wait");
-    let expected: Vec<String> = (0..ACTIVE)
-        .step_by(10)
-        .map(|topic| format!("active-{topic}"))
-        .collect();
+    let expected: Vec<String> = (0..ACTIVE).step_by(10).map(active).collect();
     for topic in &expected {
-        send(&open[0], topic).await?;
+        send(&open[0], topic, vec![1]).await?;
     }
     let mut woken = 0;
     while let Ok(Some(received)) = timeout(
@@ -168,57 +171,13 @@ async fn wait(side: &Side, connections: usize, idle: usize, watch: Duration) -> 
     })
 }
 
+/// The topic of a consumer.
+pub fn active(topic: usize) -> String {
+    format!("active-{topic}")
+}
+
 /// Waits at a topic; returns how many messages came.
-async fn receive(connection: Connection, topic: String) -> Result<(String, u64)> {
-    let request = ReceiveMessageRequest {
-        group: resource("waiters"),
-        message_queue: Some(MessageQueue {
-            topic: resource(&topic),
-            id: -1,
-            ..MessageQueue::default()
-        }),
-        batch_size: 1,
-        invisible_duration: Some(prost_types::Duration {
-            seconds: 60,
-            nanos: 0,
-        }),
-        long_polling_timeout: prost_types::Duration::try_from(WAIT).ok(),
-        ..ReceiveMessageRequest::default()
-    };
-    let uri = connection.uri(&format!("{SERVICE}/ReceiveMessage"))?;
-    let answer = connection.messages(&uri, frame(&request)).await?;
-    let mut walk = Walk::new(2);
-    let mut answer = answer;
-    while let Some(message) = answer.next().await? {
-        let framed: Bytes = [&[0][..], &(message.len() as u32).to_be_bytes(), &message]
-            .concat()
-            .into();
-        walk.feed(&framed);
-    }
-    Ok((topic, walk.found()))
-}
-
-async fn send(connection: &Connection, topic: &str) -> Result<()> {
-    let message = foliomq_proto::v2::Message {
-        topic: resource(topic),
-        system_properties: Some(SystemProperties {
-            message_id: format!("01{:032X}", 1),
-            ..SystemProperties::default()
-        }),
-        body: vec![1].into(),
-        ..foliomq_proto::v2::Message::default()
-    };
-    let request = SendMessageRequest {
-        messages: vec![message],
-    };
-    let uri = connection.uri(&format!("{SERVICE}/SendMessage"))?;
-    connection.unary(&uri, frame(&request)).await?;
-    Ok(())
-}
-
-fn resource(name: &str) -> Option<Resource> {
-    Some(Resource {
-        name: name.to_owned(),
-        ..Resource::default()
-    })
+async fn poll(connection: Connection, topic: String) -> Result<(String, u64)> {
+    let messages = receive(&connection, &topic, 1, WAIT).await?;
+    Ok((topic, messages.len() as u64))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use foliomq_benches::floors::Budget;
 use serde::Serialize;
 
 /// How much is measured.
@@ -23,6 +24,9 @@ pub struct Scale {
     pub stall: Duration,
     /// Receives that wait.
     pub polls: usize,
+    /// What the machine's own figures may take.
+    #[serde(skip)]
+    pub floors: Budget,
 }
 
 impl Scale {
@@ -46,6 +50,7 @@ impl Scale {
             latency: Duration::from_secs(15),
             stall: Duration::from_secs(60),
             polls: 1000,
+            floors: Budget::FULL,
         }
     }
 
@@ -58,8 +63,9 @@ impl Scale {
             bodies: vec![64, 256, 1 << 10, 4 << 10, 16 << 10, 1 << 20],
             stored: 64 << 20,
             latency: Duration::from_secs(4),
-            stall: Duration::from_secs(6),
+            stall: Duration::from_secs(5),
             polls: 1000,
+            floors: Budget::QUICK,
         }
     }
 
@@ -74,6 +80,7 @@ impl Scale {
             latency: Duration::from_millis(200),
             stall: Duration::from_millis(300),
             polls: 40,
+            floors: Budget::SMOKE,
         }
     }
 }

@@ -59,6 +59,8 @@ fn machine(results: &Results) -> String {
         &format!("{}, {} cores, {memory} GiB", m.processor, m.cores),
     ]);
     table.row(["kernel", &m.kernel]);
+    let (name, floors) = m.floors.row();
+    table.row([name, &floors]);
     let cores = results.cores.map_or(
         "anywhere: only one core, or not known".to_owned(),
         |cores| {
