@@ -72,6 +72,7 @@ mod tests {
             }],
             settled: vec![settled.clone()],
             status: Some(status(5)),
+            ..v1::SubscribeResponse::default()
         };
         let light = Response::decode(whole.encode_to_vec().as_slice()).unwrap();
         let [delivery] = &light.deliveries[..] else {
