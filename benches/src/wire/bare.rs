@@ -60,6 +60,7 @@ async fn connection(stream: TcpStream) {
         .max_concurrent_streams(4096)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
+        .max_frame_size(256 << 10)
         .serve_connection(TokioIo::new(stream), service_fn(route));
     // A client that goes away is no failure.
     let _ = served.await;

@@ -1,8 +1,9 @@
-//! The body of every response: tonic's, or the frames of a receive.
+//! The body of every response: tonic's, one message, or the frames of a receive.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use tokio_stream::Stream as _;
@@ -17,6 +18,10 @@ use crate::rope::Rope;
 pub(crate) enum Body {
     /// Encoded by tonic.
     Tonic(tonic::body::Body),
+    /// One message, encoded with its prefix.
+    Unary(Bytes),
+    /// Nothing but the status of a success.
+    Trailers,
     /// Received messages, from the mapped pages.
     Receive(Frames),
     /// A subscription.
@@ -31,7 +36,7 @@ impl Body {
         match self {
             Self::Receive(frames) => frames.give_back(),
             Self::Subscribe(responses) => responses.unpin(),
-            Self::Tonic(_) | Self::End => {}
+            Self::Tonic(_) | Self::Unary(_) | Self::Trailers | Self::End => {}
         }
     }
 }
@@ -48,6 +53,15 @@ impl http_body::Body for Body {
             Self::Tonic(body) => Pin::new(body)
                 .poll_frame(context)
                 .map_ok(|frame| frame.map_data(Rope::from)),
+            Self::Unary(message) => {
+                let message = std::mem::take(message);
+                *self = Self::Trailers;
+                Poll::Ready(Some(Ok(Frame::data(Rope::from(message)))))
+            }
+            Self::Trailers => {
+                *self = Self::End;
+                Poll::Ready(Some(Ok(trailers())))
+            }
             Self::Receive(frames) => {
                 let frame = frames.next().map_or_else(trailers, Frame::data);
                 if frame.is_trailers() {
@@ -71,7 +85,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Tonic(body) => body.is_end_stream(),
-            Self::Receive(_) | Self::Subscribe(_) => false,
+            Self::Unary(_) | Self::Trailers | Self::Receive(_) | Self::Subscribe(_) => false,
             Self::End => true,
         }
     }

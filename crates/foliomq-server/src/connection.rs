@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ const MAX_HEADERS: u32 = 64 << 10;
 /// Bytes in flight towards the server: of one request, of one connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of one piece of a request: a frame of a hundred messages of 1 KiB comes in one, with a few system calls and without
+/// being put together.
+const MAX_FRAME: u32 = 256 << 10;
 /// A peer that is silent for so long is asked whether it lives, and closed if it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
@@ -83,7 +87,7 @@ impl Protocol {
         }
     }
 
-    async fn speak_http2<S>(mut self, stream: S, peer: SocketAddr) -> io::Result<()>
+    async fn speak_http2<S>(self, stream: S, peer: SocketAddr) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -93,7 +97,11 @@ impl Protocol {
         let handshake = builder(unread_bytes).handshake::<_, Rope>(stream);
         let handshake = async { handshake.await.map_err(io::Error::other) };
         let mut connection = self.soon(handshake).await?;
-        let mut alive = std::pin::pin!(keep_alive(connection.ping_pong(), &watch));
+        let mut alive = pin!(keep_alive(connection.ping_pong(), &watch));
+        let mut blocked = pin!(watch.blocked_for(unread_age));
+        let mut stop = self.stopping.clone();
+        // If the one who would say so is gone, it stops too.
+        let mut stop = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         let mut stopping = false;
         loop {
             tokio::select! {
@@ -107,10 +115,10 @@ impl Protocol {
                     None => return Ok(()),
                 },
                 error = &mut alive => return Err(error),
-                () = watch.blocked_for(unread_age) => {
+                () = &mut blocked => {
                     return Err(io::Error::other("the peer takes nothing that is sent to it"));
                 }
-                _ = self.stopping.wait_for(|stop| *stop), if !stopping => {
+                () = &mut stop, if !stopping => {
                     stopping = true;
                     connection.graceful_shutdown();
                 }
@@ -127,6 +135,7 @@ fn builder(unread_bytes: usize) -> server::Builder {
         .max_header_list_size(MAX_HEADERS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_send_buffer_size(unread_bytes.min(u32::MAX as usize));
     builder
 }
@@ -159,10 +168,10 @@ async fn answer(
     mut respond: server::SendResponse<Rope>,
 ) {
     let path = request.uri().path().to_owned();
-    let (config, wire) = (router.config(), router.wire());
+    let wire = router.wire();
     let patience = Patience {
-        pin: config.pin_age,
-        unread: config.unread_age,
+        pin: router.config().pin_age,
+        unread: router.config().unread_age,
     };
     let response = tokio::select! {
         response = router.route(request.map(Incoming::new)) => response,

@@ -44,12 +44,32 @@ where
         poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// The only message of a body.
+    pub(crate) async fn only(mut self) -> Result<Bytes, Status> {
+        let Some(message) = self.next().await else {
+            return Err(Status::invalid_argument("the request holds no message"));
+        };
+        let message = message?;
+        match self.next().await {
+            None => Ok(message),
+            Some(Ok(_)) => {
+                let what = "the request is not one whole message";
+                Err(Status::invalid_argument(what))
+            }
+            Some(Err(error)) => Err(error),
+        }
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         loop {
             if let Some(message) = self.take().transpose() {
                 return Poll::Ready(Some(message));
             }
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            let frame = match self.body.is_end_stream() {
+                true => None,
+                false => ready!(Pin::new(&mut self.body).poll_frame(context)),
+            };
+            match frame {
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None if self.begun.is_empty() => return Poll::Ready(None),
@@ -64,6 +84,9 @@ where
 
     /// A message that is whole.
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
         if self.begun.is_empty() {
             let whole = match self.rest.first_chunk() {
                 Some(prefix) => self.length(prefix)?,

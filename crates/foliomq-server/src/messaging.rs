@@ -1,6 +1,6 @@
 //! `apache.rocketmq.v2.MessagingService`: each call to the module that knows it.
 //!
-//! ReceiveMessage and Telemetry do not come this way: the router takes them past tonic's encoder and decoder.
+//! SendMessage, ReceiveMessage and Telemetry do not come this way: the router takes them past tonic's encoder and decoder.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::answer::{Answer, answer};
 use crate::broker::Broker;
 use crate::caller::{Caller, MAX_CLIENT_ID};
 use crate::status::{Refusal, ok};
-use crate::{hidden, lite, name, offsets, pull, renewal, route, send, settle};
+use crate::{hidden, lite, name, offsets, pull, renewal, route, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -105,12 +105,9 @@ impl MessagingService for Messaging {
 
     async fn send_message(
         &self,
-        request: Request<v2::SendMessageRequest>,
+        _: Request<v2::SendMessageRequest>,
     ) -> Result<Response<v2::SendMessageResponse>, Status> {
-        self.call(request, |caller, request| async move {
-            send::send(&self.0, &caller, request).await
-        })
-        .await
+        Err(Status::internal("messages came past the router"))
     }
 
     async fn receive_message(

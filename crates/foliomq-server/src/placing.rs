@@ -1,28 +1,30 @@
 //! Storing a frame of a Publish stream once, however often it comes.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use foliomq_delivery::queue_of;
-use foliomq_proto::v1::{NewMessage, Run};
-use foliomq_proto::v2::{Encoding, Message, MessageType, SystemProperties};
-use foliomq_store::{Store, StoredMessage, TopicType};
-use prost::Message as _;
+use foliomq_proto::v1::Run;
+use foliomq_store::{Appender, StoredMessage};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::broker::{Broker, Handles};
-use crate::producers::{self, Progress, message_id};
-use crate::properties::{timestamp, unix_ms};
-use crate::send::{LARGE, check_type};
+use crate::frame::{Frame, Message};
+use crate::producers::{self, Progress};
+use crate::properties::unix_ms;
+use crate::send::{LARGE, check_kind};
+use crate::sifted::sift;
 use crate::status::Refusal;
-use crate::validate;
+use crate::stored_properties::{Stored, write_properties};
 
-/// A frame that was found good.
-pub(crate) struct Draft {
-    pub(crate) producer: u64,
-    pub(crate) topic: String,
-    pub(crate) kind: TopicType,
-    /// Queues of the topic.
-    pub(crate) queues: u32,
-    pub(crate) queue: Option<u32>,
-    /// With their numbers, which grow; at least one.
-    pub(crate) messages: Vec<(u64, Message)>,
+/// Bytes of room for properties that a stream keeps between two frames.
+const KEPT: usize = 1 << 20;
+
+/// Where the messages of a frame go.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) appender: Appender,
+    pub(crate) progress: Arc<Mutex<Progress>>,
 }
 
 /// Where the messages of a frame are.
@@ -33,84 +35,74 @@ pub(crate) struct Placed {
     pub(crate) end: u64,
 }
 
-/// A message with the properties that it is stored with.
-pub(crate) fn message(new: NewMessage, producer: u64, sequence: u64) -> Message {
-    let born = match new.born_unix_ms {
-        0 => unix_ms(),
-        born => born,
-    };
-    let kind = match new.message_group {
-        Some(_) => MessageType::Fifo,
-        None => MessageType::Normal,
-    };
-    let system = SystemProperties {
-        tag: new.tag,
-        keys: new.keys,
-        message_id: message_id(producer, sequence),
-        body_encoding: Encoding::Identity.into(),
-        message_type: kind.into(),
-        message_group: new.message_group,
-        born_timestamp: Some(timestamp(born)),
-        ..SystemProperties::default()
-    };
-    Message {
-        topic: None,
-        user_properties: new.properties,
-        system_properties: Some(system),
-        body: new.body,
-    }
-}
-
-/// Stores those messages of the frame that are not stored yet.
-pub(crate) async fn place(broker: &Broker, draft: Draft) -> Result<Placed, Refusal> {
-    let dispatched = broker.store.watermarks().dispatched;
-    let progress = broker.producers.progress(draft.producer, dispatched)?;
-    let mut progress = progress.lock_owned().await;
-    let bytes: usize = draft
-        .messages
-        .iter()
-        .map(|(_, message)| message.body.len())
-        .sum();
-    let is_next = progress.last > 0 && draft.messages[0].0 > progress.last;
-    if is_next && bytes < LARGE {
-        return append(&broker.store, &draft, &mut progress, Vec::new());
+/// Stores those messages of the frame that are not stored yet. It is what is left of `bytes` once the bad ones are sifted out,
+/// one message at least; `room` is used again for each.
+pub(crate) async fn place(
+    broker: &Broker,
+    target: Target,
+    frame: &Frame<'_>,
+    bytes: &Bytes,
+    room: &mut Vec<u8>,
+) -> Result<Placed, Refusal> {
+    let mut progress = target.progress.lock_owned().await;
+    let appender = target.appender;
+    let size: usize = frame.messages.iter().map(|one| one.body.len()).sum();
+    let is_next = progress.last > 0 && frame.number(&frame.messages[0]) > progress.last;
+    if is_next && size < LARGE {
+        return append(&appender, frame, &mut progress, Vec::new(), room);
     }
     // Looking into the log may wait for the disk.
-    let work = move |handles: &Handles| {
-        let stored = producers::stored(
-            &handles.store,
-            &draft.topic,
-            draft.producer,
-            draft.messages.iter().map(|(number, _)| *number),
-            &progress,
-        )?;
-        append(&handles.store, &draft, &mut progress, stored)
-    };
+    let (bytes, max_body) = (bytes.clone(), broker.store.options().max_body);
+    let work =
+        move |handles: &Handles| find_and_append(handles, &appender, &bytes, max_body, progress);
     broker.blocking(work).await
 }
 
+fn find_and_append(
+    handles: &Handles,
+    appender: &Appender,
+    bytes: &[u8],
+    max_body: usize,
+    mut progress: OwnedMutexGuard<Progress>,
+) -> Result<Placed, Refusal> {
+    // As it was before: the same bytes.
+    let mut frame = Frame::decode(bytes).unwrap_or_default();
+    sift(&mut frame, max_body);
+    let numbers = frame.messages.iter().map(|message| frame.number(message));
+    let (store, topic, producer) = (&handles.store, appender.topic(), frame.producer_id);
+    let stored = producers::stored(store, topic, producer, numbers, &progress)?;
+    append(appender, &frame, &mut progress, stored, &mut Vec::new())
+}
+
 fn append(
-    store: &Store,
-    draft: &Draft,
+    appender: &Appender,
+    frame: &Frame<'_>,
     progress: &mut Progress,
     stored: Vec<StoredMessage>,
+    room: &mut Vec<u8>,
 ) -> Result<Placed, Refusal> {
-    let fresh = &draft.messages[stored.len()..];
-    let mut runs = Vec::new();
+    let fresh = &frame.messages[stored.len()..];
+    let mut runs = Vec::with_capacity(1);
     stored.iter().for_each(|message| extend(&mut runs, message));
     if fresh.is_empty() {
         // Found by the index: committed. Which one is the last is not learned from it: the log may hold more after these.
         return Ok(Placed { runs, end: 0 });
     }
-    let encoded = fresh.iter().map(|(_, message)| encode(message, draft.kind));
-    let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+    for message in fresh {
+        check_kind(message.kind(), appender.kind())?;
+    }
+    let written = write_all(frame, fresh, room);
+    let encoded = fresh.iter().zip(&written);
+    let encoded = encoded.map(|(message, at)| Ok(at.message(room, message.body)?));
+    let encoded = encoded.collect::<Result<Vec<_>, Refusal>>()?;
     let mut first = 0;
+    let queue = |message: &Message<'_>| queue(frame, message, appender.queues());
     // One after the other, so that what a crash leaves are the first ones.
-    for part in fresh.chunk_by(|(_, one), (_, other)| draft.queue(one) == draft.queue(other)) {
-        let (queue, end) = (draft.queue(&part[0].1), first + part.len());
-        let submitted = store.submit(&draft.topic, queue, &encoded[first..end])?;
+    for part in fresh.chunk_by(|one, other| queue(one) == queue(other)) {
+        let end = first + part.len();
+        let submitted = appender.submit(queue(&part[0]), &encoded[first..end])?;
         first = end;
-        progress.last = part.last().map_or(0, |(number, _)| *number);
+        progress.last = part.last().map_or(0, |message| frame.number(message));
         progress.end = submitted.end();
         runs.push(Run {
             queue_id: submitted.queue,
@@ -119,44 +111,26 @@ fn append(
             duplicate: false,
         });
     }
-    Ok(Placed {
-        runs,
-        end: progress.end,
-    })
+    let end = progress.end;
+    Ok(Placed { runs, end })
 }
 
-impl Draft {
-    /// Where a message goes; `None`: to the next queue in turn.
-    fn queue(&self, message: &Message) -> Option<u32> {
-        let system = message.system_properties.as_ref();
-        let group = system.and_then(|system| system.message_group.as_deref());
-        self.queue
-            .or_else(|| group.map(|group| queue_of(group, self.queues)))
-    }
-}
-
-fn encode(message: &Message, kind: TopicType) -> Result<foliomq_store::Message<'_>, Refusal> {
-    let default = SystemProperties::default();
-    let system = message.system_properties.as_ref().unwrap_or(&default);
-    check_type(system, kind)?;
-    if matches!(
-        validate::message_type(system),
-        MessageType::Delay | MessageType::Transaction
-    ) {
-        return Err(Refusal::unsupported(
-            "delayed and half messages in a stream are",
-        ));
-    }
-    let user = Message {
-        user_properties: message.user_properties.clone(),
-        ..Message::default()
+/// Writes the properties of all messages into `room`; returns where those of each are.
+fn write_all(frame: &Frame<'_>, messages: &[Message<'_>], room: &mut Vec<u8>) -> Vec<Stored> {
+    room.clear();
+    room.shrink_to(KEPT);
+    let now = unix_ms();
+    let write = |message: &Message<'_>| {
+        let id = (frame.producer_id, frame.number(message));
+        write_properties(message, id, now, room)
     };
-    let (user, system) = (user.encode_to_vec(), system.encode_to_vec());
-    Ok(foliomq_store::Message::encoded(
-        user,
-        system,
-        &message.body,
-    )?)
+    messages.iter().map(write).collect()
+}
+
+/// Where a message goes; `None`: to the next queue in turn.
+fn queue(frame: &Frame<'_>, message: &Message<'_>, queues: u32) -> Option<u32> {
+    let of_group = || message.message_group.map(|group| queue_of(group, queues));
+    frame.queue_id.or_else(of_group)
 }
 
 /// Adds a message that was there before.

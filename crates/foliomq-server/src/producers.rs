@@ -85,7 +85,20 @@ fn forget(known: &mut HashMap<u64, Known>, dispatched: u64) {
 
 /// The id of a message: 34 hex digits, as those of the other clients, of a version of its own.
 pub(crate) fn message_id(producer: u64, sequence: u64) -> String {
-    format!("02{producer:016X}{sequence:016X}")
+    write_id(producer, sequence, str::to_owned)
+}
+
+/// The same, on the stack.
+pub(crate) fn write_id<T>(producer: u64, sequence: u64, take: impl FnOnce(&str) -> T) -> T {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut id = *b"02................................";
+    let numbers = [producer, sequence];
+    let bytes = numbers.iter().flat_map(|number| number.to_be_bytes());
+    for (digits, byte) in id[2..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+    }
+    // Digits are ASCII.
+    take(std::str::from_utf8(&id).unwrap_or_default())
 }
 
 /// Those of the messages with these numbers, which grow, that are stored already: always the first ones.
@@ -146,8 +159,8 @@ mod tests {
 
     #[test]
     fn ids_have_the_length_of_the_clients_own() {
-        let id = message_id(0xAB, 1);
-        assert_eq!(id, "0200000000000000AB0000000000000001");
+        let id = message_id(0x12_3456_789A_BCDE, 1);
+        assert_eq!(id, "0200123456789ABCDE0000000000000001");
         assert_eq!(id.len(), 34);
     }
 }

@@ -3,22 +3,25 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foliomq_proto::v1::{
-    NewMessage, PublishAck, PublishRequest, PublishResponse, RefusedMessage, Run,
-};
+use bytes::Bytes;
+use foliomq_proto::v1::{PublishAck, PublishResponse, RefusedMessage, Run};
 use foliomq_proto::v2::Code;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
+use foliomq_store::Appender;
+use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
-use crate::intake::Share;
+use crate::frame::Frame;
+use crate::framed::Framed;
+use crate::incoming::Incoming;
+use crate::intake::{Counted, Share};
 use crate::name;
-use crate::placing::{self, Placed};
+use crate::placing::{Placed, Target, place};
+use crate::producers::Progress;
+use crate::sifted::{self, sift};
 use crate::status::{Refusal, ok};
-use crate::validate;
 
 /// Frames of one stream that are stored and not yet acknowledged, at most; then no more are read.
 const PENDING: usize = 1024;
@@ -26,9 +29,9 @@ const PENDING: usize = 1024;
 const RESPONSES: usize = 4;
 /// Most acknowledgements of one response.
 const MAX_ACKS: usize = 4096;
-/// Most messages of one frame.
-const MAX_FRAME: usize = 4096;
 
+/// What comes from the client.
+pub(crate) type Frames = Framed<Counted<Incoming>>;
 /// What goes to the client.
 pub(crate) type Acks = ReceiverStream<Result<PublishResponse, Status>>;
 
@@ -39,65 +42,80 @@ struct Pending {
     end: u64,
 }
 
-/// Opens a stream.
-pub(crate) fn open(
+/// What a stream remembers from frame to frame.
+struct Stream {
     broker: Arc<Broker>,
     caller: Caller,
-    share: Option<Arc<Share>>,
-    frames: Streaming<PublishRequest>,
-) -> Acks {
+    /// The topic of the last frame, as that names it.
+    topic: Option<(String, Appender)>,
+    producer: Option<(u64, Arc<Mutex<Progress>>)>,
+    /// For the properties of a frame's messages.
+    room: Vec<u8>,
+}
+
+/// Opens a stream.
+pub(crate) fn open(broker: Arc<Broker>, caller: Caller, share: Arc<Share>, frames: Frames) -> Acks {
     let (pending, stored) = mpsc::channel(PENDING);
     let (responses, outgoing) = mpsc::channel(RESPONSES);
     let tasks = broker.tasks.clone();
     tasks.spawn(acknowledge(broker.clone(), stored, responses));
-    tasks.spawn(read(broker, caller, share, frames, pending));
+    let stream = Stream {
+        broker,
+        caller,
+        topic: None,
+        producer: None,
+        room: Vec::new(),
+    };
+    tasks.spawn(stream.read(share, frames, pending));
     ReceiverStream::new(outgoing)
 }
 
-/// Stores what comes, until the client ends, the server stops, or a refusal ends the stream.
-async fn read(
-    broker: Arc<Broker>,
-    caller: Caller,
-    share: Option<Arc<Share>>,
-    mut frames: Streaming<PublishRequest>,
-    pending: mpsc::Sender<Pending>,
-) {
-    let mut stopping = broker.stopping.subscribe();
-    loop {
-        let frame = tokio::select! {
-            frame = frames.next() => frame,
-            () = pending.closed() => return,
-            _ = stopping.wait_for(|stop| *stop) => return,
-        };
-        // A stream that breaks is the client's business: it sends again what was not acknowledged.
-        let Some(Ok(frame)) = frame else { return };
-        let (sequence, count) = (frame.sequence, frame.messages.len() as u32);
-        let placed = store(&broker, &caller, frame).await;
-        if let Some(share) = &share {
+impl Stream {
+    /// Stores what comes, until the client ends, the server stops, or a refusal ends the stream.
+    async fn read(mut self, share: Arc<Share>, mut frames: Frames, pending: mpsc::Sender<Pending>) {
+        let mut stopping = self.broker.stopping.subscribe();
+        // Asked before each frame: the select below takes a frame first, as long as there is one.
+        while !*stopping.borrow() {
+            let bytes = tokio::select! {
+                biased;
+                bytes = frames.next() => bytes,
+                () = pending.closed() => return,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            // A stream that breaks is the client's business: it sends again what was not acknowledged.
+            let Some(Ok(bytes)) = bytes else { return };
+            let Ok(frame) = Frame::decode(&bytes) else {
+                return;
+            };
+            let (stored, over) = self.answer(frame, &bytes).await;
             share.release();
+            if pending.send(stored).await.is_err() || over {
+                return;
+            }
         }
-        let (status, refused, Placed { runs, end }, over) = match placed {
-            Ok((placed, refused)) => (ok(), refused, placed, false),
+    }
+
+    /// Stores a frame; returns what to say of it, and whether that is the last word.
+    async fn answer(&mut self, mut frame: Frame<'_>, bytes: &Bytes) -> (Pending, bool) {
+        let placed = self.store(&mut frame, bytes).await;
+        let over = placed
+            .as_ref()
+            .is_err_and(|refusal| ends_stream(refusal.code));
+        let (status, Placed { runs, end }, refused) = match placed {
+            Ok((placed, refused)) => (ok(), placed, refused),
             Err(refusal) => {
-                let over = ends_stream(refusal.code);
-                (
-                    refusal.status(Language::Other),
-                    Vec::new(),
-                    Placed::default(),
-                    over,
-                )
+                let status = refusal.status(Language::Other);
+                (status, Placed::default(), Vec::new())
             }
         };
         let ack = PublishAck {
-            sequence,
-            count,
+            sequence: frame.sequence,
+            count: frame.count as u32,
             status: Some(status),
             runs,
             refused,
         };
-        if pending.send(Pending { ack, end }).await.is_err() || over {
-            return;
-        }
+        (Pending { ack, end }, over)
     }
 }
 
@@ -106,54 +124,60 @@ fn ends_stream(code: Code) -> bool {
     matches!(code, Code::TooManyRequests | Code::InternalServerError)
 }
 
-/// Stores the messages of a frame that are found good; returns where they are, and the others.
-async fn store(
-    broker: &Broker,
-    caller: &Caller,
-    frame: PublishRequest,
-) -> Result<(Placed, Vec<RefusedMessage>), Refusal> {
-    let bad = |what: &str| Err(Refusal::new(Code::BadRequest, what));
-    if frame.producer_id == 0 {
-        return bad("the producer id is 0");
-    }
-    let count = frame.messages.len() as u64;
-    if frame.sequence == 0 || frame.sequence.checked_add(count).is_none() {
-        return bad("messages are numbered from 1");
-    }
-    if !(1..=MAX_FRAME).contains(&frame.messages.len()) {
-        return bad(&format!("a frame holds 1 to {MAX_FRAME} messages"));
-    }
-    let grouped = |message: &NewMessage| message.message_group.is_some();
-    if frame.queue_id.is_some() && frame.messages.iter().any(grouped) {
-        return bad("a message group has its own queue: the frame names another");
-    }
-    let topic = name::topic(Some(&name::resource(&frame.topic)), caller)?;
-    let (mut messages, mut refused) = (Vec::with_capacity(frame.messages.len()), Vec::new());
-    for (index, message) in frame.messages.into_iter().enumerate() {
-        let number = frame.sequence + index as u64;
-        let message = placing::message(message, frame.producer_id, number);
-        match validate::message(&message, broker.store.options().max_body) {
-            Ok(()) => messages.push((number, message)),
-            Err(refusal) => refused.push(RefusedMessage {
-                index: index as u32,
-                status: Some(refusal.status(Language::Other)),
-            }),
+impl Stream {
+    /// Stores the messages of a frame that are found good; returns where they are, and the others.
+    async fn store(
+        &mut self,
+        frame: &mut Frame<'_>,
+        bytes: &Bytes,
+    ) -> Result<(Placed, Vec<RefusedMessage>), Refusal> {
+        sifted::check(frame)?;
+        let known = self.known_topic(frame.topic);
+        let name = match known {
+            Some(_) => String::new(),
+            None => self.name(frame.topic)?,
+        };
+        let refused = sift(frame, self.broker.store.options().max_body);
+        if frame.messages.is_empty() {
+            return Ok((Placed::default(), refused));
         }
+        // After the checks: a message that is refused creates no topic.
+        let appender = match known {
+            Some(appender) => appender,
+            None => self.open_topic(frame.topic, &name).await?,
+        };
+        let progress = self.progress(frame.producer_id)?;
+        let target = Target { appender, progress };
+        let placed = place(&self.broker, target, frame, bytes, &mut self.room).await?;
+        Ok((placed, refused))
     }
-    if messages.is_empty() {
-        return Ok((Placed::default(), refused));
+
+    /// The topic of the last frame, if this one names the same and it is still there.
+    fn known_topic(&self, named: &str) -> Option<Appender> {
+        let (known, appender) = self.topic.as_ref()?;
+        (known == named && !appender.is_closed()).then(|| appender.clone())
     }
-    // After the checks: a message that is refused creates no topic.
-    let found = broker.topic(&topic).await?;
-    let draft = placing::Draft {
-        producer: frame.producer_id,
-        topic,
-        kind: found.kind,
-        queues: found.queues,
-        queue: frame.queue_id,
-        messages,
-    };
-    Ok((placing::place(broker, draft).await?, refused))
+
+    fn name(&self, named: &str) -> Result<String, Refusal> {
+        name::topic(Some(&name::resource(named)), &self.caller)
+    }
+
+    async fn open_topic(&mut self, named: &str, name: &str) -> Result<Appender, Refusal> {
+        self.broker.topic(name).await?;
+        let appender = self.broker.store.appender(name)?;
+        self.topic = Some((named.to_owned(), appender.clone()));
+        Ok(appender)
+    }
+
+    fn progress(&mut self, producer: u64) -> Result<Arc<Mutex<Progress>>, Refusal> {
+        if let Some((_, progress)) = self.producer.as_ref().filter(|(id, _)| *id == producer) {
+            return Ok(progress.clone());
+        }
+        let dispatched = self.broker.store.watermarks().dispatched;
+        let progress = self.broker.producers.progress(producer, dispatched)?;
+        self.producer = Some((producer, progress.clone()));
+        Ok(progress)
+    }
 }
 
 /// Waits for the oldest frame, and acknowledges with it all that the same flush has made durable.

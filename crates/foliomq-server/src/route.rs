@@ -88,7 +88,8 @@ fn message_queue(
             endpoints: Some(endpoints),
         }),
         accept_message_types: accepted_types(stored.kind)
-            .into_iter()
+            .iter()
+            .copied()
             .map(i32::from)
             .collect(),
     }

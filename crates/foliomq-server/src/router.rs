@@ -3,21 +3,22 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use foliomq_proto::v1::admin_server::AdminServer;
 use foliomq_proto::v1::messaging_server::MessagingServer;
 use foliomq_proto::v2::{
-    ReceiveMessageRequest, Resource, messaging_service_server::MessagingServiceServer,
+    ReceiveMessageRequest, Resource, SendMessageRequest,
+    messaging_service_server::MessagingServiceServer,
 };
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use prost::Message;
+use prost::{DecodeError, Message};
 use tokio_stream::StreamExt;
 use tonic::Status;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::admin::Admin;
+use crate::answer::answer;
 use crate::body::Body;
 use crate::broker::Broker;
 use crate::caller::Caller;
@@ -25,24 +26,22 @@ use crate::config::{Config, Encoding};
 use crate::delivered::Outgoing;
 use crate::encode::Frames;
 use crate::encoded;
+use crate::framed::{Framed, PREFIX};
 use crate::incoming::Incoming;
 use crate::intake::{Counted, Intake};
 use crate::messaging::{Messaging, admit};
 use crate::requests::Requests;
-use crate::subscribe;
 use crate::tasks::Tasks;
 use crate::v1::V1;
 use crate::wire::Wire;
-use crate::{receive, telemetry, v2_admin};
+use crate::{publish, receive, send, subscribe, telemetry, v2_admin};
 
-/// Largest request that sends messages, bytes: a batch of full-size messages.
+/// Largest request, or frame of a stream, that sends messages, bytes: a batch of full-size messages.
 const MAX_SEND_REQUEST: usize = 64 << 20;
 /// Largest request of any other kind, and largest command of a telemetry stream.
 const MAX_REQUEST: usize = 1 << 20;
 /// Largest request of a receive.
 const MAX_RECEIVE_REQUEST: usize = 256 << 10;
-/// Bytes before a gRPC message: compressed or not 1, length 4.
-const PREFIX: usize = 5;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
 const SUBSCRIBE: &str = "/foliomq.v1.Messaging/Subscribe";
 const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
@@ -54,17 +53,13 @@ const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
 pub(crate) struct Router {
     broker: Arc<Broker>,
     intake: Intake,
-    /// For what sends messages: the requests may be large.
-    sending: Routes,
     routes: Routes,
 }
 
 impl Router {
     pub(crate) async fn new(broker: Arc<Broker>) -> Result<Self, tonic_reflection::server::Error> {
-        let messaging = |largest| {
-            MessagingServiceServer::new(Messaging(broker.clone()))
-                .max_decoding_message_size(largest)
-        };
+        let messaging = MessagingServiceServer::new(Messaging(broker.clone()))
+            .max_decoding_message_size(MAX_REQUEST);
         let admin = AdminServer::new(Admin(broker.clone()));
         let v2_admin =
             foliomq_proto::v2::admin_server::AdminServer::new(v2_admin::Admin(broker.clone()));
@@ -79,28 +74,24 @@ impl Router {
                 .register_encoded_file_descriptor_set(foliomq_proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let routes = Routes::new(messaging(MAX_REQUEST))
+        let routes = Routes::new(messaging)
             .add_service(admin)
             .add_service(v2_admin)
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let streams =
-            |largest| MessagingServer::new(V1(broker.clone())).max_decoding_message_size(largest);
-        let routes = routes.add_service(streams(MAX_REQUEST)).prepare();
-        let sending = Routes::new(messaging(MAX_SEND_REQUEST))
-            .add_service(streams(MAX_SEND_REQUEST))
-            .prepare();
+            MessagingServer::new(V1(broker.clone())).max_decoding_message_size(MAX_REQUEST);
+        let routes = routes.add_service(streams).prepare();
         Ok(Self {
             intake: Intake::new(broker.config.max_request_bytes),
             broker,
-            sending,
             routes,
         })
     }
 
-    pub(crate) fn config(&self) -> Config {
-        self.broker.config.clone()
+    pub(crate) fn config(&self) -> &Config {
+        &self.broker.config
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -112,34 +103,66 @@ impl Router {
     }
 
     /// Answers one request.
+    ///
+    /// What sends messages comes first, and by itself: the futures of all others are many times as large, and are made on
+    /// the heap when they are needed.
     pub(crate) async fn route(
         self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let caller = Caller::of(&request);
-        if request.uri().path() == RECEIVE {
+        if request.uri().path() == SEND {
             return Ok(self
-                .receive(request, caller)
+                .send(request, caller)
                 .await
                 .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
         }
-        if request.uri().path() == SUBSCRIBE {
-            return Ok(self.subscribe(request, caller));
-        }
-        if request.uri().path() == TELEMETRY {
-            return Ok(self.telemetry(request, caller));
+        Box::pin(self.route_other(request, caller)).await
+    }
+
+    async fn route_other(
+        self,
+        mut request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Infallible> {
+        match request.uri().path() {
+            RECEIVE => {
+                return Ok(self
+                    .receive(request, caller)
+                    .await
+                    .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
+            }
+            SUBSCRIBE => return Ok(self.subscribe(request, caller)),
+            PUBLISH => return Ok(self.publish(request, caller)),
+            TELEMETRY => return Ok(self.telemetry(request, caller)),
+            _ => {}
         }
         request.extensions_mut().insert(caller);
-        let routes = match request.uri().path() {
-            SEND | PUBLISH => self.sending,
-            _ => self.routes,
-        };
         // Held until the answer is there: the handler works on the request's own bytes.
         let share = self.intake.share();
         request.extensions_mut().insert(share.clone());
         let request = request.map(|body| tonic::body::Body::new(Counted::new(body, share.clone())));
-        let response = routes.oneshot(request).await?;
+        let response = self.routes.oneshot(request).await?;
         Ok(response.map(Body::Tonic))
+    }
+
+    /// SendMessage, past tonic: bodies are slices of what has arrived.
+    async fn send(
+        self,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Status> {
+        // Held until the answer is there.
+        let share = self.intake.share();
+        let body = Counted::new(request.into_body(), share.clone());
+        let message = Framed::new(body, MAX_SEND_REQUEST).only().await?;
+        let request = SendMessageRequest::decode(message).map_err(malformed)?;
+        let result = match admit(&self.broker, &caller) {
+            Ok(()) => send::send(&self.broker, &caller, request).await,
+            Err(refusal) => Err(refusal),
+        };
+        let response = answer(result, caller.language)?.into_inner();
+        Ok(grpc(Body::Unary(unary(&response))))
     }
 
     async fn receive(
@@ -175,6 +198,18 @@ impl Router {
         )))
     }
 
+    fn publish(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
+        let share = self.intake.share();
+        let body = Counted::new(request.into_body(), share.clone());
+        let frames = Framed::new(body, MAX_SEND_REQUEST);
+        grpc(encoded::body(publish::open(
+            self.broker,
+            caller,
+            share,
+            frames,
+        )))
+    }
+
     fn subscribe(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
         let requests = Requests::new(request.into_body(), &self.intake, MAX_REQUEST);
         let encoding = self.broker.config.encoding;
@@ -195,37 +230,22 @@ fn grpc(body: Body) -> Response<Body> {
     response
 }
 
-/// The one message of a request.
-async fn decode(request: Request<Incoming>) -> Result<ReceiveMessageRequest, Status> {
-    let body = Limited::new(request.into_body(), MAX_RECEIVE_REQUEST)
-        .collect()
-        .await;
-    let body = body.map_err(|error| {
-        let what = format!("the request cannot be read: {error}");
-        // As tonic has it for the other methods.
-        if error.is::<LengthLimitError>() {
-            Status::out_of_range(what)
-        } else {
-            Status::invalid_argument(what)
-        }
-    })?;
-    decode_message(body.to_bytes())
+/// A message with its prefix.
+fn unary(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX + len);
+    bytes.put_u8(0);
+    bytes.put_u32(len as u32);
+    message.encode_raw(&mut bytes);
+    bytes.freeze()
 }
 
-fn decode_message(mut bytes: Bytes) -> Result<ReceiveMessageRequest, Status> {
-    if bytes.len() < PREFIX {
-        return Err(Status::invalid_argument("the request holds no message"));
-    }
-    if bytes.get_u8() != 0 {
-        return Err(Status::unimplemented(
-            "compressed requests are not supported",
-        ));
-    }
-    if bytes.get_u32() as usize != bytes.len() {
-        return Err(Status::invalid_argument(
-            "the request is not one whole message",
-        ));
-    }
-    ReceiveMessageRequest::decode(bytes)
-        .map_err(|error| Status::invalid_argument(format!("malformed request: {error}")))
+fn malformed(error: DecodeError) -> Status {
+    Status::invalid_argument(format!("malformed request: {error}"))
+}
+
+/// The one message of a receive.
+async fn decode(request: Request<Incoming>) -> Result<ReceiveMessageRequest, Status> {
+    let message = Framed::new(request.into_body(), MAX_RECEIVE_REQUEST).only();
+    ReceiveMessageRequest::decode(message.await?).map_err(malformed)
 }

@@ -15,7 +15,7 @@ use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::hidden;
 use crate::name;
-use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
+use crate::properties::{clear_server_fields, timestamp, unix_ms, upper_hex};
 use crate::status::{Refusal, ok};
 use crate::validate;
 
@@ -175,10 +175,6 @@ fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
 /// The queue of the message group, or of the priority, that all messages share; `None`: any. Where a client would send them
 /// does not count, for each library hashes in its own way.
 fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
-    let place = |message: &Message| {
-        let system = message.system_properties.clone().unwrap_or_default();
-        (system.message_group, system.priority, system.lite_topic)
-    };
     let first = messages.first().map(place).unwrap_or_default();
     if messages
         .iter()
@@ -192,8 +188,17 @@ fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
     }
     let priority = first.1.filter(|_| topic.kind == TopicType::Priority);
     let level = |priority: i32| queue_of_priority(priority.unsigned_abs(), topic.queues);
-    let by_group = first.0.map(|group| queue_of(&group, topic.queues));
+    let by_group = first.0.map(|group| queue_of(group, topic.queues));
     Ok(by_group.or(priority.map(level)))
+}
+
+/// Message group, priority and lite topic.
+fn place(message: &Message) -> (Option<&str>, Option<i32>, Option<&str>) {
+    let Some(system) = &message.system_properties else {
+        return (None, None, None);
+    };
+    let (group, lite) = (&system.message_group, &system.lite_topic);
+    (group.as_deref(), system.priority, lite.as_deref())
 }
 
 /// A message that is found good: its completed properties, and what is stored.
@@ -218,7 +223,11 @@ fn prepare(mut message: Message, body: &Bytes, kind: TopicType) -> Result<Prepar
 
 /// Whether the topic takes messages of this type, and this version does.
 pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(), Refusal> {
-    let message_type = validate::message_type(system);
+    check_kind(validate::message_type(system), kind)
+}
+
+/// The same, of a type that is known.
+pub(crate) fn check_kind(message_type: MessageType, kind: TopicType) -> Result<(), Refusal> {
     let accepted = accepted_types(kind);
     if !accepted.contains(&message_type) {
         let what = format!("the topic takes {accepted:?} messages, not {message_type:?}");
@@ -239,32 +248,29 @@ pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(
 }
 
 /// The types of message that a topic takes.
-pub(crate) fn accepted_types(kind: TopicType) -> Vec<MessageType> {
-    let one = match kind {
-        TopicType::Any => {
-            return vec![
-                MessageType::Normal,
-                MessageType::Fifo,
-                MessageType::Delay,
-                MessageType::Transaction,
-                MessageType::Lite,
-                MessageType::Priority,
-            ];
-        }
-        TopicType::Normal => MessageType::Normal,
-        TopicType::Fifo => MessageType::Fifo,
-        TopicType::Delay => MessageType::Delay,
-        TopicType::Transaction => MessageType::Transaction,
-        TopicType::Lite => MessageType::Lite,
-        TopicType::Priority => MessageType::Priority,
-    };
-    vec![one]
+pub(crate) fn accepted_types(kind: TopicType) -> &'static [MessageType] {
+    match kind {
+        TopicType::Any => &[
+            MessageType::Normal,
+            MessageType::Fifo,
+            MessageType::Delay,
+            MessageType::Transaction,
+            MessageType::Lite,
+            MessageType::Priority,
+        ],
+        TopicType::Normal => &[MessageType::Normal],
+        TopicType::Fifo => &[MessageType::Fifo],
+        TopicType::Delay => &[MessageType::Delay],
+        TopicType::Transaction => &[MessageType::Transaction],
+        TopicType::Lite => &[MessageType::Lite],
+        TopicType::Priority => &[MessageType::Priority],
+    }
 }
 
 /// Sets what the server answers for, and what every consumer relies on.
 fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
     clear_server_fields(system);
-    system.body_digest = Some(digest(system.body_digest.take(), body)?);
+    system.body_digest = digest(system.body_digest.take(), body)?;
     system.message_type = validate::message_type(system).into();
     if system.body_encoding == Encoding::Unspecified as i32 {
         system.body_encoding = Encoding::Identity.into();
@@ -275,15 +281,16 @@ fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The sender's digest where it fits and every client can check it; else one that they can.
-fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
+/// The sender's digest where it fits and every client can check it. None otherwise: a delivery adds one that they can, and
+/// many messages are read in ways that need none.
+fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Option<Digest>, Refusal> {
     let Some(sent) = sent else {
-        return Ok(md5_digest(body));
+        return Ok(None);
     };
     let found = match sent.r#type() {
         DigestType::Md5 => upper_hex(&Md5::digest(body)),
         DigestType::Sha1 => upper_hex(&Sha1::digest(body)),
-        DigestType::Crc32 | DigestType::Unspecified => return Ok(md5_digest(body)),
+        DigestType::Crc32 | DigestType::Unspecified => return Ok(None),
     };
     if !found.eq_ignore_ascii_case(&sent.checksum) {
         let what = format!(
@@ -292,10 +299,10 @@ fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
         );
         return Err(Refusal::new(Code::MessageCorrupted, what));
     }
-    Ok(Digest {
+    Ok(Some(Digest {
         checksum: found,
         ..sent
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -312,23 +319,14 @@ mod tests {
         };
         let md5 = "900150983cd24fb0d6963f7d28e17f72";
         let sha1 = "a9993e364706816aba3e25717850c26c9cd0d89d";
-        assert_eq!(digest(None, b"abc").unwrap().checksum, md5.to_uppercase());
-        assert_eq!(
-            digest(sent(DigestType::Md5, md5), b"abc").unwrap().checksum,
-            md5.to_uppercase()
-        );
-        assert_eq!(
-            digest(sent(DigestType::Sha1, sha1), b"abc")
-                .unwrap()
-                .checksum,
-            sha1.to_uppercase()
-        );
-        assert_eq!(
-            digest(sent(DigestType::Crc32, "352441C2"), b"abc")
-                .unwrap()
-                .r#type(),
-            DigestType::Md5
-        );
+        assert_eq!(digest(None, b"abc"), Ok(None));
+        let checksum = |kind, sent_as| {
+            let kept = digest(sent(kind, sent_as), b"abc").unwrap();
+            kept.map(|digest| digest.checksum)
+        };
+        assert_eq!(checksum(DigestType::Md5, md5), Some(md5.to_uppercase()));
+        assert_eq!(checksum(DigestType::Sha1, sha1), Some(sha1.to_uppercase()));
+        assert_eq!(checksum(DigestType::Crc32, "352441C2"), None);
         assert_eq!(
             digest(sent(DigestType::Md5, md5), b"abd").unwrap_err().code,
             Code::MessageCorrupted

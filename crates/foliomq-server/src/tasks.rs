@@ -1,15 +1,25 @@
 //! Tasks that hold the store: the server has ended once all of them have.
 
-use tokio::sync::watch;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How many there are. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tasks(watch::Sender<usize>);
+pub(crate) struct Tasks(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    running: AtomicUsize,
+    none: Notify,
+}
 
 /// One of them.
 #[derive(Debug)]
-struct Running(watch::Sender<usize>);
+struct Running(Arc<Count>);
 
 impl Tasks {
     pub(crate) fn spawn<T: Send + 'static>(
@@ -39,26 +49,33 @@ impl Tasks {
 
     /// Waits until there is none.
     pub(crate) async fn ended(&self) {
-        // The sender is here: it cannot be gone.
-        let _ = self.0.subscribe().wait_for(|running| *running == 0).await;
+        loop {
+            let mut none = pin!(self.0.none.notified());
+            // Listened for before it is looked at.
+            none.as_mut().enable();
+            if self.0.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 
     fn running(&self) -> Running {
-        self.0.send_modify(|running| *running += 1);
+        self.0.running.fetch_add(1, Ordering::SeqCst);
         Running(self.0.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! `foliomq.v1.Messaging`: each call to the module that knows it.
 //!
-//! Subscribe does not come this way: the router takes it past tonic's encoder.
+//! Publish and Subscribe do not come this way: the router takes them past tonic's decoder and encoder.
 
 use std::sync::Arc;
 
@@ -8,10 +8,8 @@ use foliomq_proto::v1::{self, messaging_server::Messaging};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::broker::Broker;
-use crate::intake::Share;
 use crate::locate;
 use crate::messaging::caller;
-use crate::publish;
 use crate::status::grpc_status;
 
 /// Our own protocol over a broker.
@@ -20,22 +18,14 @@ pub(crate) struct V1(pub(crate) Arc<Broker>);
 
 #[tonic::async_trait]
 impl Messaging for V1 {
-    type PublishStream = publish::Acks;
+    type PublishStream = tokio_stream::Pending<Result<v1::PublishResponse, Status>>;
     type SubscribeStream = tokio_stream::Pending<Result<v1::SubscribeResponse, Status>>;
 
     async fn publish(
         &self,
-        request: Request<Streaming<v1::PublishRequest>>,
+        _: Request<Streaming<v1::PublishRequest>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        let caller = caller(&request);
-        let share = request.extensions().get::<Arc<Share>>().cloned();
-        let frames = request.into_inner();
-        Ok(Response::new(publish::open(
-            self.0.clone(),
-            caller,
-            share,
-            frames,
-        )))
+        Err(Status::internal("a stream of frames came past the router"))
     }
 
     async fn subscribe(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use foliomq_proto::v2::{Code, Message, MessageType, SystemProperties};
 
+use crate::frame;
 use crate::properties::duration;
 use crate::status::Refusal;
 
@@ -68,24 +69,39 @@ const RESERVED_PREFIX: &str = "TIMER_";
 pub(crate) fn message(message: &Message, max_body: usize) -> Result<(), Refusal> {
     let default = SystemProperties::default();
     let system = message.system_properties.as_ref().unwrap_or(&default);
-    body(message, max_body)?;
-    properties(message, system)?;
-    tag(system)?;
-    keys(system)?;
+    body(message.body.len(), max_body)?;
+    let pairs = message.user_properties.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+    let (own_tag, own_keys) = (
+        system.tag.as_deref(),
+        system.keys.iter().map(String::as_str),
+    );
+    properties(pairs, own_tag, own_keys.clone())?;
+    tag(own_tag)?;
+    keys(own_keys)?;
     if system.message_id.trim().is_empty() {
         return Err(Refusal::new(
             Code::IllegalMessageId,
             "the message id is blank",
         ));
     }
-    message_group(system)?;
+    message_group(system.message_group.as_deref())?;
     priority(system)?;
     lite_topic(system)?;
     times(system)
 }
 
-fn body(message: &Message, max_body: usize) -> Result<(), Refusal> {
-    match message.body.len() {
+/// The same for a message of a Publish stream, which has less.
+pub(crate) fn framed(message: &frame::Message<'_>, max_body: usize) -> Result<(), Refusal> {
+    body(message.body.len(), max_body)?;
+    properties(message.properties(), message.tag, message.keys())?;
+    tag(message.tag)?;
+    keys(message.keys())?;
+    message_group(message.message_group)
+}
+
+fn body(size: usize, max_body: usize) -> Result<(), Refusal> {
+    match size {
         0 => Err(Refusal::new(Code::MessageBodyEmpty, "the body is empty")),
         size if size > max_body => Err(Refusal::new(
             Code::MessageBodyTooLarge,
@@ -95,16 +111,20 @@ fn body(message: &Message, max_body: usize) -> Result<(), Refusal> {
     }
 }
 
-fn properties(message: &Message, system: &SystemProperties) -> Result<(), Refusal> {
-    let properties = &message.user_properties;
-    let bytes: usize = properties
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>()
-        + system.tag.as_deref().map_or(0, str::len)
-        + system.keys.iter().map(String::len).sum::<usize>();
-    if properties.len() > MAX_PROPERTIES || bytes > MAX_PROPERTY_BYTES {
-        let count = properties.len();
+fn properties<'a>(
+    properties: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    tag: Option<&str>,
+    keys: impl Iterator<Item = &'a str>,
+) -> Result<(), Refusal> {
+    let (mut count, mut bytes) = (
+        0,
+        tag.map_or(0, str::len) + keys.map(str::len).sum::<usize>(),
+    );
+    for (name, value) in properties.clone() {
+        count += 1;
+        bytes += name.len() + value.len();
+    }
+    if count > MAX_PROPERTIES || bytes > MAX_PROPERTY_BYTES {
         return Err(Refusal::new(
             Code::MessagePropertiesTooLarge,
             format!(
@@ -113,7 +133,7 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<(), Refusa
         ));
     }
     for (name, value) in properties {
-        let wrong = match name.as_str() {
+        let wrong = match name {
             "" => "is empty",
             name if RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX) => "is reserved",
             name if has_control(name) => "has a control character",
@@ -128,11 +148,11 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<(), Refusa
     Ok(())
 }
 
-fn tag(system: &SystemProperties) -> Result<(), Refusal> {
-    let Some(tag) = &system.tag else {
+fn tag(tag: Option<&str>) -> Result<(), Refusal> {
+    let Some(tag) = tag else {
         return Ok(());
     };
-    let wrong = match tag.as_str() {
+    let wrong = match tag {
         tag if tag.trim().is_empty() => "is blank",
         tag if tag.contains('|') => "contains |, which separates tags in a filter",
         tag if has_control(tag) => "has a control character",
@@ -144,12 +164,8 @@ fn tag(system: &SystemProperties) -> Result<(), Refusal> {
     ))
 }
 
-fn keys(system: &SystemProperties) -> Result<(), Refusal> {
-    match system
-        .keys
-        .iter()
-        .find(|key| key.trim().is_empty() || has_control(key))
-    {
+fn keys<'a>(mut keys: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    match keys.find(|key| key.trim().is_empty() || has_control(key)) {
         Some(key) => Err(Refusal::new(
             Code::IllegalMessageKey,
             format!("key {key:?} is blank or has a control character"),
@@ -158,8 +174,8 @@ fn keys(system: &SystemProperties) -> Result<(), Refusal> {
     }
 }
 
-fn message_group(system: &SystemProperties) -> Result<(), Refusal> {
-    let Some(group) = &system.message_group else {
+fn message_group(group: Option<&str>) -> Result<(), Refusal> {
+    let Some(group) = group else {
         return Ok(());
     };
     if group.trim().is_empty() || group.len() >= MAX_MESSAGE_GROUP || has_control(group) {

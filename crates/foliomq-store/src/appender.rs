@@ -1,6 +1,7 @@
 //! Appending to one topic, which is looked up once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use foliomq_commitlog::Appended;
 
@@ -9,6 +10,7 @@ use crate::error::StoreError;
 use crate::message::Message;
 use crate::registry::TopicState;
 use crate::store::Store;
+use crate::topic::TopicType;
 
 /// Appends to one topic. For many messages to the same topic this saves the look-up of each. Cheap to clone; keeps the
 /// store open; any thread may use it.
@@ -28,6 +30,21 @@ impl Appender {
     /// Its topic.
     pub fn topic(&self) -> &str {
         &self.topic.meta.name
+    }
+
+    /// Which messages the topic takes.
+    pub fn kind(&self) -> TopicType {
+        self.topic.meta.kind
+    }
+
+    /// Queues of the topic.
+    pub fn queues(&self) -> u32 {
+        self.topic.meta.queues
+    }
+
+    /// Whether the topic is deleted. One of the same name may be there since.
+    pub fn is_closed(&self) -> bool {
+        self.topic.closed.load(Ordering::Acquire)
     }
 
     /// Appends to the next queue in turn, and blocks until it is committed.

@@ -1,5 +1,7 @@
 //! A message to append.
 
+use std::borrow::Cow;
+
 use crate::error::StoreError;
 use crate::wire::{self, Fields, Head};
 
@@ -20,8 +22,8 @@ pub(crate) const MAP_VALUE: u8 = 2;
 /// `apache.rocketmq.v2.Message` around it, encoded as they are added.
 #[derive(Debug, Clone, Default)]
 pub struct Message<'a> {
-    user: Vec<u8>,
-    system: Vec<u8>,
+    user: Cow<'a, [u8]>,
+    system: Cow<'a, [u8]>,
     body: &'a [u8],
 }
 
@@ -35,12 +37,17 @@ impl<'a> Message<'a> {
     }
 
     /// From encoded parts: `user` is zero or more whole `user_properties` entries (field 2 of `Message`, tags and
-    /// lengths included); `system` is the content of one `SystemProperties`.
+    /// lengths included); `system` is the content of one `SystemProperties`. Either may be borrowed.
     ///
     /// # Errors
     ///
     /// [`StoreError::Illegal`] if either is malformed.
-    pub fn encoded(user: Vec<u8>, system: Vec<u8>, body: &'a [u8]) -> Result<Self, StoreError> {
+    pub fn encoded(
+        user: impl Into<Cow<'a, [u8]>>,
+        system: impl Into<Cow<'a, [u8]>>,
+        body: &'a [u8],
+    ) -> Result<Self, StoreError> {
+        let (user, system) = (user.into(), system.into());
         let is_property = |field: wire::Field<'_>| {
             field.number == u32::from(USER_PROPERTIES)
                 && field.content.is_some_and(|entry| property(entry).is_some())
@@ -59,19 +66,19 @@ impl<'a> Message<'a> {
 
     /// Sets the tag, by which consumers filter.
     pub fn tag(mut self, tag: &str) -> Self {
-        wire::put(&mut self.system, TAG, tag.as_bytes());
+        wire::put(self.system.to_mut(), TAG, tag.as_bytes());
         self
     }
 
     /// Adds a key, by which the message is found.
     pub fn key(mut self, key: &str) -> Self {
-        wire::put(&mut self.system, KEYS, key.as_bytes());
+        wire::put(self.system.to_mut(), KEYS, key.as_bytes());
         self
     }
 
     /// Sets the message id. Without one the message is known by its position.
     pub fn id(mut self, id: &str) -> Self {
-        wire::put(&mut self.system, MESSAGE_ID, id.as_bytes());
+        wire::put(self.system.to_mut(), MESSAGE_ID, id.as_bytes());
         self
     }
 
@@ -80,7 +87,7 @@ impl<'a> Message<'a> {
         let mut entry = Vec::with_capacity(name.len() + value.len() + 8);
         wire::put(&mut entry, MAP_KEY, name.as_bytes());
         wire::put(&mut entry, MAP_VALUE, value.as_bytes());
-        wire::put(&mut self.user, USER_PROPERTIES, &entry);
+        wire::put(self.user.to_mut(), USER_PROPERTIES, &entry);
         self
     }
 
