@@ -170,7 +170,8 @@ impl Load<'_> {
             (started, measured) = (Some(process::own_time()?), self.meter.epoch);
         }
         loop {
-            let end = time.map(|time| begin + warmup + time);
+            // From where it really began: a thread that had to wait measures no less for it.
+            let end = time.map(|time| measured + time);
             tokio::select! {
                 biased;
                 Some(ended) = tasks.join_next() => flatten(ended)?,
