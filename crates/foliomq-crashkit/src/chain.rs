@@ -373,8 +373,6 @@ impl Chain {
 fn telling_kill(flush: Flush) -> Option<&'static str> {
     match flush {
         Flush::LogOpened => Some(Flush::SegmentNamed.name()),
-        Flush::QueuesOpened => Some(Flush::WordsNamed.name()),
-        Flush::ExtentsOpened => Some(Flush::Extents.name()),
         _ => None,
     }
 }

@@ -59,27 +59,52 @@ pub(crate) fn after_kill(
     random: &mut StdRng,
     seen: &mut u64,
 ) -> Result<u64, String> {
+    killed_before(Flush::Extents, lie, random, seen)
+}
+
+/// The same between the making of a pool's file and the flush of its name.
+pub(crate) fn after_kill_unnamed(
+    lie: Option<Flush>,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
+    killed_before(Flush::WordsNamed, lie, random, seen)
+}
+
+fn killed_before(
+    flush: Flush,
+    lie: Option<Flush>,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
     let folder = in_memory().map_err(text)?;
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    fs::create_dir(&first).map_err(text)?;
-    let device = Device::new(&first, Behaviour::default()).map_err(text)?;
-    let queues = ConsumeQueues::open(&first.join("queues"), 0).map_err(text)?;
-    put(&queues, 0..ENTRIES).map_err(text)?;
-    queues.flush().map_err(text)?;
-    let cuts = device.take_cuts();
-    drop((queues, device));
-    let killed = cuts.iter().find(|cut| cut.before == Flush::Extents.name());
-    let killed = killed.ok_or("the directory was not flushed")?;
+    let killed = killed(&first, flush)?;
     fs::create_dir(&second).map_err(text)?;
     killed.kill(random).write(&second).map_err(text)?;
-    let device = Device::after_kill(&second, Behaviour::leaving_out(lie), killed).map_err(text)?;
+    let device = Device::after_kill(&second, Behaviour::leaving_out(lie), &killed).map_err(text)?;
     let queues = ConsumeQueues::open(&second.join("queues"), u64::MAX).map_err(text)?;
+    if queues.offsets(KEPT).is_empty() {
+        put(&queues, 0..ENTRIES).map_err(text)?;
+    }
     let end = queues.offsets(KEPT).end;
     queues.flush().map_err(text)?;
     let cut = device.cut().map_err(text)?;
     device.unplug();
     check(folder.path(), &cut, end, random, seen)?;
     Ok(device.lies())
+}
+
+/// A process that dies before a flush.
+fn killed(root: &Path, before: Flush) -> Result<Cut, String> {
+    fs::create_dir(root).map_err(text)?;
+    let device = Device::new(root, Behaviour::default()).map_err(text)?;
+    let queues = ConsumeQueues::open(&root.join("queues"), 0).map_err(text)?;
+    put(&queues, 0..ENTRIES).map_err(text)?;
+    queues.flush().map_err(text)?;
+    let mut cuts = device.take_cuts().into_iter();
+    let cut = cuts.find(|cut| cut.before == before.name());
+    cut.ok_or_else(|| format!("{before:?} was not called"))
 }
 
 /// Whether each image of the moment holds the entries up to `end`, at least.

@@ -12,9 +12,10 @@ use crate::{compaction, emptied, fresh, marks, remade, salvage, tail};
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 10] = [
+pub(crate) const ALL: [(&str, Round); 11] = [
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
+    ("kill before a name", compaction::after_kill_unnamed),
     ("emptied queue", emptied::round),
     ("new segment", fresh::segment),
     ("new file of the pool", fresh::pool),
@@ -30,6 +31,7 @@ pub(crate) fn scenario(flush: Flush) -> Option<Round> {
     Some(match flush {
         Flush::ExtentsOpened => compaction::after_kill,
         Flush::IndexCheckpointNamed => marks::round,
+        Flush::QueuesOpened => compaction::after_kill_unnamed,
         Flush::Replacement | Flush::ReplacementNamed => compaction::after_compaction,
         Flush::SalvagedCheckpoint | Flush::SalvagedFiller => salvage::of_any_damage,
         Flush::SalvagedLength => salvage::of_a_cut_end,
