@@ -40,6 +40,9 @@ use crate::{publish, receive, send, subscribe, telemetry, v2_admin};
 const MAX_SEND_REQUEST: usize = 64 << 20;
 /// Largest request of any other kind, and largest command of a telemetry stream.
 const MAX_REQUEST: usize = 1 << 20;
+/// Largest question about a symbol, bytes: an answer that it is not known repeats it in a header, where more than a few
+/// KiB would end the connection.
+const MAX_SYMBOL: usize = 2 << 10;
 /// Largest request of a receive.
 const MAX_RECEIVE_REQUEST: usize = 256 << 10;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
@@ -78,8 +81,16 @@ impl Router {
             .add_service(admin)
             .add_service(v2_admin)
             .add_service(health)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(
+                reflection()
+                    .build_v1()?
+                    .max_decoding_message_size(MAX_SYMBOL),
+            )
+            .add_service(
+                reflection()
+                    .build_v1alpha()?
+                    .max_decoding_message_size(MAX_SYMBOL),
+            );
         let streams =
             MessagingServer::new(V1(broker.clone())).max_decoding_message_size(MAX_REQUEST);
         let routes = routes.add_service(streams).prepare();
