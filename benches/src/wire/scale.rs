@@ -73,8 +73,8 @@ impl Scale {
     pub fn smoke() -> Self {
         Self {
             rounds: 1,
-            time: Duration::from_millis(60),
-            warmup: Duration::from_millis(20),
+            time: Duration::from_millis(150),
+            warmup: Duration::from_millis(100),
             bodies: vec![256, 4 << 10],
             stored: 1 << 20,
             latency: Duration::from_millis(200),

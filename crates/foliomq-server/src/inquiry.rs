@@ -133,7 +133,7 @@ pub(crate) async fn verify(
         Command::VerifyMessageCommand(VerifyMessageCommand { nonce, message })
     };
     let answer = ask(broker, operator, &client_id, command).await?;
-    Ok(answer.status.unwrap_or_else(ok))
+    Ok(outcome(answer.status))
 }
 
 /// Asks a client what its threads do.
@@ -149,7 +149,13 @@ pub(crate) async fn stack_trace(
         Some(Command::ThreadStackTrace(trace)) => trace.thread_stack_trace,
         _ => None,
     };
-    Ok((answer.status.unwrap_or_else(ok), trace))
+    Ok((outcome(answer.status), trace))
+}
+
+/// What a client says of it; one that gives no code has nothing to complain of.
+fn outcome(status: Option<Status>) -> Status {
+    let status = status.filter(|status| status.code != i32::from(Code::Unspecified));
+    status.unwrap_or_else(ok)
 }
 
 async fn ask(
