@@ -1,5 +1,5 @@
 //! The protocols as their descriptions have them: every method, every field. A method that is added to `proto/` is
-//! fuzzed without further ado; a service that is described elsewhere is named in [`DESCRIBED`].
+//! fuzzed without further ado; a service that is described elsewhere is named in `DESCRIBED`.
 
 use std::collections::HashMap;
 
