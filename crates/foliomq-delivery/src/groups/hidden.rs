@@ -33,7 +33,7 @@ impl Groups {
     }
 
     /// Puts the delayed messages that are due into their queues, and waits until that is committed. To be called at the time
-    /// that it returns, and when [`Store::listen_ledger`] wakes: a call in between finds nothing to do, at no cost.
+    /// that it returns, and when [`Store::listen_ledger`](foliomq_store::Store::listen_ledger) wakes: a call in between finds nothing to do, at no cost.
     pub fn deliver_due(&self, now: Timestamp) -> Result<Due, DeliveryError> {
         self.shared.deliver_due(now)
     }

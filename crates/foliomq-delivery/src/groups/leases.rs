@@ -11,7 +11,7 @@ impl Groups {
     /// Leases up to `most` messages from all queues of the topic: expired leases first (attempt + 1; past the group's
     /// maximum to `%DLQ%group`), then new ones. A group that is not there is created; it begins at the earliest message.
     ///
-    /// In a topic of the type [`Priority`](TopicType::Priority) each queue is a level, and the highest comes first, expired
+    /// In a topic of the type [`Priority`](foliomq_store::TopicType::Priority) each queue is a level, and the highest comes first, expired
     /// leases before new messages in each. It is strict: a lower level waits for as long as a higher one has messages.
     pub fn receive(
         &self,
@@ -107,7 +107,7 @@ impl Groups {
     }
 
     /// Woken when a message of this group and topic becomes visible other than by time: a change of its invisible time, a
-    /// release, a reset, an ack where there were too many un-acknowledged. (New messages wake [`Store::listen`].)
+    /// release, a reset, an ack where there were too many un-acknowledged. (New messages wake [`Store::listen`](foliomq_store::Store::listen).)
     /// Listen first, then receive, then wait.
     pub fn listen(&self, group: &str, topic: &str) -> EventListener {
         match self.shared.find(group, topic) {
