@@ -15,7 +15,7 @@ use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::hidden;
 use crate::name;
-use crate::properties::{clear_server_fields, timestamp, unix_ms, upper_hex};
+use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
 use crate::status::{Refusal, ok};
 use crate::validate;
 
@@ -270,7 +270,7 @@ pub(crate) fn accepted_types(kind: TopicType) -> &'static [MessageType] {
 /// Sets what the server answers for, and what every consumer relies on.
 fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
     clear_server_fields(system);
-    system.body_digest = digest(system.body_digest.take(), body)?;
+    system.body_digest = Some(digest(system.body_digest.take(), body)?);
     system.message_type = validate::message_type(system).into();
     if system.body_encoding == Encoding::Unspecified as i32 {
         system.body_encoding = Encoding::Identity.into();
@@ -281,16 +281,16 @@ fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The sender's digest where it fits and every client can check it. None otherwise: a delivery adds one that they can, and
-/// many messages are read in ways that need none.
-fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Option<Digest>, Refusal> {
+/// The sender's digest where it fits and every client can check it; else one that they can, made once here and not with
+/// each delivery.
+fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
     let Some(sent) = sent else {
-        return Ok(None);
+        return Ok(md5_digest(body));
     };
     let found = match sent.r#type() {
         DigestType::Md5 => upper_hex(&Md5::digest(body)),
         DigestType::Sha1 => upper_hex(&Sha1::digest(body)),
-        DigestType::Crc32 | DigestType::Unspecified => return Ok(None),
+        DigestType::Crc32 | DigestType::Unspecified => return Ok(md5_digest(body)),
     };
     if !found.eq_ignore_ascii_case(&sent.checksum) {
         let what = format!(
@@ -299,10 +299,10 @@ fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Option<Digest>, Refusal> 
         );
         return Err(Refusal::new(Code::MessageCorrupted, what));
     }
-    Ok(Some(Digest {
+    Ok(Digest {
         checksum: found,
         ..sent
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -319,14 +319,11 @@ mod tests {
         };
         let md5 = "900150983cd24fb0d6963f7d28e17f72";
         let sha1 = "a9993e364706816aba3e25717850c26c9cd0d89d";
-        assert_eq!(digest(None, b"abc"), Ok(None));
-        let checksum = |kind, sent_as| {
-            let kept = digest(sent(kind, sent_as), b"abc").unwrap();
-            kept.map(|digest| digest.checksum)
-        };
-        assert_eq!(checksum(DigestType::Md5, md5), Some(md5.to_uppercase()));
-        assert_eq!(checksum(DigestType::Sha1, sha1), Some(sha1.to_uppercase()));
-        assert_eq!(checksum(DigestType::Crc32, "352441C2"), None);
+        assert_eq!(digest(None, b"abc").unwrap().checksum, md5.to_uppercase());
+        let checksum = |kind, sent_as| digest(sent(kind, sent_as), b"abc").unwrap().checksum;
+        assert_eq!(checksum(DigestType::Md5, md5), md5.to_uppercase());
+        assert_eq!(checksum(DigestType::Sha1, sha1), sha1.to_uppercase());
+        assert_eq!(checksum(DigestType::Crc32, "352441C2"), md5.to_uppercase());
         assert_eq!(
             digest(sent(DigestType::Md5, md5), b"abd").unwrap_err().code,
             Code::MessageCorrupted
