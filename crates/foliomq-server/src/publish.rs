@@ -117,14 +117,7 @@ impl Stream {
         };
         (Pending { ack, end }, over)
     }
-}
 
-/// Whether the same frame may be taken later: nothing may overtake it then.
-fn ends_stream(code: Code) -> bool {
-    matches!(code, Code::TooManyRequests | Code::InternalServerError)
-}
-
-impl Stream {
     /// Stores the messages of a frame that are found good; returns where they are, and the others.
     async fn store(
         &mut self,
@@ -178,6 +171,11 @@ impl Stream {
         self.producer = Some((producer, progress.clone()));
         Ok(progress)
     }
+}
+
+/// Whether the same frame may be taken later: nothing may overtake it then.
+fn ends_stream(code: Code) -> bool {
+    matches!(code, Code::TooManyRequests | Code::InternalServerError)
 }
 
 /// Waits for the oldest frame, and acknowledges with it all that the same flush has made durable.

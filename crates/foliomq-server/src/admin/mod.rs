@@ -1,12 +1,14 @@
 //! `foliomq.v1.Admin`: what the command line asks for.
 
+mod tail;
+mod words;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foliomq_delivery::{Backoff, LiteProgress, Order, ResetTo};
+use foliomq_delivery::ResetTo;
 use foliomq_proto::{v1, v2};
-use foliomq_store::{Flush, StoreError, StoredMessage, TopicOptions, TopicType};
-use prost::Message as _;
+use foliomq_store::{Flush, StoreError, TopicOptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -19,10 +21,11 @@ use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
 use crate::{connected, inquiry, listing, rules, settings};
 
+use tail::{TAIL_BATCH, Tail, tailed};
+use words::{backoff_of, group, group_lite, order_of, topic_kind, topic_type};
+
 /// Most messages of one query.
 const MAX_FOUND: u32 = 64;
-/// Messages that a tail reads at once, and that wait for a slow reader.
-const TAIL_BATCH: usize = 64;
 
 /// Administration of a broker.
 #[derive(Debug, Clone)]
@@ -389,97 +392,6 @@ fn bytes_written() -> Option<u64> {
     Some(field("write_bytes:")?.saturating_sub(field("cancelled_write_bytes:")?))
 }
 
-/// Follows all queues of a topic for one caller.
-struct Tail {
-    broker: Arc<Broker>,
-    topic: String,
-    queues: u32,
-    sender: mpsc::Sender<Result<v1::TailedMessage, Status>>,
-}
-
-impl Tail {
-    async fn run(self, request: v1::TailRequest) {
-        if let Err(refusal) = self.follow(&request).await {
-            // The caller is gone if this does not arrive.
-            let _ = self.sender.send(Err(grpc_status(refusal))).await;
-        }
-    }
-
-    async fn follow(&self, request: &v1::TailRequest) -> Result<(), Refusal> {
-        let mut stopping = self.broker.stopping.subscribe();
-        let mut offsets = (0..self.queues)
-            .map(|queue| self.first(queue, request.from))
-            .collect::<Result<Vec<_>, _>>()?;
-        loop {
-            let arrival = self.broker.store.listen(&self.topic)?;
-            let mut found = false;
-            for (queue, offset) in offsets.iter_mut().enumerate() {
-                let (messages, next) = self.read(queue as u32, *offset).await?;
-                found |= next > *offset;
-                *offset = next;
-                for message in messages {
-                    // A caller that does not read must not hold up a stop.
-                    let sent = tokio::select! {
-                        sent = self.sender.send(Ok(tailed(&message))) => sent.is_ok(),
-                        _ = stopping.wait_for(|stop| *stop) => false,
-                    };
-                    if !sent {
-                        return Ok(());
-                    }
-                }
-            }
-            if found {
-                continue;
-            }
-            if !request.follow {
-                return Ok(());
-            }
-            tokio::select! {
-                () = arrival => {}
-                () = self.sender.closed() => return Ok(()),
-                _ = stopping.wait_for(|stop| *stop) => return Ok(()),
-            }
-        }
-    }
-
-    /// Messages from `offset` on, and where to go on after them.
-    async fn read(&self, queue: u32, offset: u64) -> Result<(Vec<StoredMessage>, u64), Refusal> {
-        let topic = self.topic.clone();
-        self.broker
-            .blocking(move |handles| {
-                let end = handles.store.offsets(&topic, queue)?.end;
-                let messages = handles.store.read_many(&topic, queue, offset, TAIL_BATCH)?;
-                // A whole batch that a salvage gave up is passed over: nothing else is missing below the end.
-                let passed = end
-                    .min(offset.saturating_add(TAIL_BATCH as u64))
-                    .max(offset);
-                let next = messages
-                    .last()
-                    .map_or(passed, |last| last.queue_offset() + 1);
-                Ok((messages, next))
-            })
-            .await
-    }
-
-    fn first(&self, queue: u32, from: Option<v1::tail_request::From>) -> Result<u64, Refusal> {
-        let offsets = self.broker.store.offsets(&self.topic, queue)?;
-        Ok(match from {
-            Some(v1::tail_request::From::Edge(edge)) if edge == v1::Edge::Latest as i32 => {
-                offsets.end
-            }
-            Some(v1::tail_request::From::Time(time)) => {
-                self.broker
-                    .store
-                    .offset_at(&self.topic, queue, unix_ms_of(&time))?
-            }
-            Some(v1::tail_request::From::Last(last)) => {
-                offsets.end.saturating_sub(last.into()).max(offsets.start)
-            }
-            Some(v1::tail_request::From::Edge(_)) | None => offsets.start,
-        })
-    }
-}
-
 fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
     let store = &handles.store;
     let topic = store.topic(name).ok_or_else(|| StoreError::UnknownTopic {
@@ -506,136 +418,4 @@ fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
         r#type: topic_type(topic.kind).into(),
         queues,
     })
-}
-
-fn backoff(backoff: &Backoff) -> v1::Backoff {
-    match backoff {
-        Backoff::Steps(seconds) => v1::Backoff {
-            seconds: seconds.clone(),
-            factor: None,
-        },
-        Backoff::Exponential { initial, max, .. } => v1::Backoff {
-            seconds: vec![*initial, *max],
-            factor: Some(backoff.exponential().2),
-        },
-    }
-}
-
-fn backoff_of(backoff: v1::Backoff) -> Result<Backoff, Refusal> {
-    let made = match (backoff.factor, &backoff.seconds[..]) {
-        (None, _) => Backoff::Steps(backoff.seconds),
-        (Some(factor), &[initial, max]) => Backoff::Exponential {
-            initial,
-            max,
-            // What does not fit becomes a bound, and is refused.
-            thousandths: (factor * 1000.0).round() as u32,
-        },
-        (Some(_), _) => {
-            let what = "an exponential back-off has a first and a longest pause";
-            return Err(Refusal::new(v2::Code::BadRequest, what));
-        }
-    };
-    made.check()?;
-    Ok(made)
-}
-
-fn order_of(code: i32) -> Result<Order, Refusal> {
-    match v1::Order::try_from(code) {
-        Ok(v1::Order::Auto) => Ok(Order::Auto),
-        Ok(v1::Order::Free) => Ok(Order::Free),
-        Ok(v1::Order::Queue) => Ok(Order::Queue),
-        Ok(v1::Order::MessageGroup) => Ok(Order::MessageGroup),
-        Err(_) => Err(Refusal::new(
-            v2::Code::BadRequest,
-            format!("{code} is not an order of a group"),
-        )),
-    }
-}
-
-fn order_code(order: Order) -> v1::Order {
-    match order {
-        Order::Auto => v1::Order::Auto,
-        Order::Free => v1::Order::Free,
-        Order::Queue => v1::Order::Queue,
-        Order::MessageGroup => v1::Order::MessageGroup,
-    }
-}
-
-fn group(group: foliomq_delivery::Group) -> v1::Group {
-    let progress = group.queues.into_iter().map(|queue| v1::GroupQueue {
-        topic: queue.topic,
-        queue_id: queue.queue,
-        committed: queue.committed,
-        next: queue.next,
-        max_offset: queue.max_offset,
-        in_flight: queue.in_flight,
-    });
-    v1::Group {
-        group: group.name,
-        max_attempts: group.max_attempts,
-        backoff: Some(backoff(&group.backoff)),
-        order: order_code(group.order).into(),
-        start: Some(rules::start(group.rules.start)),
-        invisible: Some(rules::bounds(&group.rules)),
-        progress: progress.collect(),
-        lite: Vec::new(),
-    }
-}
-
-fn group_lite(lite: LiteProgress) -> v1::GroupLite {
-    v1::GroupLite {
-        topic: lite.topic,
-        lite_topics: lite.lite_topics,
-        in_flight: lite.in_flight,
-        ready: lite.ready,
-    }
-}
-
-/// A message as it is stored, without what a delivery adds.
-fn tailed(message: &StoredMessage) -> v1::TailedMessage {
-    let properties = v2::Message::decode(message.encoded_user_properties()).unwrap_or_default();
-    let mut system =
-        v2::SystemProperties::decode(message.encoded_system_properties()).unwrap_or_default();
-    system.message_id = message.id().into_owned();
-    system.store_timestamp = Some(timestamp(message.store_time()));
-    system.queue_id = message.queue_id() as i32;
-    system.queue_offset = Some(message.queue_offset() as i64);
-    let topic = v2::Resource {
-        name: message.topic().to_owned(),
-        ..Default::default()
-    };
-    v1::TailedMessage {
-        queue_id: message.queue_id(),
-        queue_offset: message.queue_offset(),
-        message: Some(v2::Message {
-            topic: Some(topic),
-            user_properties: properties.user_properties,
-            system_properties: Some(system),
-            body: message.body_bytes(),
-        }),
-    }
-}
-
-fn topic_kind(kind: v1::TopicType) -> TopicType {
-    match kind {
-        v1::TopicType::Any => TopicType::Any,
-        v1::TopicType::Normal => TopicType::Normal,
-        v1::TopicType::Fifo => TopicType::Fifo,
-        v1::TopicType::Delay => TopicType::Delay,
-        v1::TopicType::Transaction => TopicType::Transaction,
-        v1::TopicType::Lite => TopicType::Lite,
-        v1::TopicType::Priority => TopicType::Priority,
-    }
-}
-
-fn topic_type(kind: TopicType) -> v1::TopicType {
-    match kind {
-        TopicType::Any => v1::TopicType::Any,
-        TopicType::Normal => v1::TopicType::Normal,
-        TopicType::Fifo => v1::TopicType::Fifo,
-        TopicType::Delay => v1::TopicType::Delay,
-        TopicType::Transaction => v1::TopicType::Transaction,
-        TopicType::Lite => v1::TopicType::Lite,
-        TopicType::Priority => v1::TopicType::Priority,
-    }
 }
