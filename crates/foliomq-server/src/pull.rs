@@ -16,7 +16,7 @@ use crate::caller::Caller;
 use crate::name;
 use crate::offsets::{offset, queue};
 use crate::properties::read_message;
-use crate::receive::{MAX_BATCH, filter, polling_time, touch};
+use crate::receive::{MAX_BATCH, filter, polling_time};
 use crate::status::{Refusal, ok};
 
 /// Most messages that one look goes over, for a filter that matches few.
@@ -170,10 +170,7 @@ impl Pull {
         broker
             .blocking(move |handles| {
                 let found = scan(&handles.store, &topic, queue, from, most, &filter)?;
-                found
-                    .messages
-                    .iter()
-                    .for_each(|message| touch(message.body()));
+                found.messages.iter().for_each(StoredMessage::touch);
                 Ok(found)
             })
             .await

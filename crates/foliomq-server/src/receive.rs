@@ -25,8 +25,6 @@ pub(crate) const MAX_POLL: Duration = Duration::from_secs(20);
 const ANSWER_AHEAD: Duration = Duration::from_millis(200);
 /// Longest invisible time that any client may ask for.
 pub(crate) const MAX_INVISIBLE: Duration = Duration::from_secs(12 * 3600);
-/// Bytes of a page.
-const PAGE: usize = 4096;
 
 /// Messages for a client, and what gives them back if it goes away.
 type Leased = (Vec<Delivery>, Unsent);
@@ -190,7 +188,7 @@ impl Poll {
             received
                 .messages
                 .iter()
-                .for_each(|delivery| touch(delivery.message.body()));
+                .for_each(|delivery| delivery.message.touch());
             Ok((received, unsent))
         };
         broker.blocking(work).await
@@ -215,15 +213,6 @@ impl Poll {
             .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(unix_ms())));
         visible.map_or(self.until, |at| at.min(self.until))
     }
-}
-
-/// Makes the pages of a body resident, so that the thread which writes them to the socket finds them.
-pub(crate) fn touch(body: &[u8]) {
-    let sum = body
-        .iter()
-        .step_by(PAGE)
-        .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-    std::hint::black_box(sum);
 }
 
 /// As long as asked, but no longer than the limit, nor than the client waits.

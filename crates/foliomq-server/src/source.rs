@@ -17,7 +17,7 @@ use crate::delivered::{Item, Outgoing};
 use crate::name;
 use crate::positions::{Position, Runs};
 use crate::properties::{duration, unix_ms};
-use crate::receive::{filter, touch};
+use crate::receive::filter;
 use crate::rules;
 use crate::status::Refusal;
 use crate::unsent::Unsent;
@@ -341,7 +341,7 @@ impl Batch {
 
     fn push(&mut self, head: Delivered, message: StoredMessage) {
         self.bytes += message.body().len();
-        touch(message.body());
+        message.touch();
         self.items.push((head, message));
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use foliomq_commitlog::{Kind, Record};
+use foliomq_segment::PAGE;
 
 use crate::error::StoreError;
 use crate::hidden::{PREFIX, Place};
@@ -110,6 +111,12 @@ impl StoredMessage {
     /// The same, owning a share of the mapping. No copy.
     pub fn body_bytes(&self) -> Bytes {
         self.record.message_bytes().slice(self.body.clone())
+    }
+
+    /// Touches each page of the body, so that it is in memory and who hands it on waits for none. It may wait for the
+    /// device: not for a thread that others depend on.
+    pub fn touch(&self) {
+        touch(self.body());
     }
 
     /// The tag.
@@ -223,4 +230,10 @@ pub(crate) fn position_of(id: &str) -> Option<u64> {
         .strip_prefix(POSITION_ID)
         .filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
+}
+
+/// One byte of each page, and the last: what does not begin with a page ends in one more.
+fn touch(bytes: &[u8]) {
+    let pages = bytes.iter().step_by(PAGE as usize).chain(bytes.last());
+    std::hint::black_box(pages.fold(0_u8, |sum, byte| sum.wrapping_add(*byte)));
 }
