@@ -1,9 +1,11 @@
 //! One connection: TLS or plaintext, told apart by its first byte, then HTTP/2.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use h2::{Ping, PingPong, Reason, RecvStream, server};
@@ -40,6 +42,9 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_FRAME: u32 = 256 << 10;
 /// A peer that is silent for so long is asked whether it lives, and closed if it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+
+/// A request, and the way to answer it.
+type Accepted = (Request<RecvStream>, server::SendResponse<Rope>);
 
 /// What connections have in common.
 #[derive(Clone)]
@@ -103,9 +108,10 @@ impl Protocol {
         // If the one who would say so is gone, it stops too.
         let mut stop = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         let mut stopping = false;
+        let mut gather = Gather::default();
         loop {
             tokio::select! {
-                request = connection.accept() => match request {
+                request = poll_fn(|context| gather.poll_accept(&mut connection, context)) => match request {
                     Some(request) => {
                         let (mut request, respond) = request.map_err(io::Error::other)?;
                         request.extensions_mut().insert(peer);
@@ -124,6 +130,42 @@ impl Protocol {
                 }
             }
         }
+    }
+}
+
+/// Lets the answers that are ready leave together.
+///
+/// Each answer that is done wakes its connection, which the runtime would run next: one system call an answer. All answers of
+/// what has arrived would be too many: the peer would have nothing to do until they come.
+#[derive(Debug, Default)]
+struct Gather {
+    /// Requests taken since those who were ready had their turn; none yet if the connection has just been woken.
+    taken: Option<usize>,
+}
+
+impl Gather {
+    /// Requests that are taken one after the other.
+    const MOST: usize = 16;
+
+    /// As [`server::Connection::poll_accept`], but first lets all that are ready run, whenever it is woken and after some
+    /// requests.
+    fn poll_accept<S>(
+        &mut self,
+        connection: &mut server::Connection<S, Rope>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Accepted, h2::Error>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(taken) = self.taken.filter(|taken| *taken < Self::MOST) else {
+            self.taken = Some(0);
+            // Goes to the end of those who are ready.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        let accepted = connection.poll_accept(context);
+        self.taken = accepted.is_ready().then_some(taken + 1);
+        accepted
     }
 }
 
@@ -175,7 +217,7 @@ async fn answer(
     };
     let response = tokio::select! {
         response = router.route(request.map(Incoming::new)) => response,
-        _ = std::future::poll_fn(|context| respond.poll_reset(context)) => return,
+        _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
     let Ok((head, body)) = response.map(Response::into_parts);
     let ended = body.is_end_stream();

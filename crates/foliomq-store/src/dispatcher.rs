@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
@@ -35,10 +35,11 @@ pub(crate) enum Gap {
 const SMALLEST_RECORD: u64 = 64;
 /// Records that are entered before those who wait for them are woken.
 const BATCH: usize = 256;
-/// After so many records at once the next are likely to come at once too.
-const BUSY: usize = 8;
-/// Then the dispatcher sleeps for this long instead of waiting to be woken, which would cost each append a system call.
-const NAP: Duration = Duration::from_micros(40);
+/// Where a record comes this often, or more often, the next ones are likely to as well.
+const OFTEN: Duration = Duration::from_micros(50);
+/// Then the dispatcher sleeps for this long instead of waiting to be woken: that would cost each append a system call, and, where
+/// both share a core, two changes of thread.
+const NAP: Duration = Duration::from_micros(250);
 /// How long the dispatcher waits, at most, before it looks again whether there is room for the indexes.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -66,6 +67,7 @@ impl Shared {
         let trusted = self.dispatched.value();
         let mut feed = self.feed(trusted);
         let naps = matches!(self.options.flush, Flush::Async { .. }) && nap_on_time();
+        let mut looked = Instant::now();
         loop {
             let closing = self.closing();
             match self.dispatch(&mut feed, Gap::IsAnError) {
@@ -76,7 +78,8 @@ impl Shared {
                     if closing {
                         return;
                     }
-                    if naps && entered >= BUSY {
+                    let last = std::mem::replace(&mut looked, Instant::now());
+                    if naps && comes_often(entered, looked - last) {
                         thread::sleep(NAP);
                     } else {
                         self.await_commit();
@@ -369,6 +372,11 @@ impl Drop for Guard<'_> {
                 .set_refusal(Cause::Dispatcher, Some(AppendError::Poisoned { reason }));
         }
     }
+}
+
+fn comes_often(records: usize, within: Duration) -> bool {
+    let records = u32::try_from(records).unwrap_or(u32::MAX);
+    within < OFTEN.saturating_mul(records)
 }
 
 /// Has the kernel end this thread's sleeps when they are over, not up to 50 us later. Without it no naps are taken.
