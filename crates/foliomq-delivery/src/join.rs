@@ -13,7 +13,17 @@ impl Shared {
     /// The subscription, if the group reads the topic.
     pub fn find(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
         let topic = self.store.topic(topic)?;
-        self.registry.read().find(group, topic.id)
+        let found = self.registry.read().find(group, topic.id)?;
+        self.keep_up(&found, topic.queues);
+        Some(found)
+    }
+
+    /// A topic may have got more queues: they are read from their beginning.
+    fn keep_up(&self, subscription: &Subscription, queues: u32) {
+        if subscription.queue_count() < queues {
+            let mut registry = self.registry.write();
+            registry.grow(&self.journal, subscription, queues, self.first_sequence);
+        }
     }
 
     /// The subscription; group and it are created if they are not there.
@@ -34,7 +44,9 @@ impl Shared {
             .ok_or_else(|| StoreError::UnknownTopic {
                 topic: topic.to_owned(),
             })?;
-        if let Some(subscription) = self.registry.read().find(group, topic.id) {
+        let found = self.registry.read().find(group, topic.id);
+        if let Some(subscription) = found {
+            self.keep_up(&subscription, topic.queues);
             return Ok(subscription);
         }
         let mut registry = self.registry.write();

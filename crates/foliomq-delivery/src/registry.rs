@@ -286,6 +286,26 @@ impl Registry {
         Ok(subscription)
     }
 
+    /// A topic that is read has got more queues. Without a note of it in the journal a crash brings back what was acked in these.
+    pub fn grow(
+        &mut self,
+        journal: &Journal,
+        subscription: &Subscription,
+        queues: u32,
+        sequence: u32,
+    ) {
+        let before = subscription.queue_count();
+        if before >= queues {
+            return;
+        }
+        if let Err(error) = journal.append(&entry(subscription, queues)) {
+            let topic = &subscription.topic;
+            tracing::warn!(%error, %topic, "the journal does not know of new queues: after a crash, acked messages of them come again");
+        }
+        subscription.grow(queues, sequence);
+        self.queues += (queues - before) as usize;
+    }
+
     /// Whom a subscription of a lite topic wakes; `None` for any other topic.
     fn members_of(&mut self, group: &Policy, topic: &str) -> Option<Arc<Members>> {
         lite_parts(topic).map(|(parent, _)| self.join_members(group, parent))
@@ -331,19 +351,7 @@ impl Registry {
             journal.append(&Record::Order { group, order })?;
         }
         for subscription in self.all() {
-            let starts = vec![0; subscription.queue_count() as usize];
-            let (id, group, topic_id) = (
-                subscription.id,
-                subscription.group.id,
-                subscription.topic_id,
-            );
-            journal.append(&Record::Subscription {
-                id,
-                group,
-                topic_id,
-                topic: subscription.topic.clone(),
-                starts,
-            })?;
+            journal.append(&entry(subscription, subscription.queue_count()))?;
         }
         self.all_members()
             .iter()
@@ -375,7 +383,7 @@ impl Registry {
         }
     }
 
-    /// Takes a subscription from the journal; one that is there stays as it is.
+    /// Takes a subscription from the journal; one that is there stays as it is, but for queues that it did not have.
     pub fn replay_subscription(
         &mut self,
         id: u32,
@@ -385,11 +393,16 @@ impl Registry {
         starts: &[u64],
     ) {
         self.next_subscription = self.next_subscription.max(id.saturating_add(1));
+        if let Some(there) = self.subscription(id) {
+            let before = there.queue_count();
+            there.grow(starts.len() as u32, 0);
+            self.queues += (there.queue_count() - before) as usize;
+            return;
+        }
         if let Some(group) = self
             .group_names
             .get(&group)
             .and_then(|name| self.group(name))
-            && self.subscription(id).is_none()
         {
             let members = self.members_of(&group, &topic);
             self.add(Arc::new(Subscription::new(
@@ -412,6 +425,17 @@ impl Registry {
             None => &mut self.subscriptions,
         };
         place.insert(subscription.id, subscription);
+    }
+}
+
+/// A subscription as the journal has it. What the queues hold follows.
+fn entry(subscription: &Subscription, queues: u32) -> Record {
+    Record::Subscription {
+        id: subscription.id,
+        group: subscription.group.id,
+        topic_id: subscription.topic_id,
+        topic: subscription.topic.clone(),
+        starts: vec![0; queues as usize],
     }
 }
 

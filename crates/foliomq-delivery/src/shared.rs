@@ -72,10 +72,12 @@ impl Shared {
     ) -> Result<(MutexGuard<'s, Queue>, Range<u64>), StoreError> {
         let offsets = self.store.offsets(&subscription.topic, queue)?;
         let mut guard = subscription.queue(queue);
-        // Of an empty queue there is nothing to skip; and its range may be that of a message just arriving.
-        if !offsets.is_empty() {
-            guard.skip_to(offsets.start);
-        }
+        // The range of an empty queue may be that of a message just arriving.
+        let start = match offsets.is_empty() {
+            true => self.store.floor(&subscription.topic, queue)?,
+            false => offsets.start,
+        };
+        guard.skip_to(start);
         Ok((guard, offsets))
     }
 

@@ -1,9 +1,9 @@
 //! A group that reads a topic: the leases of each queue, and who waits for them to change.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 use foliomq_commitlog::AppendError;
 use foliomq_store::lite_parts;
 use parking_lot::{Mutex, MutexGuard};
@@ -40,12 +40,40 @@ pub(crate) struct Subscription {
     pub topic: String,
     /// A topic of the same name made anew has another.
     pub topic_id: u32,
-    /// Notified when a message becomes visible other than by time.
-    pub changed: Event,
     /// Of a lite topic: who of the group reads it.
     pub members: Option<Arc<Members>>,
+    /// Of any other topic: apart, since there may be many lite topics.
+    plain: Option<Box<Plain>>,
     queues: Box<[Mutex<Queue>]>,
     turn: AtomicUsize,
+}
+
+/// What a subscription has that is not of a lite topic.
+#[derive(Debug, Default)]
+struct Plain {
+    /// Notified when a message becomes visible other than by time.
+    changed: Event,
+    more: More,
+}
+
+/// Queues that the topic has got later: a list that only grows, so that it is read without a lock.
+#[derive(Debug, Default)]
+struct More(OnceLock<Box<Later>>);
+
+#[derive(Debug)]
+struct Later {
+    queues: Box<[Mutex<Queue>]>,
+    more: More,
+}
+
+impl More {
+    fn all(&self) -> impl Iterator<Item = &Later> {
+        std::iter::successors(self.next(), |later| later.more.next())
+    }
+
+    fn next(&self) -> Option<&Later> {
+        self.0.get().map(|later| &**later)
+    }
 }
 
 impl Subscription {
@@ -57,28 +85,60 @@ impl Subscription {
         starts: &[u64],
         members: Option<Arc<Members>>,
     ) -> Self {
-        let queue =
-            |(number, start): (usize, &u64)| Mutex::new(Queue::new(id, number as u32, *start));
-        let queues = starts.iter().enumerate().map(queue).collect();
+        let plain = members.is_none().then(Box::default);
         Self {
             id,
             group,
             topic,
             topic_id,
-            changed: Event::new(),
             members,
-            queues,
+            plain,
+            queues: queues(id, 0, starts),
             turn: AtomicUsize::new(0),
         }
     }
 
     pub fn queue_count(&self) -> u32 {
-        self.queues.len() as u32
+        let later = self.later().map(|later| later.queues.len());
+        (self.queues.len() + later.sum::<usize>()) as u32
+    }
+
+    fn later(&self) -> impl Iterator<Item = &Later> {
+        self.plain.iter().flat_map(|plain| plain.more.all())
+    }
+
+    /// Adds queues behind those that there are, up to `count`. Only one caller at a time: the registry's lock sees to it.
+    pub fn grow(&self, count: u32, sequence: u32) {
+        let (first, Some(plain)) = (self.queue_count(), &self.plain) else {
+            return;
+        };
+        let Some(more) = count.checked_sub(first).filter(|more| *more > 0) else {
+            return;
+        };
+        let queues = queues(self.id, first, &vec![0; more as usize]);
+        queues
+            .iter()
+            .for_each(|queue| queue.lock().begin_sequence(sequence));
+        let more = More::default();
+        let last = plain.more.all().last();
+        let place = last.map_or(&plain.more, |last| &last.more);
+        _ = place.0.set(Box::new(Later { queues, more }));
     }
 
     /// The queue's state, locked. The number must be below [`queue_count`](Self::queue_count).
     pub fn queue(&self, number: u32) -> MutexGuard<'_, Queue> {
-        self.queues[number as usize].lock()
+        let mut index = number as usize;
+        if let Some(queue) = self.queues.get(index) {
+            return queue.lock();
+        }
+        index -= self.queues.len();
+        for later in self.later() {
+            match later.queues.get(index) {
+                Some(queue) => return queue.lock(),
+                None => index -= later.queues.len(),
+            }
+        }
+        panic!("a queue that the subscription does not have: {number}");
     }
 
     pub fn has_queue(&self, number: u32) -> bool {
@@ -94,10 +154,17 @@ impl Subscription {
 
     /// Wakes who waits for a message to become visible.
     pub fn wake(&self) {
-        match &self.members {
-            Some(members) => members.changed(self.topic_id, self.id),
-            None => _ = self.changed.notify(usize::MAX),
+        if let Some(members) = &self.members {
+            members.changed(self.topic_id, self.id);
         }
+        if let Some(plain) = &self.plain {
+            plain.changed.notify(usize::MAX);
+        }
+    }
+
+    /// Woken when a message becomes visible other than by time; `None` of a lite topic, which wakes its readers.
+    pub fn listen(&self) -> Option<EventListener> {
+        self.plain.as_ref().map(|plain| plain.changed.listen())
     }
 
     /// Housekeeping is to look at it once more.
@@ -112,6 +179,12 @@ impl Subscription {
         let parent = || lite_parts(&self.topic).map(|(parent, _)| parent);
         self.topic == topic || parent() == Some(topic)
     }
+}
+
+/// Queues of a subscription, from number `first` on.
+fn queues(subscription: u32, first: u32, starts: &[u64]) -> Box<[Mutex<Queue>]> {
+    let queue = |(number, start): (u32, &u64)| Mutex::new(Queue::new(subscription, number, *start));
+    (first..).zip(starts).map(queue).collect()
 }
 
 /// One queue's leases, and how far they are in the journal and the store.
@@ -317,6 +390,24 @@ mod tests {
         let subscription = subscription(3);
         let rotations: Vec<Vec<u32>> = (0..4).map(|_| subscription.rotation().collect()).collect();
         assert_eq!(rotations, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+
+    #[test]
+    fn queues_that_come_later_are_behind_the_others() {
+        let subscription = subscription(2);
+        subscription.queue(1).replay(&taken(10));
+        for count in [3, 3, 2, 6] {
+            subscription.grow(count, 5);
+        }
+        assert_eq!(subscription.queue_count(), 6);
+        assert!(subscription.has_queue(5) && !subscription.has_queue(6));
+        subscription.queue(5).replay(&taken(20));
+        let next: Vec<_> = (0..6)
+            .map(|number| subscription.queue(number).leases().next())
+            .collect();
+        assert_eq!(next, [0, 10, 0, 0, 0, 20]);
+        let numbers: Vec<_> = (0..6).map(|n| subscription.queue(n).number).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

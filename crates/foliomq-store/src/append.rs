@@ -1,5 +1,7 @@
 //! Appending messages.
 
+use std::sync::atomic::AtomicU64;
+
 use foliomq_commitlog::{Appended, Draft, Kind};
 
 use crate::error::StoreError;
@@ -31,12 +33,12 @@ impl Shared {
         queue: Option<u32>,
         message: &Message<'_>,
     ) -> Result<Appended, StoreError> {
-        let queue = self.target(topic, queue)?;
+        let (queue, next) = self.target(topic, queue)?;
         self.check_body(message)?;
         let heads = message.heads();
         let parts = message.parts(&heads);
         self.log
-            .append(&draft(topic, queue, &parts))
+            .append(&draft(topic, (queue, next), &parts))
             .map_err(|error| topic.refusal(error))
     }
 
@@ -50,7 +52,7 @@ impl Shared {
         if messages.is_empty() {
             return Err(StoreError::illegal("a batch holds at least one message"));
         }
-        let queue = self.target(topic, queue)?;
+        let (queue, next) = self.target(topic, queue)?;
         if let [message] = messages {
             let appended = vec![self.append_one(topic, Some(queue), message)?];
             return Ok(Submitted { queue, appended });
@@ -66,7 +68,7 @@ impl Shared {
             .collect();
         let drafts: Vec<_> = parts
             .iter()
-            .map(|parts| draft(topic, queue, parts))
+            .map(|parts| draft(topic, (queue, next), parts))
             .collect();
         let appended = self
             .log
@@ -75,12 +77,15 @@ impl Shared {
         Ok(Submitted { queue, appended })
     }
 
-    /// The queue that a message goes to, if messages are taken at all.
-    fn target(&self, topic: &TopicState, queue: Option<u32>) -> Result<u32, StoreError> {
+    /// The queue that a message goes to, with the offset that comes next there, if messages are taken at all.
+    fn target<'t>(
+        &self,
+        topic: &'t TopicState,
+        queue: Option<u32>,
+    ) -> Result<(u32, &'t AtomicU64), StoreError> {
         self.admit()?;
         let queue = queue.unwrap_or_else(|| topic.take_turn());
-        topic.number(queue)?;
-        Ok(queue)
+        Ok((queue, topic.place(queue)?))
     }
 
     pub(crate) fn check_body(&self, message: &Message<'_>) -> Result<(), StoreError> {
@@ -93,12 +98,16 @@ impl Shared {
     }
 }
 
-fn draft<'a>(topic: &'a TopicState, queue: u32, parts: &'a [&'a [u8]]) -> Draft<'a> {
+fn draft<'a>(
+    topic: &'a TopicState,
+    (queue, next_offset): (u32, &'a AtomicU64),
+    parts: &'a [&'a [u8]],
+) -> Draft<'a> {
     Draft {
         kind: Kind::Message,
         topic: &topic.meta.name,
         queue_id: queue,
-        next_offset: &topic.next_offsets[queue as usize],
+        next_offset,
         closed: Some(&topic.closed),
         message: parts,
     }

@@ -11,6 +11,7 @@ use crate::message::Message;
 use crate::registry::TopicState;
 use crate::store::Store;
 use crate::topic::TopicType;
+use crate::topic_settings::Permission;
 
 /// Appends to one topic. For many messages to the same topic this saves the look-up of each. Cheap to clone; keeps the
 /// store open; any thread may use it.
@@ -32,14 +33,19 @@ impl Appender {
         &self.topic.meta.name
     }
 
-    /// Which messages the topic takes.
+    /// Which messages the topic takes by now.
     pub fn kind(&self) -> TopicType {
-        self.topic.meta.kind
+        self.topic.shape().0
     }
 
-    /// Queues of the topic.
+    /// What clients may do with the topic by now. Nothing is refused here for it: who serves clients asks.
+    pub fn permission(&self) -> Permission {
+        self.topic.shape().1.permission
+    }
+
+    /// How many queues the topic has by now.
     pub fn queues(&self) -> u32 {
-        self.topic.meta.queues
+        self.topic.queues()
     }
 
     /// Whether the topic is deleted. One of the same name may be there since.

@@ -1,6 +1,9 @@
 //! Changes of metadata, and their bytes: `docs/format-index.md`.
 
+use std::time::Duration;
+
 use crate::topic::{MAX_QUEUES, TopicType};
+use crate::topic_settings::{LiteLimits, Permission, TopicSettings};
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub(crate) enum Change {
         queue: u32,
         offset: u64,
     },
-    /// Retention has emptied the queue of this number; its next message gets this offset.
+    /// Retention has emptied the queue of this number below this offset; its next message gets it, or a higher one.
     Emptied { queue: u32, next: u64 },
     /// The id and the queue number of the next topic: those of deleted topics are not given again.
     Counters { id: u32, number: u32 },
@@ -28,6 +31,20 @@ pub(crate) enum Change {
     Ledger { queue: u32 },
     /// No hidden message lies below; from here on retention leaves the log alone.
     Held { position: u64 },
+    /// Type and settings, from now on, of the topic whose queue 0 has this number.
+    Settings {
+        queue: u32,
+        kind: TopicType,
+        settings: TopicSettings,
+    },
+    /// The topic whose queue 0 has this number had `from` queues, and has `more` behind them: the first has the number
+    /// `first_number`.
+    Grown {
+        queue: u32,
+        from: u32,
+        more: u32,
+        first_number: u32,
+    },
 }
 
 /// A topic as it is kept.
@@ -53,6 +70,8 @@ const DELETED: u8 = 2;
 const PROGRESS: u8 = 3;
 const EMPTIED: u8 = 4;
 const COUNTERS: u8 = 5;
+const SETTINGS: u8 = 30;
+const GROWN: u8 = 31;
 const LEDGER: u8 = 40;
 const HELD: u8 = 41;
 
@@ -65,6 +84,14 @@ const KINDS: [TopicType; 7] = [
     TopicType::Transaction,
     TopicType::Lite,
     TopicType::Priority,
+];
+
+/// In the order of their codes.
+const PERMISSIONS: [Permission; 4] = [
+    Permission::ReadWrite,
+    Permission::Read,
+    Permission::Write,
+    Permission::None,
 ];
 
 /// Changes as the content of one record.
@@ -116,15 +143,50 @@ impl Batch {
             }
             Change::Ledger { queue } => self.add(LEDGER, None, &[u64::from(*queue)]),
             Change::Held { position } => self.add(HELD, None, &[*position]),
+            Change::Settings {
+                queue,
+                kind,
+                settings,
+            } => self.settings(*queue, *kind, settings),
+            Change::Grown {
+                queue,
+                from,
+                more,
+                first_number,
+            } => self.add(
+                GROWN,
+                None,
+                &[*queue, *from, *more, *first_number].map(u64::from),
+            ),
         }
     }
 
+    fn settings(&mut self, queue: u32, kind: TopicType, settings: &TopicSettings) {
+        let TopicSettings {
+            permission,
+            keep_for,
+            keep_bytes,
+            lite,
+        } = settings;
+        let permissions = &mut PERMISSIONS.iter();
+        let numbers = [
+            u64::from(queue),
+            code(kind),
+            permissions.position(|one| one == permission).unwrap_or(0) as u64,
+            optional(keep_for.map(millis)),
+            optional(*keep_bytes),
+            optional(lite.ttl.map(millis)),
+            optional(lite.topics.map(u64::from)),
+            optional(lite.subscriptions.map(u64::from)),
+        ];
+        self.add(SETTINGS, None, &numbers);
+    }
+
     pub(crate) fn topic(&mut self, meta: &TopicMeta) {
-        let kind = KINDS.iter().position(|&kind| kind == meta.kind);
         let numbers = [
             u64::from(meta.id),
             u64::from(meta.queues),
-            kind.unwrap_or_default() as u64,
+            code(meta.kind),
             u64::from(meta.first_number),
             meta.since,
         ];
@@ -153,6 +215,20 @@ impl Batch {
         }
         self.0.push(value as u8);
     }
+}
+
+fn code(kind: TopicType) -> u64 {
+    let code = KINDS.iter().position(|&other| other == kind);
+    code.unwrap_or_default() as u64
+}
+
+/// 0 stands for `None`, any other number for the one below it.
+fn optional(number: Option<u64>) -> u64 {
+    number.map_or(0, |number| number.saturating_add(1))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The changes in the content of a record, one after the other; the last may be an error.
@@ -224,8 +300,56 @@ impl Reader<'_> {
             HELD => Change::Held {
                 position: self.number()?,
             },
+            SETTINGS => Change::Settings {
+                queue: self.half()?,
+                kind: *KINDS.get(self.half()? as usize)?,
+                settings: self.settings()?,
+            },
+            GROWN => self.grown()?,
             _ => return None,
         })
+    }
+
+    fn settings(&mut self) -> Option<TopicSettings> {
+        Some(TopicSettings {
+            permission: *PERMISSIONS.get(self.half()? as usize)?,
+            keep_for: self.optional()?.map(Duration::from_millis),
+            keep_bytes: self.optional()?,
+            lite: LiteLimits {
+                ttl: self.optional()?.map(Duration::from_millis),
+                topics: self.optional_half()?,
+                subscriptions: self.optional_half()?,
+            },
+        })
+    }
+
+    fn grown(&mut self) -> Option<Change> {
+        let (queue, from, more) = (self.half()?, self.half()?, self.half()?);
+        let sum = from.checked_add(more)?;
+        if from == 0 || more == 0 || sum > MAX_QUEUES {
+            return None;
+        }
+        // As for a topic: the numbers of all of them fit.
+        let first_number = self
+            .half()
+            .filter(|first| *first <= u32::MAX - MAX_QUEUES)?;
+        Some(Change::Grown {
+            queue,
+            from,
+            more,
+            first_number,
+        })
+    }
+
+    fn optional(&mut self) -> Option<Option<u64>> {
+        Some(self.number()?.checked_sub(1))
+    }
+
+    fn optional_half(&mut self) -> Option<Option<u32>> {
+        match self.optional()? {
+            Some(number) => Some(Some(u32::try_from(number).ok()?)),
+            None => Some(None),
+        }
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -297,7 +421,45 @@ mod tests {
             (any::<u32>(), any::<u32>()).prop_map(|(id, number)| Change::Counters { id, number }),
             any::<u32>().prop_map(|queue| Change::Ledger { queue }),
             any::<u64>().prop_map(|position| Change::Held { position }),
+            settings(),
+            (any::<u32>(), 1..MAX_QUEUES, 0..=u32::MAX - MAX_QUEUES).prop_map(
+                |(queue, from, first_number)| Change::Grown {
+                    queue,
+                    from,
+                    more: MAX_QUEUES - from,
+                    first_number
+                }
+            ),
         ]
+    }
+
+    fn settings() -> impl Strategy<Value = Change> {
+        let time = || prop::option::of((0..u64::MAX).prop_map(Duration::from_millis));
+        let count = || prop::option::of(any::<u32>());
+        let lite = (time(), count(), count()).prop_map(|(ttl, topics, subscriptions)| LiteLimits {
+            ttl,
+            topics,
+            subscriptions,
+        });
+        let settings = (
+            0..PERMISSIONS.len(),
+            time(),
+            prop::option::of(0..u64::MAX),
+            lite,
+        )
+            .prop_map(|(permission, keep_for, keep_bytes, lite)| TopicSettings {
+                permission: PERMISSIONS[permission],
+                keep_for,
+                keep_bytes,
+                lite,
+            });
+        (any::<u32>(), 0..KINDS.len(), settings).prop_map(|(queue, kind, settings)| {
+            Change::Settings {
+                queue,
+                kind: KINDS[kind],
+                settings,
+            }
+        })
     }
 
     proptest! {
@@ -332,6 +494,22 @@ mod tests {
         assert_eq!(*last, 2);
         let decoded: Vec<_> = decode(cut).collect();
         assert!(matches!(decoded[..], [Err(_)]));
+    }
+
+    #[test]
+    fn a_growth_by_a_senseless_number_of_queues_is_refused() {
+        for (from, more, first_number) in
+            [(0, 8, 0), (8, 0, 0), (8, MAX_QUEUES, 0), (8, 8, u32::MAX)]
+        {
+            let mut batch = Batch::default();
+            batch.push(&Change::Grown {
+                queue: 0,
+                from,
+                more,
+                first_number,
+            });
+            assert!(decode(batch.bytes()).any(|change| change.is_err()));
+        }
     }
 
     #[test]

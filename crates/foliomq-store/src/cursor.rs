@@ -8,6 +8,7 @@ use foliomq_consumequeue::Entry;
 use crate::error::StoreError;
 use crate::hidden::{Control, PREFIX, Place};
 use crate::message::TAG;
+use crate::registry::TopicState;
 use crate::shared::Shared;
 use crate::stored::{LOST, Parts};
 use crate::wire::Fields;
@@ -23,6 +24,9 @@ const MOST_AHEAD: usize = 128;
 #[derive(Debug)]
 pub struct Cursor {
     shared: Arc<Shared>,
+    topic: Arc<TopicState>,
+    queue: u32,
+    /// Of the queue, in the consume queues.
     number: u32,
     /// Of the message that comes next.
     offset: u64,
@@ -47,9 +51,16 @@ pub struct MessageRef<'a> {
 }
 
 impl Cursor {
-    pub(crate) fn new(shared: Arc<Shared>, number: u32, offset: u64) -> Self {
-        Self {
-            number,
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        topic: Arc<TopicState>,
+        queue: u32,
+        offset: u64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            number: topic.number(queue)?,
+            topic,
+            queue,
             view: shared.log.view(),
             shared,
             offset,
@@ -57,7 +68,7 @@ impl Cursor {
             used: 0,
             ahead: 1,
             delivered: 0,
-        }
+        })
     }
 
     /// Offset of the message that comes next.
@@ -153,6 +164,7 @@ impl Cursor {
         self.count_delivered();
         self.entries.clear();
         self.used = 0;
+        self.offset = self.offset.max(self.topic.floor(self.queue));
         let queues = &self.shared.queues;
         if self.ahead == 1
             && let Some(entry) = queues.entry(self.number, self.offset)?

@@ -113,7 +113,7 @@ impl Shared {
         loop {
             for gone in feed.known.refresh(&self.registry, &self.lite_arrivals) {
                 // Records of it may have been entered after its queues were removed.
-                self.remove_queues(&gone.meta);
+                self.remove_queues(&gone);
             }
             let listed = self.listed.load(Ordering::Relaxed);
             let mut count = 0;
@@ -139,9 +139,13 @@ impl Shared {
     }
 
     /// Forgets the consume queues of a deleted topic.
-    pub(crate) fn remove_queues(&self, topic: &TopicMeta) {
-        let numbers = topic.first_number..topic.first_number + topic.queues;
-        numbers.for_each(|number| self.queues.remove(number));
+    pub(crate) fn remove_queues(&self, topic: &TopicState) {
+        let first = topic.meta.first_number..topic.end_number();
+        let later = topic.spans();
+        let later = later.flat_map(|span| span.first_number..span.end_number());
+        first
+            .chain(later)
+            .for_each(|number| self.queues.remove(number));
     }
 
     /// Enters one record.

@@ -37,6 +37,7 @@ impl Shared {
             let now = Instant::now();
             if now >= retain_at {
                 self.report("retention", self.retain());
+                self.report("retention of topics", self.retain_topics(unix_ms()));
                 retain_at = now + retention;
             }
             if self.is_far_behind() {
@@ -149,8 +150,8 @@ impl Shared {
         self.keep_offsets(&emptied)
     }
 
-    /// Writes down, durably, where queues go on that hold nothing: they must not begin again at 0 when the segments that
-    /// told it are gone, even if their index is lost.
+    /// Writes down, durably, where queues begin of which retention has taken something. Those that hold nothing must not begin
+    /// again at 0 when the segments that told it are gone, even if their index is lost.
     pub(crate) fn keep_offsets(&self, emptied: &[Emptied]) -> Result<(), StoreError> {
         {
             let _changing = self.changing.lock();

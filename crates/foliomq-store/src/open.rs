@@ -52,6 +52,7 @@ impl Shared {
             listed: Default::default(),
             ledger_event: Default::default(),
             wanted: Default::default(),
+            weights: Default::default(),
             changing: Default::default(),
             flushing: Default::default(),
             flush_at: AtomicU64::new(u64::MAX),
@@ -99,7 +100,7 @@ impl Shared {
         let topics = self.registry.by_id();
         let past = self.progress.past(|id, queue| {
             let index = topics.binary_search_by_key(&id, |topic| topic.meta.id);
-            let next = topics[index.ok()?].next_offsets.get(queue as usize)?;
+            let next = topics[index.ok()?].next_offset(queue)?;
             Some(next.load(Ordering::Acquire))
         });
         if past.is_empty() {

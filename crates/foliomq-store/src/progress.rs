@@ -31,7 +31,9 @@ impl Progress {
             | Change::Emptied { .. }
             | Change::Counters { .. }
             | Change::Ledger { .. }
-            | Change::Held { .. } => {}
+            | Change::Held { .. }
+            | Change::Settings { .. }
+            | Change::Grown { .. } => {}
         }
     }
 

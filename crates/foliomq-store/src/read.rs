@@ -48,7 +48,8 @@ impl Shared {
         most: usize,
         out: &mut Vec<Entry>,
     ) -> Result<usize, StoreError> {
-        let number = self.registry.get(topic)?.number(queue)?;
+        let topic = self.registry.get(topic)?;
+        let (number, offset) = (topic.number(queue)?, offset.max(topic.floor(queue)));
         Ok(self.queues.entries(number, offset, most, out)?)
     }
 
@@ -69,13 +70,15 @@ impl Shared {
         id: &str,
         most: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.registry.get(topic)?;
+        let state = self.registry.get(topic)?;
         match position_of(id) {
             // An id that the store made of the position. Whatever else stands there is not what was asked for.
             Some(position) => {
                 let message = self.message(position).ok();
                 let mine = |message: &StoredMessage| {
-                    message.topic() == topic && message.sender_id().is_none()
+                    message.topic() == topic
+                        && message.sender_id().is_none()
+                        && state.keeps(message)
                 };
                 Ok(message.filter(mine).into_iter().take(most).collect())
             }
@@ -90,12 +93,12 @@ impl Shared {
         most: usize,
         wanted: impl Fn(&StoredMessage) -> bool,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        let since = self.registry.get(topic)?.meta.since;
+        let state = self.registry.get(topic)?;
         self.catch_up_with_commits();
         let positions = self
             .keys
             .positions(key_hash(topic, key), most.saturating_mul(KEY_CANDIDATES))?;
-        let start = self.log.watermarks().start.max(since);
+        let start = self.log.watermarks().start.max(state.meta.since);
         let mut found = Vec::new();
         for position in positions.into_iter().filter(|&position| position >= start) {
             if found.len() >= most {
@@ -107,7 +110,10 @@ impl Shared {
                 Err(_) if position < self.log.watermarks().start => None,
                 found => Some(found?),
             };
-            found.extend(message.filter(|message| message.topic() == topic && wanted(message)));
+            let wanted = |message: &StoredMessage| {
+                message.topic() == topic && state.keeps(message) && wanted(message)
+            };
+            found.extend(message.filter(wanted));
         }
         Ok(found)
     }
@@ -126,10 +132,8 @@ impl Shared {
     /// Whether the offset was given to a message already.
     fn is_appended(&self, topic: &str, queue: u32, offset: u64) -> bool {
         let next = |topic: std::sync::Arc<crate::registry::TopicState>| {
-            topic
-                .next_offsets
-                .get(queue as usize)
-                .map(|next| next.load(Ordering::Acquire))
+            let next = topic.next_offset(queue)?;
+            Some(next.load(Ordering::Acquire))
         };
         self.registry
             .find(topic)

@@ -13,6 +13,9 @@ use crate::change::{Change, TopicMeta};
 use crate::error::StoreError;
 use crate::lite::lite_parts;
 use crate::meta::Sink;
+use crate::span::Span;
+use crate::topic::TopicType;
+use crate::topic_settings::TopicSettings;
 pub(crate) use crate::topic_state::TopicState;
 
 /// A deleted topic.
@@ -48,6 +51,8 @@ pub(crate) struct Registry {
     inner: RwLock<Inner>,
     /// Counts the topics made and deleted: whoever keeps topics of his own looks whether they still hold.
     changes: AtomicU64,
+    /// Counts the changes of what topics are set to.
+    settings: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +60,8 @@ struct Inner {
     by_name: HashSet<ByName>,
     /// By the number of queue 0.
     by_number: BTreeMap<QueueNumber, Arc<TopicState>>,
+    /// By the number of the first of queues that a topic got later.
+    grown: BTreeMap<QueueNumber, Arc<TopicState>>,
     deleted: HashMap<String, Deleted>,
     /// How many lite topics each topic has that has any.
     lite: HashMap<String, usize>,
@@ -96,33 +103,32 @@ impl Registry {
         self.changes.load(Ordering::Acquire)
     }
 
+    /// How many changes of settings there were.
+    pub(crate) fn settings_changes(&self) -> u64 {
+        self.settings.load(Ordering::Acquire)
+    }
+
     /// Brings a change into effect that comes from the metadata log.
     pub(crate) fn apply(&self, change: &Change) {
         let mut inner = self.inner.write();
         match change {
             Change::Topic(meta) => inner.insert(meta),
             Change::Deleted { name, id, position } => inner.remove(name, *id, *position),
-            Change::Emptied { queue, next } => {
-                if let Some((topic, queue)) = inner.by_number(*queue) {
-                    topic.emptied(queue, *next);
-                }
-                return;
+            Change::Settings {
+                queue,
+                kind,
+                settings,
+            } => {
+                inner.reshape(*queue, *kind, *settings);
+                self.settings.fetch_add(1, Ordering::AcqRel);
             }
-            Change::Counters { id, number } => {
-                inner.next_id = inner.next_id.max(*id);
-                inner.next_number = inner.next_number.max(*number);
-                return;
-            }
-            Change::Ledger { queue } => {
-                inner.ledger = Some(*queue);
-                inner.next_number = inner.next_number.max(queue.saturating_add(1));
-                return;
-            }
-            Change::Held { position } => {
-                inner.held = inner.held.max(Some(*position));
-                return;
-            }
-            Change::Progress { .. } => return,
+            Change::Grown {
+                queue,
+                from,
+                more,
+                first_number,
+            } => inner.grow(*queue, *from, *more, *first_number),
+            other => return inner.note(other),
         }
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
@@ -148,11 +154,7 @@ impl Registry {
             sink.push(|batch| batch.push(&Change::Deleted { name, id, position }))?;
         }
         for topic in inner.by_number.values() {
-            sink.push(|batch| batch.topic(&topic.meta))?;
-            for (index, next) in topic.floors() {
-                let queue = topic.meta.first_number + index;
-                sink.push(|batch| batch.push(&Change::Emptied { queue, next }))?;
-            }
+            write_topic(topic, sink)?;
         }
         Ok(())
     }
@@ -254,6 +256,21 @@ impl Registry {
         self.inner.read().lite.get(parent).copied().unwrap_or(0)
     }
 
+    /// The topics that keep their messages for a time, or up to a number of bytes.
+    pub(crate) fn limited(&self) -> Vec<Arc<TopicState>> {
+        let is_limited = |topic: &&Arc<TopicState>| {
+            let settings = topic.shape().1;
+            settings.keep_for.is_some() || settings.keep_bytes.is_some()
+        };
+        let inner = self.inner.read();
+        inner
+            .by_number
+            .values()
+            .filter(is_limited)
+            .cloned()
+            .collect()
+    }
+
     /// The first free id and queue number.
     pub(crate) fn next(&self) -> (u32, QueueNumber) {
         let inner = self.inner.read();
@@ -273,9 +290,13 @@ impl Registry {
             let topic = topics
                 .peek()
                 .filter(|topic| topic.meta.first_number <= queue);
-            match topic {
-                Some(topic) => {
-                    let next = topic.reaches(queue - topic.meta.first_number, end);
+            let found = match topic {
+                Some(topic) => Some((&***topic, queue - topic.meta.first_number)),
+                None => inner.by_later_number(queue),
+            };
+            match found {
+                Some((topic, place)) => {
+                    let next = topic.reaches(place, end);
                     if end < next {
                         odd.short.get_or_insert(Short { queue, end, next });
                     }
@@ -317,6 +338,31 @@ impl Registry {
 }
 
 impl Inner {
+    /// Takes in a change that leaves the topics as they are.
+    fn note(&mut self, change: &Change) {
+        match change {
+            Change::Emptied { queue, next } => {
+                if let Some((topic, queue)) = self.by_number(*queue) {
+                    topic.emptied(queue, *next);
+                }
+            }
+            Change::Counters { id, number } => {
+                self.next_id = self.next_id.max(*id);
+                self.next_number = self.next_number.max(*number);
+            }
+            Change::Ledger { queue } => {
+                self.ledger = Some(*queue);
+                self.next_number = self.next_number.max(queue.saturating_add(1));
+            }
+            Change::Held { position } => self.held = self.held.max(Some(*position)),
+            Change::Topic(_)
+            | Change::Deleted { .. }
+            | Change::Settings { .. }
+            | Change::Grown { .. }
+            | Change::Progress { .. } => {}
+        }
+    }
+
     fn insert(&mut self, meta: &TopicMeta) {
         // The state is written again when the log is compacted; what is there may have waiters and counters.
         let there = self.by_name.get(meta.name.as_str());
@@ -329,7 +375,7 @@ impl Inner {
         self.next_id = self.next_id.max(state.meta.id.saturating_add(1));
         self.next_number = self.next_number.max(state.end_number());
         match self.by_name.replace(ByName(state.clone())) {
-            Some(ByName(before)) => _ = self.by_number.remove(&before.meta.first_number),
+            Some(ByName(before)) => self.forget(&before),
             None => self.count_lite(&state.meta.name, true),
         }
         self.by_number.insert(state.meta.first_number, state);
@@ -341,12 +387,38 @@ impl Inner {
         if there.is_some_and(|topic| topic.0.meta.id == id)
             && let Some(ByName(state)) = self.by_name.take(name)
         {
-            self.by_number.remove(&state.meta.first_number);
+            self.forget(&state);
             self.count_lite(name, false);
             state.event.notify(usize::MAX);
         }
         self.deleted
             .insert(name.to_owned(), Deleted { id, position });
+    }
+
+    fn forget(&mut self, topic: &TopicState) {
+        self.by_number.remove(&topic.meta.first_number);
+        for span in topic.spans() {
+            self.grown.remove(&span.first_number);
+        }
+    }
+
+    fn reshape(&mut self, queue: QueueNumber, kind: TopicType, settings: TopicSettings) {
+        if let Some(topic) = self.by_number.get(&queue) {
+            topic.reshape(kind, settings);
+            // Who waits for messages may not have them any more.
+            topic.event.notify(usize::MAX);
+        }
+    }
+
+    /// A growth that is known already comes again when the state is written as a whole.
+    fn grow(&mut self, queue: QueueNumber, from: u32, more: u32, first_number: QueueNumber) {
+        let span = Span::new(from, first_number, more);
+        self.next_number = self.next_number.max(span.end_number());
+        let topic = self.by_number.get(&queue);
+        if let Some(topic) = topic.filter(|topic| topic.queues() == from).cloned() {
+            topic.grow(span);
+            self.grown.insert(first_number, topic);
+        }
     }
 
     fn count_lite(&mut self, name: &str, one_more: bool) {
@@ -366,7 +438,138 @@ impl Inner {
 
     /// The topic that has this queue, and which of its queues it is.
     fn by_number(&self, number: QueueNumber) -> Option<(&TopicState, u32)> {
-        let (first, topic) = self.by_number.range(..=number).next_back()?;
-        (number < topic.end_number()).then(|| (&**topic, number - first))
+        let first = self.by_number.range(..=number).next_back();
+        match first.filter(|(_, topic)| number < topic.end_number()) {
+            Some((first, topic)) => Some((&**topic, number - first)),
+            None => self.by_later_number(number),
+        }
+    }
+
+    /// The same, of queues that came later.
+    fn by_later_number(&self, number: QueueNumber) -> Option<(&TopicState, u32)> {
+        let (first, topic) = self.grown.range(..=number).next_back()?;
+        let mut spans = topic.spans();
+        let span = spans.find(|span| span.first_number == *first)?;
+        (number < span.end_number()).then(|| (&**topic, span.first_queue + (number - first)))
+    }
+}
+
+/// Writes everything that is to be kept of a topic.
+fn write_topic(topic: &TopicState, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+    sink.push(|batch| batch.topic(&topic.meta))?;
+    let queue = topic.meta.first_number;
+    for span in topic.spans() {
+        let grown = Change::Grown {
+            queue,
+            from: span.first_queue,
+            more: span.queues(),
+            first_number: span.first_number,
+        };
+        sink.push(|batch| batch.push(&grown))?;
+    }
+    let (kind, settings) = topic.shape();
+    if (kind, settings) != (topic.meta.kind, TopicSettings::default()) {
+        let settings = Change::Settings {
+            queue,
+            kind,
+            settings,
+        };
+        sink.push(|batch| batch.push(&settings))?;
+    }
+    for (queue, next) in topic.floors() {
+        sink.push(|batch| batch.push(&Change::Emptied { queue, next }))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::MetaLog;
+    use crate::topic_settings::Permission;
+
+    fn changes() -> Vec<Change> {
+        let topic = |name: &str, id, first_number| {
+            Change::Topic(TopicMeta {
+                name: name.to_owned(),
+                id,
+                queues: 2,
+                kind: TopicType::Any,
+                first_number,
+                since: 0,
+            })
+        };
+        let grown = |from, first_number| Change::Grown {
+            queue: 0,
+            from,
+            more: 1,
+            first_number,
+        };
+        let settings = TopicSettings {
+            permission: Permission::None,
+            ..TopicSettings::default()
+        };
+        vec![
+            topic("a", 0, 0),
+            grown(2, 2),
+            topic("b", 1, 3),
+            grown(3, 5),
+            Change::Settings {
+                queue: 0,
+                kind: TopicType::Fifo,
+                settings,
+            },
+            Change::Emptied { queue: 5, next: 7 },
+        ]
+    }
+
+    fn check(registry: &Registry) {
+        let a = registry.find("a").unwrap();
+        assert_eq!((a.queues(), a.shape().0), (4, TopicType::Fifo));
+        assert_eq!(a.shape().1.permission, Permission::None);
+        let numbers: Vec<_> = (0..4).map(|queue| a.number(queue).unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2, 5]);
+        assert_eq!((a.floor(3), a.floor(2)), (7, 0));
+        assert!(a.number(4).is_err() && a.place(4).is_err());
+        assert_eq!(registry.next(), (2, 6));
+        let ends = [(0, 1), (2, 8), (3, 9), (5, 10), (6, 11)];
+        assert_eq!(registry.set_ends(ends).unknown, [6]);
+        let next = |topic: &TopicState, queue| {
+            let next = topic.next_offset(queue).unwrap();
+            next.load(Ordering::Acquire)
+        };
+        assert_eq!([0, 2, 3].map(|queue| next(&a, queue)), [1, 8, 10]);
+        assert_eq!(next(&registry.find("b").unwrap(), 0), 9);
+    }
+
+    #[test]
+    fn queues_that_came_later_and_settings_are_kept_when_the_state_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::default();
+        changes().iter().for_each(|change| registry.apply(change));
+        // The state comes again behind what it was made of.
+        changes().iter().for_each(|change| registry.apply(change));
+        check(&registry);
+        let meta = MetaLog::open(dir.path(), |_| {}).unwrap();
+        let much = Change::Progress {
+            group: "g".repeat(30_000),
+            topic: 0,
+            queue: 0,
+            offset: 0,
+        };
+        // Enough for the log to be worth it.
+        meta.append_all(std::iter::repeat_n(much, 300)).unwrap();
+        meta.rewrite(|sink| registry.write(0, sink)).unwrap();
+        meta.close().unwrap();
+        drop(meta);
+        let again = Registry::default();
+        MetaLog::open(dir.path(), |change| again.apply(&change)).unwrap();
+        check(&again);
+        again.apply(&Change::Deleted {
+            name: "a".to_owned(),
+            id: 0,
+            position: 1,
+        });
+        assert_eq!(again.set_ends([(0, 1), (3, 9), (5, 10)]).unknown, [0, 5]);
     }
 }

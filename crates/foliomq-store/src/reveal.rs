@@ -109,15 +109,10 @@ impl Shared {
 
     fn append_controls(&self, ready: &[Ready]) -> Result<u64, StoreError> {
         let parts: Vec<_> = ready.iter().map(|one| [&one.control[..]]).collect();
-        let drafts = ready.iter().zip(&parts).map(|(one, parts)| Draft {
-            kind: Kind::Control,
-            topic: &one.topic.meta.name,
-            queue_id: one.queue,
-            next_offset: &one.topic.next_offsets[one.queue as usize],
-            closed: Some(&one.topic.closed),
-            message: parts,
-        });
-        let appended = self.log.append_batch(&drafts.collect::<Vec<_>>())?;
+        let drafts = ready.iter().zip(&parts);
+        let drafts = drafts.map(|(one, parts)| draft(one, parts));
+        let drafts: Vec<_> = drafts.collect::<Result<_, StoreError>>()?;
+        let appended = self.log.append_batch(&drafts)?;
         Ok(appended.last().map_or(0, Appended::end))
     }
 
@@ -208,4 +203,16 @@ impl Shared {
             || retention.size.is_some_and(by_size)
             || (retention.disk.is_some() && position >= log.start && by_disk())
     }
+}
+
+/// What puts a message into its queue.
+fn draft<'a>(one: &'a Ready, parts: &'a [&'a [u8]]) -> Result<Draft<'a>, StoreError> {
+    Ok(Draft {
+        kind: Kind::Control,
+        topic: &one.topic.meta.name,
+        queue_id: one.queue,
+        next_offset: one.topic.place(one.queue)?,
+        closed: Some(&one.topic.closed),
+        message: parts,
+    })
 }

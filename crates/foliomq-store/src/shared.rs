@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::stored::{LOST, StoredMessage};
+use crate::topic_retention::Weights;
 use crate::topic_state::Arrivals;
 
 /// An open store.
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) ledger_event: Arrivals,
     /// What retention would drop up to, but for hidden messages; 0: nothing.
     pub(crate) wanted: AtomicU64,
+    /// What topics with a limit take. Only the housekeeper changes it.
+    pub(crate) weights: Mutex<Weights>,
     /// Held while metadata changes, so that log and memory agree on the order.
     pub(crate) changing: Mutex<()>,
     /// Held while the indexes are flushed, so that the checkpoint never goes back.

@@ -45,7 +45,7 @@ impl Tail {
         let number = self.topic.number(self.queue)?;
         loop {
             let start = self.shared.queues.offsets(number).start;
-            self.offset = self.offset.max(start);
+            self.offset = self.offset.max(start).max(self.topic.floor(self.queue));
             let Some(entry) = self.shared.queues.entry(number, self.offset)? else {
                 return Ok(None);
             };

@@ -1,6 +1,7 @@
 //! Topics: what they are called and what they have.
 
 use crate::error::StoreError;
+use crate::topic_settings::TopicSettings;
 
 /// Most queues of a topic.
 pub const MAX_QUEUES: u32 = 1024;
@@ -50,6 +51,8 @@ pub struct Topic {
     pub queues: u32,
     /// Which kinds of message it takes.
     pub kind: TopicType,
+    /// What else was set.
+    pub settings: TopicSettings,
 }
 
 /// What stands between a namespace and a name in it. No name of RocketMQ's can have it.

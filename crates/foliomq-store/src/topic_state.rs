@@ -7,27 +7,43 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use event_listener::{Event, EventListener};
 use foliomq_commitlog::AppendError;
 use foliomq_consumequeue::QueueNumber;
+use parking_lot::RwLock;
 
 use crate::change::TopicMeta;
 use crate::error::StoreError;
 use crate::lite::lite_parts;
+use crate::span::{Span, above_zero, zeros};
+use crate::stored::StoredMessage;
 use crate::topic::{Topic, TopicType};
+use crate::topic_settings::TopicSettings;
 
 /// A topic with what changes in it: some 200 bytes for a topic, and 8 for each queue.
 #[derive(Debug)]
 pub(crate) struct TopicState {
+    /// As it was made: what is different since is in `rare`.
     pub(crate) meta: TopicMeta,
-    /// For each queue the offset of its next message.
-    pub(crate) next_offsets: Box<[AtomicU64]>,
-    /// For each queue the end of what retention has emptied it of: where it begins while its index holds nothing. Made
-    /// when retention empties the first.
-    floors: OnceLock<Box<[AtomicU64]>>,
+    /// For each of the first queues the offset of its next message.
+    next_offsets: Box<[AtomicU64]>,
+    rare: OnceLock<Box<Rare>>,
     /// Whose turn it is among the queues.
     turn: AtomicU32,
     /// Set under the log's lock once the topic is deleted: from there on it takes nothing more.
     pub(crate) closed: AtomicBool,
     /// Woken when new messages can be read.
     pub(crate) event: Arrivals,
+}
+
+/// What few topics have, made with the first of it.
+#[derive(Debug)]
+struct Rare {
+    /// For each of the first queues: where it begins at the earliest. Retention has emptied it of what lies below.
+    floors: Box<[AtomicU64]>,
+    /// How many queues there are by now.
+    queues: AtomicU32,
+    /// Those that came later.
+    more: OnceLock<Box<Span>>,
+    /// Type and settings as they are by now.
+    shape: RwLock<(TopicType, TopicSettings)>,
 }
 
 /// An event that takes no memory, and no time, before the first listener.
@@ -62,7 +78,7 @@ impl TopicState {
         Arc::new(Self {
             meta,
             next_offsets,
-            floors: OnceLock::new(),
+            rare: OnceLock::new(),
             turn: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             event: Arrivals::default(),
@@ -71,7 +87,7 @@ impl TopicState {
 
     /// The next queue in turn.
     pub(crate) fn take_turn(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.meta.queues
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.queues()
     }
 
     /// What an appender is told that the log has refused.
@@ -82,10 +98,14 @@ impl TopicState {
         }
     }
 
-    /// Retention has emptied a queue, which goes on at `next`.
+    /// Retention has emptied a queue of what lies below `next`: from now on it begins there, or later.
     pub(crate) fn emptied(&self, queue: u32, next: u64) {
-        let floors = self.floors.get_or_init(|| zeros(self.meta.queues));
-        if let Some(floor) = floors.get(queue as usize) {
+        let rare = self.rare();
+        let floor = match rare.floors.get(queue as usize) {
+            None => span_of(rare, queue).map(|(span, index)| &span.floors[index]),
+            floor => floor,
+        };
+        if let Some(floor) = floor {
             floor.fetch_max(next, Ordering::AcqRel);
         }
         self.reaches(queue, next);
@@ -93,26 +113,92 @@ impl TopicState {
 
     /// The next message of a queue gets no lower offset; returns which it gets.
     pub(crate) fn reaches(&self, queue: u32, next: u64) -> u64 {
-        let offset = self.next_offsets.get(queue as usize);
-        offset.map_or(next, |offset| {
+        self.next_offset(queue).map_or(next, |offset| {
             offset.fetch_max(next, Ordering::AcqRel).max(next)
         })
     }
 
-    /// Where a queue begins of which the index knows nothing.
-    pub(crate) fn floor(&self, queue: u32) -> u64 {
-        let floors = self
-            .floors
-            .get()
-            .and_then(|floors| floors.get(queue as usize));
-        floors.map_or(0, |floor| floor.load(Ordering::Acquire))
+    /// The offset of a queue's next message.
+    #[inline]
+    pub(crate) fn next_offset(&self, queue: u32) -> Option<&AtomicU64> {
+        match self.next_offsets.get(queue as usize) {
+            None => {
+                let (span, index) = span_of(self.rare.get()?, queue)?;
+                span.next_offsets.get(index)
+            }
+            first => first,
+        }
     }
 
-    /// The queues that retention has emptied once, and where each goes on.
-    pub(crate) fn floors(&self) -> impl Iterator<Item = (u32, u64)> {
-        let floors = self.floors.get().map_or(&[][..], |floors| floors);
-        let floors = floors.iter().map(|floor| floor.load(Ordering::Acquire));
-        (0..).zip(floors).filter(|(_, floor)| *floor > 0)
+    /// Where a queue begins at the earliest.
+    pub(crate) fn floor(&self, queue: u32) -> u64 {
+        let Some(rare) = self.rare.get() else {
+            return 0;
+        };
+        let floor = match rare.floors.get(queue as usize) {
+            None => span_of(rare, queue).map(|(span, index)| &span.floors[index]),
+            floor => floor,
+        };
+        floor.map_or(0, |floor| floor.load(Ordering::Acquire))
+    }
+
+    /// The numbers of the queues that begin later than at 0, and where.
+    pub(crate) fn floors(&self) -> impl Iterator<Item = (QueueNumber, u64)> {
+        let first = self.rare.get().map_or(&[][..], |rare| &rare.floors);
+        let later = self.spans().flat_map(Span::floors);
+        above_zero(self.meta.first_number, first).chain(later)
+    }
+
+    /// Whether the message is not one that retention has taken from its queue.
+    pub(crate) fn keeps(&self, message: &StoredMessage) -> bool {
+        message.queue_offset() >= self.floor(message.queue_id())
+    }
+
+    /// How many queues it has by now.
+    #[inline]
+    pub(crate) fn queues(&self) -> u32 {
+        let rare = self.rare.get();
+        rare.map_or(self.meta.queues, |rare| rare.queues.load(Ordering::Acquire))
+    }
+
+    /// The queues that came later.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &Span> {
+        let first = self.rare.get().and_then(|rare| rare.more.get());
+        first.into_iter().flat_map(|span| span.all())
+    }
+
+    /// Adds queues behind those that there are. Only one caller at a time: the registry's lock sees to it.
+    pub(crate) fn grow(&self, span: Span) {
+        let (rare, queues) = (self.rare(), span.first_queue + span.queues());
+        let last = self.spans().last();
+        let place = last.map_or(&rare.more, |last| &last.more);
+        if place.set(Box::new(span)).is_ok() {
+            rare.queues.store(queues, Ordering::Release);
+        }
+    }
+
+    /// Its type and settings.
+    pub(crate) fn shape(&self) -> (TopicType, TopicSettings) {
+        match self.rare.get() {
+            Some(rare) => *rare.shape.read(),
+            None => (self.meta.kind, TopicSettings::default()),
+        }
+    }
+
+    /// Takes a type and settings that are written down.
+    pub(crate) fn reshape(&self, kind: TopicType, settings: TopicSettings) {
+        *self.rare().shape.write() = (kind, settings);
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(|| {
+            Box::new(Rare {
+                floors: zeros(self.meta.queues),
+                queues: AtomicU32::new(self.meta.queues),
+                more: OnceLock::new(),
+                shape: RwLock::new((self.meta.kind, TopicSettings::default())),
+            })
+        })
     }
 
     /// Whether it is a lite topic of another.
@@ -120,7 +206,7 @@ impl TopicState {
         self.meta.kind == TopicType::Lite && lite_parts(&self.meta.name).is_some()
     }
 
-    /// The number after that of the last queue.
+    /// The number after that of the last of its first queues.
     pub(crate) fn end_number(&self) -> QueueNumber {
         self.meta.first_number.saturating_add(self.meta.queues)
     }
@@ -136,23 +222,44 @@ impl TopicState {
         if queue < self.meta.queues {
             return Ok(self.meta.first_number.saturating_add(queue));
         }
-        Err(StoreError::UnknownQueue {
+        let later = self.rare.get().and_then(|rare| span_of(rare, queue));
+        if let Some((span, index)) = later {
+            return Ok(span.first_number.saturating_add(index as u32));
+        }
+        Err(self.unknown_queue(queue))
+    }
+
+    /// The offset of a queue's next message, or why there is none.
+    #[inline]
+    pub(crate) fn place(&self, queue: u32) -> Result<&AtomicU64, StoreError> {
+        self.next_offset(queue)
+            .ok_or_else(|| self.unknown_queue(queue))
+    }
+
+    #[cold]
+    fn unknown_queue(&self, queue: u32) -> StoreError {
+        StoreError::UnknownQueue {
             topic: self.meta.name.clone(),
             queue,
-            queues: self.meta.queues,
-        })
+            queues: self.queues(),
+        }
     }
 
     pub(crate) fn topic(&self) -> Topic {
+        let (kind, settings) = self.shape();
         Topic {
             name: self.meta.name.clone(),
             id: self.meta.id,
-            queues: self.meta.queues,
-            kind: self.meta.kind,
+            queues: self.queues(),
+            kind,
+            settings,
         }
     }
 }
 
-fn zeros(queues: u32) -> Box<[AtomicU64]> {
-    (0..queues).map(|_| AtomicU64::new(0)).collect()
+/// Where a queue is that came later.
+#[cold]
+fn span_of(rare: &Rare, queue: u32) -> Option<(&Span, usize)> {
+    let mut spans = rare.more.get()?.all();
+    spans.find_map(|span| Some((span, span.index(queue)? as usize)))
 }

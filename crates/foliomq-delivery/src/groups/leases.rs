@@ -110,9 +110,8 @@ impl Groups {
     /// release, a reset, an ack where there were too many un-acknowledged. (New messages wake [`Store::listen`](foliomq_store::Store::listen).)
     /// Listen first, then receive, then wait.
     pub fn listen(&self, group: &str, topic: &str) -> EventListener {
-        match self.shared.find(group, topic) {
-            Some(subscription) => subscription.changed.listen(),
-            None => self.shared.newcomers.listen(),
-        }
+        let subscription = self.shared.find(group, topic);
+        let changed = subscription.and_then(|subscription| subscription.listen());
+        changed.unwrap_or_else(|| self.shared.newcomers.listen())
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use foliomq_store::Topic;
+use foliomq_store::{Topic, lite_parts};
 
 use crate::Timestamp;
 use crate::shared::after;
@@ -21,6 +21,9 @@ pub(crate) struct Lifetimes {
     used: HashMap<u32, Timestamp>,
     /// Those that were there at the start, until there is a time to enter them with.
     pub at_start: Vec<Topic>,
+    /// Topics that say themselves how long their lite topics live, as of the store's count of such changes.
+    own: HashMap<String, Duration>,
+    pub changes: u64,
 }
 
 impl Lifetimes {
@@ -33,6 +36,20 @@ impl Lifetimes {
         }
     }
 
+    /// Notes what a topic says itself; whether that has changed: then its lite topics are forgotten, to be entered again.
+    pub fn note(&mut self, topic: &str, own: Option<Duration>) -> bool {
+        let before = match own {
+            Some(own) => self.own.insert(topic.to_owned(), own),
+            None => self.own.remove(topic),
+        };
+        if before == own {
+            return false;
+        }
+        let is_its = |name: &str| lite_parts(name).is_some_and(|(parent, _)| parent == topic);
+        self.checks.retain(|Reverse((.., name))| !is_its(name));
+        true
+    }
+
     /// Somebody subscribed to it.
     pub fn used(&mut self, topic: u32, now: Timestamp, ttl: Duration) {
         if !ttl.is_zero() {
@@ -40,13 +57,12 @@ impl Lifetimes {
         }
     }
 
-    /// Names in the store of lite topics without traffic for as long as `ttl`. `last` tells of a lite topic when a message
-    /// was stored last, if one is there; `None`: it is gone.
+    /// Names in the store of lite topics without traffic for as long as they live. `look` tells of a lite topic when a
+    /// message was stored last, if one is there, and its time to live; `None`: it is gone.
     pub fn over(
         &mut self,
         now: Timestamp,
-        ttl: Duration,
-        last: impl Fn(&str, u32) -> Option<Option<Timestamp>>,
+        look: impl Fn(&str, u32) -> Option<(Option<Timestamp>, Duration)>,
     ) -> Vec<Box<str>> {
         let mut over = Vec::new();
         for _ in 0..MAX_LOOKED_AT {
@@ -58,7 +74,7 @@ impl Lifetimes {
                 break;
             };
             let used = self.used.remove(&id);
-            let Some(last) = last(&name, id) else {
+            let Some((last, ttl)) = look(&name, id).filter(|(_, ttl)| !ttl.is_zero()) else {
                 continue;
             };
             let traffic = last.max(used).unwrap_or(0);
@@ -74,7 +90,7 @@ impl Lifetimes {
 
 #[cfg(test)]
 mod tests {
-    use foliomq_store::TopicType;
+    use foliomq_store::{TopicSettings, TopicType};
 
     use super::*;
 
@@ -86,6 +102,7 @@ mod tests {
             id,
             queues: 1,
             kind: TopicType::Lite,
+            settings: TopicSettings::default(),
         }
     }
 
@@ -98,15 +115,31 @@ mod tests {
         lifetimes.used(3, 90, TTL);
         let last = |_: &str, id| match id {
             4 => None,
-            id => Some((id == 2).then_some(70)),
+            id => Some(((id == 2).then_some(70), TTL)),
         };
-        let over = lifetimes.over(99, TTL, |_, _| panic!("nothing is due"));
+        let over = lifetimes.over(99, |_, _| panic!("nothing is due"));
         assert!(over.is_empty());
-        assert_eq!(lifetimes.over(100, TTL, last), ["t$1".into()]);
-        assert!(lifetimes.over(169, TTL, last).is_empty());
-        assert_eq!(lifetimes.over(170, TTL, last), ["t$2".into()]);
-        assert_eq!(lifetimes.over(190, TTL, last), ["t$3".into()]);
+        assert_eq!(lifetimes.over(100, last), ["t$1".into()]);
+        assert!(lifetimes.over(169, last).is_empty());
+        assert_eq!(lifetimes.over(170, last), ["t$2".into()]);
+        assert_eq!(lifetimes.over(190, last), ["t$3".into()]);
         assert!(lifetimes.checks.is_empty() && lifetimes.used.is_empty());
+    }
+
+    #[test]
+    fn another_time_to_live_of_a_topic_begins_anew_and_is_noted_once() {
+        let mut lifetimes = Lifetimes::default();
+        lifetimes.enter(&topic(1), 0, TTL);
+        assert!(!lifetimes.note("t", None));
+        assert!(!lifetimes.note("other", Some(TTL)) || lifetimes.checks.len() == 1);
+        assert!(lifetimes.note("t", Some(TTL / 2)));
+        assert!(lifetimes.checks.is_empty());
+        lifetimes.enter(&topic(1), 30, TTL / 2);
+        assert!(!lifetimes.note("t", Some(TTL / 2)));
+        let never = |_: &str, _| Some((None, Duration::ZERO));
+        assert!(lifetimes.over(80, never).is_empty());
+        assert!(lifetimes.checks.is_empty(), "it lives for ever by now");
+        assert!(lifetimes.note("t", None));
     }
 
     #[test]

@@ -101,9 +101,14 @@ impl Groups {
         }
     }
 
-    /// The bounds that hold.
+    /// The bounds that hold where a topic says nothing else.
     pub fn lite_options(&self) -> LiteOptions {
         self.shared.options.lite
+    }
+
+    /// The bounds that hold for the lite topics of a topic.
+    pub fn lite_limits(&self, topic: &str) -> LiteOptions {
+        self.shared.lite_limits(topic)
     }
 
     /// Whether the client subscribes to lite topics of the topic.
@@ -152,6 +157,21 @@ impl Shared {
         self.registry.read().members(group, topic)
     }
 
+    /// The bounds of the lite topics of a topic: what it says itself counts.
+    pub fn lite_limits(&self, topic: &str) -> LiteOptions {
+        let options = self.options.lite;
+        let Some(topic) = self.store.topic(topic) else {
+            return options;
+        };
+        let count = |own: Option<u32>, general| own.map_or(general, |own| own as usize);
+        let own = topic.settings.lite;
+        LiteOptions {
+            ttl: own.ttl.unwrap_or(options.ttl),
+            topics: count(own.topics, options.topics),
+            subscriptions: count(own.subscriptions, options.subscriptions),
+        }
+    }
+
     /// Makes those of the lite topics that are not there; returns their ids.
     pub fn make_lite(
         &self,
@@ -171,7 +191,9 @@ impl Shared {
         if fresh.is_empty() {
             return Ok(HashSet::new());
         }
-        let limit = self.options.lite.topics;
+        let LiteOptions {
+            ttl, topics: limit, ..
+        } = self.lite_limits(topic);
         if self.store.lite_count(topic) + fresh.len() > limit {
             let topic = topic.to_owned();
             return Err(DeliveryError::LiteTopicQuota { topic, limit });
@@ -181,7 +203,7 @@ impl Shared {
             .iter()
             .filter_map(|lite| self.store.topic(&lite_name(topic, lite)));
         let enter = |lite: foliomq_store::Topic| {
-            lifetimes.enter(&lite, now, self.options.lite.ttl);
+            lifetimes.enter(&lite, now, ttl);
             lite.id
         };
         Ok(made.map(enter).collect())

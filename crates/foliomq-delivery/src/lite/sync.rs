@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foliomq_store::{StoreError, lite_name};
 
+use crate::lite::LiteOptions;
 use crate::lite::members::{Inner, Members};
 use crate::record::{LiteChange, Record};
 use crate::shared::Shared;
@@ -72,7 +73,11 @@ impl Shared {
             return Err(StoreError::UnknownTopic { topic }.into());
         }
         let members = self.join_members(sync.group, sync.topic)?;
-        let limit = self.options.lite.subscriptions;
+        let LiteOptions {
+            ttl,
+            subscriptions: limit,
+            ..
+        } = self.lite_limits(sync.topic);
         if names.len() > limit {
             return Err(too_many(sync, limit));
         }
@@ -112,7 +117,7 @@ impl Shared {
         // Those that were made just now are looked at in time anyway.
         let older = fresh.iter().filter(|topic| !made.contains(topic));
         let mut lifetimes = self.lifetimes.lock();
-        older.for_each(|topic| lifetimes.used(*topic, now, self.options.lite.ttl));
+        older.for_each(|topic| lifetimes.used(*topic, now, ttl));
         Ok(())
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use foliomq_store::lite_parts;
 
+use crate::lite::lifetime::Lifetimes;
 use crate::lite::members::Members;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
@@ -55,18 +57,15 @@ impl Shared {
     }
 
     fn end_lives(&self, now: Timestamp) -> Result<(), DeliveryError> {
-        let ttl = self.options.lite.ttl;
-        if ttl.is_zero() {
-            return Ok(());
-        }
         let mut lifetimes = self.lifetimes.lock();
         for topic in std::mem::take(&mut lifetimes.at_start) {
             let last = self.last_message(&topic.name).unwrap_or(now);
-            lifetimes.enter(&topic, last, ttl);
+            lifetimes.enter(&topic, last, self.ttl_of(&topic.name));
         }
-        let over = lifetimes.over(now, ttl, |name, id| {
+        self.note_ttls(&mut lifetimes, now);
+        let over = lifetimes.over(now, |name, id| {
             let topic = self.store.topic(name).filter(|topic| topic.id == id)?;
-            Some(self.last_message(&topic.name))
+            Some((self.last_message(&topic.name), self.ttl_of(name)))
         });
         let over: Vec<&str> = over.iter().map(AsRef::as_ref).collect();
         if !over.is_empty() {
@@ -79,6 +78,30 @@ impl Shared {
         drop(lifetimes);
         self.forget_gone();
         Ok(())
+    }
+
+    /// After what time a lite topic without traffic is removed; 0: never.
+    fn ttl_of(&self, name: &str) -> Duration {
+        let parent = lite_parts(name).map_or(name, |(parent, _)| parent);
+        self.lite_limits(parent).ttl
+    }
+
+    /// Where a topic has got another time to live, that of its lite topics begins anew.
+    fn note_ttls(&self, lifetimes: &mut Lifetimes, now: Timestamp) {
+        let changes = self.store.topic_settings_changes();
+        if lifetimes.changes == changes {
+            return;
+        }
+        lifetimes.changes = changes;
+        for topic in self.store.topics() {
+            let ttl = topic.settings.lite.ttl;
+            if lifetimes.note(&topic.name, ttl) {
+                let ttl = ttl.unwrap_or(self.options.lite.ttl);
+                for lite in self.store.lite_topics(&topic.name) {
+                    lifetimes.enter(&lite, now, ttl);
+                }
+            }
+        }
     }
 
     /// When the last message of a lite topic was stored.
@@ -119,15 +142,23 @@ impl Shared {
         }));
     }
 
+    /// After a restart: each lite topic's time to live.
+    fn find_lifetimes(&self) {
+        let mut lifetimes = self.lifetimes.lock();
+        lifetimes.changes = self.store.topic_settings_changes();
+        for topic in self.store.topics() {
+            let own = topic.settings.lite.ttl;
+            lifetimes.note(&topic.name, own);
+            if !own.unwrap_or(self.options.lite.ttl).is_zero() {
+                let lite = self.store.lite_topics(&topic.name);
+                lifetimes.at_start.extend(lite);
+            }
+        }
+    }
+
     /// After a restart: what has something is ready, and what is leased is looked at by housekeeping.
     pub fn wake_lite(&self) -> Result<(), DeliveryError> {
-        if !self.options.lite.ttl.is_zero() {
-            let topics = self.store.topics();
-            let lite = topics
-                .iter()
-                .flat_map(|topic| self.store.lite_topics(&topic.name));
-            self.lifetimes.lock().at_start = lite.collect();
-        }
+        self.find_lifetimes();
         let all = self.registry.read().all_members();
         for members in all {
             let topics = members.lock().topics();

@@ -12,7 +12,8 @@ use foliomq_delivery::{
     Delivery, DeliveryError, Filter, Groups, Options, Receive, Received, Timestamp,
 };
 use foliomq_store::{
-    Flush, Message, Options as StoreOptions, Preheat, Store, StoredMessage, TopicOptions, TopicType,
+    Flush, Message, Options as StoreOptions, Preheat, Retention, Store, StoredMessage,
+    TopicOptions, TopicType,
 };
 use tempfile::TempDir;
 
@@ -252,6 +253,10 @@ fn store_options(dir: &Path) -> StoreOptions {
         .segment_size(8 << 20)
         .preheat(Preheat::Off)
         .flush(flush)
+        .retention(Retention {
+            interval: Duration::from_millis(50),
+            ..Retention::default()
+        })
 }
 
 /// Copies a folder as it is at one moment, while threads write to it: until nothing changed meanwhile.

@@ -13,4 +13,5 @@ mod ordered;
 mod priority;
 mod restart;
 mod rules;
+mod topics;
 mod transactions;

@@ -66,8 +66,8 @@ fn begin(dir: &Path, survey: &Survey) -> Result<(Report, Registry), OpenError> {
         .iter()
         .map(|state| TopicReport {
             name: state.meta.name.clone(),
-            kind: state.meta.kind,
-            queues: state.meta.queues,
+            kind: state.shape().0,
+            queues: state.queues(),
         })
         .collect();
     let checkpoint = dir.join(CHECKPOINT);

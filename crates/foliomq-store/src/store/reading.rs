@@ -61,26 +61,31 @@ impl Store {
 
     /// Goes over a queue from an offset on, by reference and without an allocation for each message.
     pub fn cursor(&self, topic: &str, queue: u32, from: u64) -> Result<Cursor, StoreError> {
-        let number = self.0.shared.registry.get(topic)?.number(queue)?;
-        Ok(Cursor::new(self.0.shared.clone(), number, from))
+        let topic = self.0.shared.registry.get(topic)?;
+        Cursor::new(self.0.shared.clone(), topic, queue, from)
     }
 
     /// The offsets that a queue holds.
     pub fn offsets(&self, topic: &str, queue: u32) -> Result<Range<u64>, StoreError> {
         let topic = self.0.shared.registry.get(topic)?;
         let offsets = self.0.shared.queues.offsets(topic.number(queue)?);
-        if offsets != (0..0) {
-            return Ok(offsets);
-        }
-        // An index that was made anew does not know of messages that retention had dropped.
+        // An index does not know of messages that retention took from the queue; one that was made anew, of no earlier ones.
         let floor = topic.floor(queue);
-        Ok(floor..floor)
+        Ok(offsets.start.max(floor)..offsets.end.max(floor))
+    }
+
+    /// Where a queue begins at the earliest: retention took what lies below. It never goes back.
+    pub fn floor(&self, topic: &str, queue: u32) -> Result<u64, StoreError> {
+        let topic = self.0.shared.registry.get(topic)?;
+        topic.number(queue)?;
+        Ok(topic.floor(queue))
     }
 
     /// The first offset whose store time is at or after `time` (Unix ms); the queue's end if there is none.
     pub fn offset_at(&self, topic: &str, queue: u32, time: u64) -> Result<u64, StoreError> {
-        let number = self.0.shared.registry.get(topic)?.number(queue)?;
-        Ok(self.0.shared.queues.offset_at(number, time)?)
+        let topic = self.0.shared.registry.get(topic)?;
+        let offset = self.0.shared.queues.offset_at(topic.number(queue)?, time)?;
+        Ok(offset.max(topic.floor(queue)))
     }
 
     /// Messages with this key, newest first.

@@ -10,6 +10,7 @@ use crate::change::Change;
 use crate::error::StoreError;
 use crate::lite::{LiteListener, check_lite, lite_name};
 use crate::topic::{Topic, TopicOptions, TopicType, check_name, check_queues};
+use crate::topic_settings::Permission;
 
 impl Store {
     /// Creates a topic, durably. One that is there with the same settings is no error.
@@ -62,7 +63,13 @@ impl Store {
     /// The type of one topic, without a copy of the rest.
     pub fn topic_type(&self, name: &str) -> Option<TopicType> {
         let topic = self.0.shared.registry.find(name)?;
-        Some(topic.meta.kind)
+        Some(topic.shape().0)
+    }
+
+    /// What clients may do with one topic, without a copy of the rest.
+    pub fn topic_permission(&self, name: &str) -> Option<Permission> {
+        let topic = self.0.shared.registry.find(name)?;
+        Some(topic.shape().1.permission)
     }
 
     /// All topics but lite topics, by name.
@@ -98,9 +105,29 @@ impl Store {
         self.0.shared.lite_arrivals.set(listener);
     }
 
-    /// Grows when topics are made or deleted: whoever remembers topics looks whether they still are.
+    /// Grows when topics are made, deleted or changed: whoever remembers topics looks whether they still are, and what.
     pub fn topic_changes(&self) -> u64 {
         self.0.shared.registry.changes()
+    }
+
+    /// Grows when the type or the settings of a topic change.
+    pub fn topic_settings_changes(&self) -> u64 {
+        self.0.shared.registry.settings_changes()
+    }
+
+    /// Changes a topic, durably, from the next call on: `change` is given it as it is, and leaves it as it is to be. Name and id
+    /// stay, whatever is made of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Illegal`], and nothing is changed, if there were fewer queues, if the type were to change to or from
+    /// lite or priority, or if a setting is out of its bounds.
+    pub fn update_topic(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Topic),
+    ) -> Result<Topic, StoreError> {
+        self.0.shared.update_topic(name, change)
     }
 
     /// Deletes a topic with its lite topics, durably. Its messages can no longer be read; their bytes go with their segments.
@@ -136,7 +163,7 @@ impl Store {
         };
         let taken_again = |_: &StoreError| topic.closed.store(false, Ordering::Release);
         shared.change(&deleted).inspect_err(taken_again)?;
-        shared.remove_queues(&topic.meta);
+        shared.remove_queues(&topic);
         Ok(())
     }
 
