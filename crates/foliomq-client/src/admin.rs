@@ -13,6 +13,7 @@ use crate::client::{Administration, Connection, within};
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::message::StoredMessage;
+use crate::topic_settings::TopicUpdate;
 
 /// Creates, lists and changes topics and groups. Every call may fail with [`Error::Refused`](crate::Error::Refused)
 /// ([`NotFound`](crate::Code::NotFound) for a topic or group that is not there) or
@@ -57,6 +58,13 @@ impl Admin {
             topic: topic.to_owned(),
         };
         self.answer(self.calls.clone().describe_topic(short(request)).await)?
+            .try_into()
+    }
+
+    /// Changes a topic, at once and durably. A topic keeps the queues that it has.
+    pub async fn update_topic(&self, topic: &str, update: TopicUpdate) -> Result<Topic> {
+        let request = update.to_wire(topic);
+        self.answer(self.calls.clone().update_topic(short(request)).await)?
             .try_into()
     }
 

@@ -9,6 +9,7 @@ use crate::admin_clients::GroupLite;
 use crate::convert::system_time;
 use crate::error::{Error, Result};
 use crate::message::StoredMessage;
+use crate::topic_settings::TopicSettings;
 
 /// Which kind of message a topic takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,6 +94,8 @@ pub struct Topic {
     pub queues: Vec<Queue>,
     /// How many lite topics it has, each with a queue of its own.
     pub lite_topics: u64,
+    /// What else is set.
+    pub settings: TopicSettings,
 }
 
 /// One queue: it holds the offsets `min_offset..max_offset`.
@@ -341,6 +344,7 @@ impl TryFrom<v1::Topic> for Topic {
         });
         Ok(Self {
             lite_topics: topic.lite_topics,
+            settings: topic.settings.unwrap_or_default().into(),
             name: topic.topic,
             kind: TopicKind::from_wire(topic.r#type)?,
             queues: queues.collect(),

@@ -48,6 +48,7 @@ mod settlements;
 mod simple_consumer;
 mod subscribing;
 mod tls;
+mod topic_settings;
 mod view;
 mod window;
 
@@ -67,4 +68,5 @@ pub use publisher::{Acknowledgement, Published, Publisher, PublisherOptions};
 pub use queue_reader::{QueuePlace, QueueReader, ReaderOptions};
 pub use simple_consumer::SimpleConsumer;
 pub use tls::Tls;
+pub use topic_settings::{TopicPermission, TopicSettings, TopicUpdate};
 pub use view::MessageView;

@@ -78,6 +78,7 @@ mod tasks;
 mod telemetry;
 mod time_span;
 mod tls;
+mod topic_settings;
 mod unsent;
 mod v1;
 mod v2_admin;

@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::name;
 use crate::status::Refusal;
+use crate::topic_settings::readable;
 
 /// Most positions of one answer.
 const MOST: usize = 4096;
@@ -22,6 +23,7 @@ pub(crate) async fn locate(
 ) -> Result<LocateResponse, Refusal> {
     let topic = name::topic(Some(&name::resource(&request.topic)), caller)?;
     broker.topic(&topic).await?;
+    readable(broker, &topic)?;
     let (queue, from) = (request.queue_id, request.queue_offset);
     let most = match request.limit as usize {
         0 => MOST,

@@ -16,6 +16,7 @@ use crate::send::{LARGE, check_kind};
 use crate::sifted::sift;
 use crate::status::Refusal;
 use crate::stored_properties::{Stored, write_properties};
+use crate::topic_settings;
 
 /// Bytes of room for properties that a stream keeps between two frames.
 const KEPT: usize = 1 << 20;
@@ -88,8 +89,11 @@ fn append(
         // Found by the index: committed. Which one is the last is not learned from it: the log may hold more after these.
         return Ok(Placed { runs, end: 0 });
     }
+    // Now, and not when the stream opened the topic: both may change meanwhile.
+    topic_settings::may_write(appender.topic(), appender.permission())?;
+    let kind = appender.kind();
     for message in fresh {
-        check_kind(message.kind(), appender.kind())?;
+        check_kind(message.kind(), kind)?;
     }
     let written = write_all(frame, fresh, room);
     let encoded = fresh.iter().zip(&written);

@@ -18,6 +18,7 @@ use crate::offsets::{offset, queue};
 use crate::properties::read_message;
 use crate::receive::{MAX_BATCH, filter, polling_time};
 use crate::status::{Refusal, ok};
+use crate::topic_settings::readable;
 
 /// Most messages that one look goes over, for a filter that matches few.
 const MAX_SCANNED: usize = 4096;
@@ -139,6 +140,7 @@ impl Pull {
         let moved_until = Instant::now() + FIRST_LOOK;
         let mut next = from;
         loop {
+            readable(broker, &self.topic)?;
             let arrival = broker.store.listen(&self.topic)?;
             let found = self.look(broker, next).await?;
             let until = if found.next > from {

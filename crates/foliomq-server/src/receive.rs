@@ -14,6 +14,7 @@ use crate::encode::Frames;
 use crate::name;
 use crate::properties::{duration, unix_ms};
 use crate::status::Refusal;
+use crate::topic_settings::readable;
 use crate::unsent::Unsent;
 use crate::{renewal, rules};
 
@@ -125,6 +126,7 @@ impl Poll {
         let mut terminated = broker.clients.watch(caller);
         let mut stopping = broker.stopping.subscribe();
         loop {
+            readable(broker, &self.topic)?;
             let (arrival, change) = self.listen(broker)?;
             let (received, unsent) = self.take(broker).await?;
             if !received.messages.is_empty() {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use foliomq_delivery::Order;
 use foliomq_proto::v2::{
-    Address, AddressScheme, Assignment, Broker as BrokerName, Endpoints, MessageQueue, Permission,
+    Address, AddressScheme, Assignment, Broker as BrokerName, Endpoints, MessageQueue,
     QueryAssignmentRequest, QueryAssignmentResponse, QueryRouteRequest, QueryRouteResponse,
     Resource,
 };
@@ -16,6 +16,7 @@ use crate::config::ServeError;
 use crate::name;
 use crate::send::accepted_types;
 use crate::status::{Refusal, ok};
+use crate::topic_settings;
 
 /// The one broker's name.
 const BROKER: &str = "foliomq";
@@ -49,6 +50,7 @@ pub(crate) async fn query_assignment(
     let topic = broker
         .topic(&name::topic(request.topic.as_ref(), caller)?)
         .await?;
+    topic_settings::readable(broker, &topic.name)?;
     // A consumer works through what one assignment brings in order: with one for each queue, queues do not wait for
     // each other.
     let queues = match broker.groups.order(&group, &topic) {
@@ -81,7 +83,7 @@ fn message_queue(
     MessageQueue {
         topic,
         id,
-        permission: Permission::ReadWrite.into(),
+        permission: topic_settings::on_route(stored.settings.permission).into(),
         broker: Some(BrokerName {
             name: BROKER.to_owned(),
             id: MASTER,

@@ -17,6 +17,7 @@ use crate::hidden;
 use crate::name;
 use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
 use crate::status::{Refusal, ok};
+use crate::topic_settings;
 use crate::validate;
 
 /// Most messages of one request.
@@ -39,6 +40,7 @@ pub(crate) async fn send(
     }
     // After the checks: a message that is refused creates no topic.
     let found = broker.topic(&topic).await?;
+    topic_settings::writable(&found)?;
     let (kind, queue) = (found.kind, queue(&messages, &found)?);
     let topic = match lite_topic(broker, &found, &messages).await? {
         Some(lite) => lite,

@@ -3,7 +3,8 @@
 use foliomq_delivery::Backoff;
 use foliomq_proto::v2::{
     ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings,
-    TelemetryCommand, retry_policy::Strategy, settings::PubSub, telemetry_command::Command,
+    Subscription, TelemetryCommand, retry_policy::Strategy, settings::PubSub,
+    telemetry_command::Command,
 };
 use foliomq_store::MAX_LITE_NAME;
 use prost_types::Duration;
@@ -24,9 +25,24 @@ const DEFAULT_ATTEMPTS: u32 = 17;
 
 /// Sends the group's clients their settings again: something of it has changed.
 pub(crate) fn renew(broker: &Broker, group: &str) {
-    let in_group =
-        |own: &Caller, settings: &Settings| of_group(settings, own).as_deref() == Some(group);
-    for (caller, settings) in broker.clients.declared(in_group) {
+    renew_where(broker, |own, settings| {
+        of_group(settings, own).as_deref() == Some(group)
+    });
+}
+
+/// Sends the clients that read a topic their settings again: something of it has changed.
+pub(crate) fn renew_readers(broker: &Broker, topic: &str) {
+    renew_where(broker, |own, settings| match &settings.pub_sub {
+        Some(PubSub::Subscription(subscription)) => subscription
+            .subscriptions
+            .iter()
+            .any(|entry| name::topic(entry.topic.as_ref(), own).is_ok_and(|name| name == topic)),
+        _ => false,
+    });
+}
+
+fn renew_where(broker: &Broker, is_meant: impl Fn(&Caller, &Settings) -> bool) {
+    for (caller, settings) in broker.clients.declared(is_meant) {
         if let Ok(settings) = complete(broker, &caller, settings) {
             let command = TelemetryCommand {
                 status: Some(ok()),
@@ -84,7 +100,7 @@ pub(crate) fn complete(
                 client_type,
                 ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer
             ) {
-                let quota = broker.groups.lite_options().subscriptions;
+                let quota = lite_quota(broker, caller, subscription);
                 subscription.lite_subscription_quota = Some(quota.try_into().unwrap_or(i32::MAX));
                 subscription.max_lite_topic_size = Some(MAX_LITE_NAME as i32);
             }
@@ -107,6 +123,15 @@ pub(crate) fn complete(
         }
     }
     Ok(settings)
+}
+
+/// To how many lite topics a client may subscribe in each of the topics that it reads.
+fn lite_quota(broker: &Broker, caller: &Caller, subscription: &Subscription) -> usize {
+    let topics = subscription.subscriptions.iter();
+    let topics = topics.filter_map(|entry| name::topic(entry.topic.as_ref(), caller).ok());
+    let quotas = topics.map(|topic| broker.groups.lite_limits(&topic).subscriptions);
+    let general = || broker.groups.lite_options().subscriptions;
+    quotas.min().unwrap_or_else(general)
 }
 
 fn producer_policy() -> RetryPolicy {

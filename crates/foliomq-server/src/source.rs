@@ -20,6 +20,7 @@ use crate::properties::{duration, unix_ms};
 use crate::receive::filter;
 use crate::rules;
 use crate::status::Refusal;
+use crate::topic_settings::readable;
 use crate::unsent::Unsent;
 
 /// Most messages of one response.
@@ -175,6 +176,7 @@ impl Source {
         loop {
             let mut events = Vec::new();
             for topic in self.topics() {
+                readable(broker, topic)?;
                 events.push(broker.store.listen(topic)?);
                 if let Some(group) = self.group() {
                     events.push(broker.groups.listen(group, topic));

@@ -135,6 +135,7 @@ pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
         | Code::LiteTopicQuotaExceeded
         | Code::LiteSubscriptionQuotaExceeded => tonic::Code::ResourceExhausted,
         Code::Unsupported => tonic::Code::Unimplemented,
+        Code::Forbidden => tonic::Code::PermissionDenied,
         Code::InternalServerError => tonic::Code::Internal,
         _ => tonic::Code::InvalidArgument,
     };

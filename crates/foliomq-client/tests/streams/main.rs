@@ -7,3 +7,4 @@ mod meddler;
 mod proxy;
 mod publishing;
 mod tls;
+mod topics;

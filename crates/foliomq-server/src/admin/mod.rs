@@ -19,10 +19,12 @@ use crate::inquiry::Trial;
 use crate::messaging::caller;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
-use crate::{connected, inquiry, listing, rules, settings};
+use crate::topic_settings::Update;
+use crate::{connected, inquiry, listing, rules, settings, topic_settings};
 
 use tail::{TAIL_BATCH, Tail, tailed};
-use words::{backoff_of, group, group_lite, order_of, topic_kind, topic_type};
+pub(crate) use words::topic_kind;
+use words::{backoff_of, group, group_lite, order_of, topic_type};
 
 /// Most messages of one query.
 const MAX_FOUND: u32 = 64;
@@ -94,6 +96,23 @@ impl v1::admin_server::Admin for Admin {
     ) -> Result<Response<v1::Topic>, Status> {
         self.work(move |handles| describe_topic(handles, &request.get_ref().topic))
             .await
+    }
+
+    async fn update_topic(
+        &self,
+        request: Request<v1::UpdateTopicRequest>,
+    ) -> Result<Response<v1::Topic>, Status> {
+        let update = Update::new(request.into_inner()).map_err(grpc_status)?;
+        let changed = update.topic().to_owned();
+        let answer = self
+            .work(move |handles| {
+                let change = |topic: &mut _| update.apply(topic);
+                handles.store.update_topic(update.topic(), change)?;
+                describe_topic(handles, update.topic())
+            })
+            .await?;
+        settings::renew_readers(&self.0, &changed);
+        Ok(answer)
     }
 
     async fn delete_topic(
@@ -417,5 +436,6 @@ fn describe_topic(handles: &Handles, name: &str) -> Result<v1::Topic, Refusal> {
         topic: topic.name,
         r#type: topic_type(topic.kind).into(),
         queues,
+        settings: Some(topic_settings::shown(&topic.settings)),
     })
 }

@@ -38,6 +38,7 @@ impl Tail {
             .collect::<Result<Vec<_>, _>>()?;
         loop {
             let arrival = self.broker.store.listen(&self.topic)?;
+            self.add_queues(&mut offsets);
             let mut found = false;
             for (queue, offset) in offsets.iter_mut().enumerate() {
                 let (messages, next) = self.read(queue as u32, *offset).await?;
@@ -66,6 +67,13 @@ impl Tail {
                 _ = stopping.wait_for(|stop| *stop) => return Ok(()),
             }
         }
+    }
+
+    /// Queues that the topic has got meanwhile are followed from their beginning.
+    fn add_queues(&self, offsets: &mut Vec<u64>) {
+        let topic = self.broker.store.topic(&self.topic);
+        let queues = topic.map_or(0, |topic| topic.queues as usize);
+        offsets.resize(queues.max(offsets.len()), 0);
     }
 
     /// Messages from `offset` on, and where to go on after them.

@@ -90,7 +90,7 @@ pub(super) fn group_lite(lite: LiteProgress) -> v1::GroupLite {
     }
 }
 
-pub(super) fn topic_kind(kind: v1::TopicType) -> TopicType {
+pub(crate) fn topic_kind(kind: v1::TopicType) -> TopicType {
     match kind {
         v1::TopicType::Any => TopicType::Any,
         v1::TopicType::Normal => TopicType::Normal,

@@ -15,4 +15,5 @@ mod settings;
 mod shutdown;
 mod stalled;
 mod subscriptions;
+mod topic_settings;
 mod v2_admin;

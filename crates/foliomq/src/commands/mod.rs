@@ -14,6 +14,7 @@ pub mod status;
 pub mod tail;
 mod tail_folder;
 pub mod topic;
+mod topic_update;
 pub mod verify;
 
 mod heat;

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use foliomq_client::{Topic, TopicKind};
 use serde_json::{Value, json};
 
+use super::topic_update::{self, Update};
 use crate::arguments::{Format, Remote};
 use crate::moment;
 use crate::output::Output;
@@ -44,6 +45,8 @@ enum Action {
         /// The topic
         topic: String,
     },
+    /// Change a topic, at once: what is not named stays as it is
+    Update(Box<Update>),
     /// Delete a topic with its messages
     Delete {
         /// The topic
@@ -66,6 +69,10 @@ impl Topics {
             }
             Action::List => print_all(&admin.topics().await?, &mut out)?,
             Action::Describe { topic } => print_one(&admin.topic(&topic).await?, &mut out)?,
+            Action::Update(update) => {
+                let changed = admin.update_topic(&update.topic, update.update());
+                print_settings(&changed.await?, &mut out)?;
+            }
             Action::Delete { topic } => {
                 admin.delete_topic(&topic).await?;
                 print_deleted(&topic, &mut out)?;
@@ -75,7 +82,7 @@ impl Topics {
     }
 }
 
-fn kinds() -> Vec<&'static str> {
+pub(super) fn kinds() -> Vec<&'static str> {
     TopicKind::ALL.iter().map(|(_, name)| *name).collect()
 }
 
@@ -85,6 +92,16 @@ fn print_created(topic: &Topic, out: &mut Output) -> io::Result<()> {
     }
     let (name, queues, kind) = (&topic.name, topic.queues.len(), topic.kind.name());
     out.line(format!("topic {name}: {queues} queues, type {kind}"))
+}
+
+fn print_settings(topic: &Topic, out: &mut Output) -> io::Result<()> {
+    print_created(topic, out)?;
+    if out.is_json() {
+        return Ok(());
+    }
+    topic_update::lines(topic)
+        .into_iter()
+        .try_for_each(|line| out.line(line))
 }
 
 fn print_all(topics: &[Topic], out: &mut Output) -> io::Result<()> {
@@ -127,6 +144,9 @@ fn print_one(topic: &Topic, out: &mut Output) -> io::Result<()> {
         topic.name,
         topic.kind.name()
     ))?;
+    for line in topic_update::lines(topic) {
+        out.line(line)?;
+    }
     let mut table = Table::new(["QUEUE", "OLDEST", "NEXT", "MESSAGES", "NEWEST"]);
     for queue in &topic.queues {
         table.row([
@@ -157,7 +177,10 @@ fn object(topic: &Topic) -> Value {
             "last_stored_at": queue.last_stored_at.map(moment::show),
         })
     });
-    json!({ "topic": topic.name, "type": topic.kind.name(), "lite_topics": topic.lite_topics, "queues": queues.collect::<Vec<_>>() })
+    json!({
+        "topic": topic.name, "type": topic.kind.name(), "lite_topics": topic.lite_topics,
+        "settings": topic_update::object(&topic.settings), "queues": queues.collect::<Vec<_>>(),
+    })
 }
 
 fn shown(time: Option<SystemTime>) -> String {

@@ -1,6 +1,8 @@
 //! `foliomq topic`.
 
-use crate::broker::Broker;
+use rustix::process::Signal;
+
+use crate::broker::{Broker, eventually};
 
 #[test]
 fn topics_are_created_listed_described_and_deleted() {
@@ -53,14 +55,9 @@ fn topics_are_created_listed_described_and_deleted() {
             .as_str()
             .is_some_and(|time| time.ends_with('Z'))
     }));
-    assert_eq!(
-        broker
-            .run(["topic", "describe", "orders"])
-            .ok()
-            .lines()
-            .count(),
-        5
-    );
+    let shown = broker.run(["topic", "describe", "orders"]).ok();
+    assert_eq!(shown.lines().nth(1), Some("  permission: read-write"));
+    assert_eq!(shown.lines().count(), 6);
 
     assert_eq!(
         broker.run(["topic", "delete", "other"]).ok(),
@@ -129,4 +126,58 @@ fn lite_and_priority_topics_are_made_and_shown() {
         shown.starts_with("topic priority, type priority\n"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_topic_is_changed_while_it_is_used_and_stays_so_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::on(dir.path(), &[]);
+    broker
+        .run(["topic", "create", "orders", "--queues", "1"])
+        .ok();
+    broker.run(["send", "orders", "old"]).ok();
+    broker.holds("orders", 1);
+    let changed = "topic update orders --queues 3 --type normal --permission read --keep-for 7d --lite-topics 5";
+    let shown = broker.run(changed.split(' ')).ok();
+    assert!(
+        shown.starts_with("topic orders: 3 queues, type normal\n"),
+        "{shown}"
+    );
+    for line in [
+        "  permission: read\n",
+        "  keep for: 168h\n",
+        "  lite topics: 5\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let refused = broker.run(["send", "orders", "no"]);
+    assert!(refused.failed(1).contains("permission"), "{refused:?}");
+    for (bad, why) in [
+        (["--queues", "2"], "keeps its 3 queues"),
+        (["--type", "lite"], "lite"),
+        (["--keep-for", "10ms"], "1 s to 100 years"),
+    ] {
+        let run = broker.run([&["topic", "update", "orders"], &bad[..]].concat());
+        assert!(run.failed(1).contains(why), "{run:?}");
+    }
+    assert_eq!(broker.run(["topic", "update", "orders"]).code, 2);
+    broker.signal(Signal::KILL);
+    broker.wait();
+
+    let broker = Broker::on(dir.path(), &["--set", "retention-interval=100ms"]);
+    let orders = broker.run(["topic", "describe", "orders", "--json"]).json();
+    assert_eq!(orders["queues"].as_array().unwrap().len(), 3);
+    assert_eq!(orders["settings"]["permission"], "read");
+    assert_eq!(orders["settings"]["keep_for_ms"], 7 * 86_400_000);
+    assert_eq!(orders["settings"]["lite_topics"], 5);
+    let receive = ["receive", "orders", "--group", "g", "--max", "1"];
+    assert!(broker.run(receive).ok().contains("old"));
+    let reset = "topic update orders --permission read-write --keep-for default --keep-bytes 1 --lite-topics default --json";
+    let reset = broker.run(reset.split(' ')).json();
+    assert_eq!(reset["settings"]["keep_for_ms"], serde_json::Value::Null);
+    assert_eq!(reset["settings"]["lite_topics"], serde_json::Value::Null);
+    eventually(|| {
+        let orders = broker.run(["topic", "describe", "orders", "--json"]).json();
+        orders["queues"][0]["min_offset"] == 1
+    });
 }
