@@ -109,6 +109,7 @@ impl Lease {
             how,
             after,
             done: Some(done),
+            again: false,
         };
         let told = async {
             let sent = self.settlements.send(settlement).await;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use foliomq_proto::v1::{Settle, Settled, Settlement as How};
+use foliomq_proto::v2::{Code, Status};
 use tokio::sync::oneshot;
 
 use crate::convert::duration;
@@ -23,6 +24,8 @@ pub(crate) struct Settlement {
     pub(crate) after: Duration,
     /// Told the handle that replaces the one of the request, if there is one. `None`: nobody waits.
     pub(crate) done: Option<oneshot::Sender<Result<String>>>,
+    /// It was said before, over a stream that broke.
+    pub(crate) again: bool,
 }
 
 impl Settlement {
@@ -34,6 +37,21 @@ impl Settlement {
             how: How::Release,
             after: Duration::ZERO,
             done: None,
+            again: false,
+        }
+    }
+
+    /// What the broker's status means. A delivery that is given back is nobody's, or another's: to give it back once more is
+    /// refused, and it is as it was to be.
+    fn outcome(&self, status: Status) -> Result<()> {
+        let gives_back = matches!(self.how, How::Nack | How::Release);
+        match check(Some(status)) {
+            Err(error)
+                if self.again && gives_back && error.code() == Some(Code::InvalidReceiptHandle) =>
+            {
+                Ok(())
+            }
+            checked => checked,
         }
     }
 }
@@ -104,7 +122,9 @@ impl Settlements {
         let mut statuses = answer.statuses.into_iter();
         for settlement in asked {
             let replacement = handles.next().unwrap_or_default();
-            let told = statuses.next().map_or(Ok(()), |status| check(Some(status)));
+            let told = statuses
+                .next()
+                .map_or(Ok(()), |status| settlement.outcome(status));
             if let Some(done) = settlement.done {
                 let _ = done.send(told.map(|()| replacement));
             }
@@ -112,11 +132,12 @@ impl Settlements {
         Ok(())
     }
 
-    /// A new stream: what was not answered is said again, before what came later. Nobody is told twice, and to settle
-    /// twice is no error.
+    /// A new stream: what was not answered is said again, before what came later. Nobody is told twice, and the broker takes
+    /// an ack or a change of a delivery that it has done already.
     pub(crate) fn rewind(&mut self) {
         for (_, again) in std::mem::take(&mut self.under_way).into_iter().rev() {
-            for settlement in again.into_iter().rev() {
+            for mut settlement in again.into_iter().rev() {
+                settlement.again = true;
                 self.waiting.push_front(settlement);
             }
         }
@@ -125,8 +146,6 @@ impl Settlements {
 
 #[cfg(test)]
 mod tests {
-    use foliomq_proto::v2;
-
     use super::*;
 
     fn settlement(handle: &str, how: How) -> (Settlement, oneshot::Receiver<Result<String>>) {
@@ -137,14 +156,15 @@ mod tests {
             how,
             after: Duration::ZERO,
             done: Some(done),
+            again: false,
         };
         (settlement, told)
     }
 
-    fn ok() -> v2::Status {
-        v2::Status {
-            code: v2::Code::Ok.into(),
-            ..v2::Status::default()
+    fn ok() -> Status {
+        Status {
+            code: Code::Ok.into(),
+            ..Status::default()
         }
     }
 
@@ -166,7 +186,7 @@ mod tests {
         assert_eq!(again.handles, ["a", "b"]);
         let answer = Settled {
             id: again.id,
-            statuses: vec![ok(), v2::Status::default()],
+            statuses: vec![ok(), Status::default()],
             handles: Vec::new(),
         };
         settlements.settled(answer.clone()).unwrap();
@@ -182,5 +202,36 @@ mod tests {
         settlements.settled(answer).unwrap();
         assert_eq!(told[2].try_recv().unwrap().unwrap(), "d");
         assert!(settlements.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_back_over_a_broken_stream_is_given_back() {
+        let refused = || Status {
+            code: Code::InvalidReceiptHandle.into(),
+            ..Status::default()
+        };
+        let answered = |how, breaks| {
+            let mut settlements = Settlements::default();
+            let (settlement, mut told) = settlement("a", how);
+            settlements.add(settlement);
+            let mut request = settlements.next_request().unwrap();
+            if breaks {
+                settlements.rewind();
+                request = settlements.next_request().unwrap();
+            }
+            let answer = Settled {
+                id: request.id,
+                statuses: vec![refused()],
+                handles: Vec::new(),
+            };
+            settlements.settled(answer).unwrap();
+            told.try_recv().unwrap().is_ok()
+        };
+        for how in [How::Nack, How::Release] {
+            assert!(answered(how, true) && !answered(how, false), "{how:?}");
+        }
+        for how in [How::Ack, How::Extend] {
+            assert!(!answered(how, true), "{how:?}");
+        }
     }
 }

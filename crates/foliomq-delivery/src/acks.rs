@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::handle::Handle;
-use crate::lease::{Change, Claim, Standing};
+use crate::lease::{Change, Claim, REPLACED, Standing};
 use crate::order::Order;
 use crate::receive::runs;
 use crate::shared::Shared;
@@ -97,6 +97,9 @@ impl Shared {
                 Standing::Done => {}
                 Standing::Void(what) => {
                     results[*place] = Err(DeliveryError::InvalidHandle { what });
+                }
+                Standing::Changed(_) => {
+                    results[*place] = Err(DeliveryError::InvalidHandle { what: REPLACED });
                 }
             }
         }

@@ -12,7 +12,7 @@ use foliomq_store::{
     Message, StoreError, StoredMessage, TopicOptions, TopicType, lite_name, lite_parts,
 };
 
-use crate::lease::{Change, Lease, Standing};
+use crate::lease::{Change, Lease, REPLACED, Standing};
 use crate::shared::{Shared, after};
 use crate::subscription::{Queue, Subscription};
 use crate::wire::{Input, put, put_all, put_text};
@@ -69,6 +69,7 @@ impl Shared {
             Standing::Held(lease) => lease,
             Standing::Done => return Ok(()),
             Standing::Void(what) => return Err(DeliveryError::InvalidHandle { what }),
+            Standing::Changed(_) => return Err(DeliveryError::InvalidHandle { what: REPLACED }),
         };
         let dead = self.claim_dead(&mut queue, number, &[(offset, held)], now)?;
         drop(queue);

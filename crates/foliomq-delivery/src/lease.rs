@@ -14,7 +14,8 @@ use crate::Timestamp;
 pub struct Lease {
     /// When it ends.
     pub visible_at: Timestamp,
-    /// Tells this delivery from earlier ones of the same message. It wraps; a handle carries `visible_at` beside it.
+    /// Tells this delivery from earlier ones of the same message. It wraps; a handle carries `visible_at` beside it, which
+    /// tells the handles of one delivery apart.
     pub sequence: u32,
     /// Deliveries so far, this one included; 0 after the only one was released.
     pub attempt: u16,
@@ -40,11 +41,16 @@ pub struct Claim {
 pub enum Standing {
     /// It is the current one and not over.
     Held(Lease),
+    /// It is the current one, perhaps over, but its lease was changed since: another claim has taken the place of this one.
+    Changed(Lease),
     /// The message is done; by whom is not kept.
     Done,
     /// The claim is void: expired, replaced, or never made.
     Void(&'static str),
 }
+
+/// Why a claim is void in whose place there is another.
+pub(crate) const REPLACED: &str = "it was replaced by a newer one";
 
 /// What happened to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +218,10 @@ impl Leases {
             return Standing::Done;
         };
         let renewed = lease.auto_renew && claim.auto_renew;
-        if lease.sequence != claim.sequence || (lease.visible_at != claim.visible_at && !renewed) {
-            Standing::Void("it was replaced by a newer one")
+        if lease.sequence != claim.sequence {
+            Standing::Void(REPLACED)
+        } else if lease.visible_at != claim.visible_at && !renewed {
+            Standing::Changed(lease)
         } else if lease.visible_at <= now {
             Standing::Void("it has expired")
         } else {
@@ -430,6 +438,34 @@ mod tests {
             changed.sequence,
             "the sequence was used up"
         );
+    }
+
+    #[test]
+    fn a_claim_of_a_changed_delivery_is_told_from_one_of_an_earlier_delivery() {
+        let mut leases = three();
+        let first = claim(1, leases.lease(1).unwrap());
+        let changed = Lease {
+            visible_at: 900,
+            ..leases.lease(1).unwrap()
+        };
+        leases.apply(&Change::Leased {
+            offset: 1,
+            lease: changed,
+        });
+        assert_eq!(leases.standing(&first, 50), Standing::Changed(changed));
+        assert_eq!(
+            leases.standing(&claim(1, changed), 50),
+            Standing::Held(changed)
+        );
+        let sequence = leases.sequence();
+        leases.apply(&Change::Taken(Taken {
+            visible_at: 2000,
+            sequence,
+            again: vec![(1, 2)],
+            next: 3,
+            ..Taken::default()
+        }));
+        assert_eq!(leases.standing(&first, 950), Standing::Void(REPLACED));
     }
 
     #[test]

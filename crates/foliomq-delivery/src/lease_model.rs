@@ -108,15 +108,15 @@ impl World {
             auto_renew,
             ..
         } = self.leases.lease(offset).unwrap();
-        self.claims.push((
-            Claim {
-                offset,
-                sequence,
-                visible_at,
-                auto_renew,
-            },
-            true,
-        ));
+        let claim = Claim {
+            offset,
+            sequence,
+            visible_at,
+            auto_renew,
+        };
+        // A change back to an earlier end makes an earlier claim good again.
+        self.claims.retain(|(other, _)| *other != claim);
+        self.claims.push((claim, true));
     }
 
     fn void(&mut self, which: impl Fn(&Claim) -> bool) {
@@ -268,7 +268,10 @@ impl World {
                 if let Some((Claim { offset, .. }, Some(lease))) = self.choose(which) {
                     let lease = Lease {
                         visible_at: self.now + by,
-                        sequence: self.leases.sequence(),
+                        sequence: match lease.auto_renew {
+                            true => self.leases.sequence(),
+                            false => lease.sequence,
+                        },
                         ..lease
                     };
                     self.replace(offset, lease);

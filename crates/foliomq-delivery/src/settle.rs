@@ -4,15 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handle::Handle;
-use crate::lease::{Change, Lease, Standing};
+use crate::lease::{Change, Lease, REPLACED, Standing};
 use crate::order::Order;
 use crate::shared::{Shared, after};
-use crate::subscription::Subscription;
+use crate::subscription::{Queue, Subscription};
 use crate::{DeliveryError, Timestamp};
 
 const DONE: DeliveryError = DeliveryError::InvalidHandle {
     what: "the message is done",
 };
+
+/// Which change of the end of a lease it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PutOff {
+    /// By the newest handle of the delivery.
+    Once,
+    /// By any that the delivery had: the answer to an earlier change may have been lost.
+    Again,
+    /// As [`Once`](Self::Once), and the delivery is not counted as an attempt.
+    Suspend,
+}
 
 impl Shared {
     pub fn change_invisible(
@@ -23,10 +34,10 @@ impl Shared {
         invisible: Duration,
         now: Timestamp,
     ) -> Result<String, DeliveryError> {
-        self.put_off(group, topic, handle, invisible, now, false)
+        self.put_off(group, topic, handle, invisible, now, PutOff::Once)
     }
 
-    /// Changes when a lease ends; `suspend`: its delivery is not counted.
+    /// Changes when a lease ends. The delivery keeps its sequence: its earlier handles are void, and are known as its own.
     pub fn put_off(
         &self,
         group: &str,
@@ -34,25 +45,31 @@ impl Shared {
         handle: &str,
         invisible: Duration,
         now: Timestamp,
-        suspend: bool,
+        how: PutOff,
     ) -> Result<String, DeliveryError> {
         let (subscription, handle) = self.owned(group, topic, handle)?;
+        let (number, offset) = (u32::from(handle.queue), handle.claim.offset);
+        let mut queue = subscription.queue(number);
+        let lease = held(&queue, &handle, now, how == PutOff::Again)?;
+        let suspended = u16::from(how == PutOff::Suspend);
         let visible_at = after(now, invisible);
-        let lease = self.replace(&subscription, &handle, now, |lease, sequence| {
-            Ok(Lease {
-                visible_at,
-                sequence,
-                attempt: lease.attempt.saturating_sub(u16::from(suspend)),
-                ..lease
-            })
-        })?;
+        // What voids the old handle is the other end. That of a lease that is renewed is good whatever the end.
+        let voided = visible_at != lease.visible_at && !lease.auto_renew;
+        let lease = Lease {
+            visible_at,
+            sequence: match voided {
+                true => lease.sequence,
+                false => queue.leases().sequence(),
+            },
+            attempt: lease.attempt.saturating_sub(suspended),
+            ..lease
+        };
+        // It is leased otherwise from now on: a receive that asks for its batch again does not get it.
+        queue.leave_attempt(&self.journal, offset)?;
+        queue.commit(&self.journal, &Change::Leased { offset, lease })?;
+        drop(queue);
         subscription.wake();
-        Ok(self.seal(
-            &subscription,
-            u32::from(handle.queue),
-            handle.claim.offset,
-            &lease,
-        ))
+        Ok(self.seal(&subscription, number, offset, &lease))
     }
 
     pub fn renew(
@@ -125,11 +142,8 @@ impl Shared {
         make: impl FnOnce(Lease, u32) -> Result<Lease, DeliveryError>,
     ) -> Result<Lease, DeliveryError> {
         let mut queue = subscription.queue(u32::from(handle.queue));
-        let lease = match queue.leases().standing(&handle.claim, now) {
-            Standing::Held(lease) => make(lease, queue.leases().sequence())?,
-            Standing::Void(what) => return Err(DeliveryError::InvalidHandle { what }),
-            Standing::Done => return Err(DONE),
-        };
+        let lease = held(&queue, handle, now, false)?;
+        let lease = make(lease, queue.leases().sequence())?;
         queue.commit(
             &self.journal,
             &Change::Leased {
@@ -179,5 +193,16 @@ impl Shared {
             .ok_or(DeliveryError::InvalidHandle {
                 what: "its group or topic is gone",
             })
+    }
+}
+
+/// The lease that a handle holds; `any`: also by a handle that the same delivery had before.
+fn held(queue: &Queue, handle: &Handle, now: Timestamp, any: bool) -> Result<Lease, DeliveryError> {
+    match queue.leases().standing(&handle.claim, now) {
+        Standing::Held(lease) => Ok(lease),
+        Standing::Changed(lease) if any && lease.visible_at > now => Ok(lease),
+        Standing::Changed(_) => Err(DeliveryError::InvalidHandle { what: REPLACED }),
+        Standing::Void(what) => Err(DeliveryError::InvalidHandle { what }),
+        Standing::Done => Err(DONE),
     }
 }

@@ -307,6 +307,19 @@ impl Queue {
         Ok(())
     }
 
+    /// The last batch that went out by name is from now on without this message.
+    pub fn leave_attempt(&mut self, journal: &Journal, offset: u64) -> Result<(), AppendError> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
+        let before = attempt.leases.len();
+        attempt.leases.retain(|(member, _)| *member != offset);
+        if attempt.leases.len() == before {
+            return Ok(());
+        }
+        self.write_attempt(journal)
+    }
+
     /// Messages below `start` are gone; the journal need not know, for the store says so again after a restart.
     pub fn skip_to(&mut self, start: u64) {
         self.leases.skip_to(start);

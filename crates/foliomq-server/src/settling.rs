@@ -86,7 +86,8 @@ fn put_off(
     after: Duration,
 ) -> Result<String, DeliveryError> {
     let groups = &broker.groups;
-    groups.change_invisible(group, topic, handle, after, unix_ms())
+    // A client whose stream broke says again what was not answered.
+    groups.change_invisible_again(group, topic, handle, after, unix_ms())
 }
 
 /// None where all went well, as they nearly always do: else one for each.

@@ -56,6 +56,12 @@ impl Broker {
         self.store.create_topic(name, options).unwrap();
     }
 
+    /// Messages of a group that are delivered and not done.
+    pub fn in_flight(&self, group: &str) -> usize {
+        let queues = self.groups.group(group).unwrap().queues;
+        queues.iter().map(|queue| queue.in_flight as usize).sum()
+    }
+
     pub async fn client(&self) -> Client {
         Client::connect(&self.endpoint).await.unwrap()
     }

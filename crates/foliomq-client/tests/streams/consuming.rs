@@ -180,6 +180,49 @@ async fn a_network_that_breaks_loses_no_message_and_no_acknowledgement() {
     broker.stop().await;
 }
 
+/// Settles while nothing comes back from the broker; then the connection breaks.
+async fn without_an_answer<T>(proxy: &Proxy, settling: impl Future<Output = T>) -> T {
+    proxy.deafen();
+    let cut = async {
+        // Time for the broker to do what is asked; if it does not, less is tested.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.cut();
+    };
+    timeout(LIMIT, async { tokio::join!(settling, cut).0 })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_settled_and_not_answered_is_settled_once_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    publish(&broker, "orders", 0..4).await;
+    let proxy = Proxy::start(&broker.endpoint, 0, 1).await;
+    let client = Client::connect(&proxy.endpoint).await.unwrap();
+    let mut consumer = client.consumer("g", ["orders"], patient());
+    let mut leases = Vec::new();
+    for _ in 0..4 {
+        leases.push(next(&mut consumer).await);
+    }
+    let [mut extended, nacked, released, acked] = leases.try_into().unwrap();
+    let hour = Duration::from_secs(3600);
+    without_an_answer(&proxy, extended.extend(hour))
+        .await
+        .unwrap();
+    assert!(extended.remaining() > Duration::from_secs(3000));
+    extended.extend(2 * hour).await.unwrap();
+    extended.ack().await.unwrap();
+    without_an_answer(&proxy, nacked.nack(hour)).await.unwrap();
+    without_an_answer(&proxy, acked.ack()).await.unwrap();
+    // Last: it comes again at once, to whoever is there.
+    without_an_answer(&proxy, released.release()).await.unwrap();
+    let held = broker.in_flight("g");
+    assert_eq!(held, 2, "the one that is put off, and the released one");
+    broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_of_queues_sees_each_message_once_and_in_order_whatever_breaks() {
     let dir = tempfile::tempdir().unwrap();

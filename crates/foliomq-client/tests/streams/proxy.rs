@@ -1,11 +1,12 @@
 //! A network between client and broker that breaks connections, at places that a seed decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub struct Proxy {
@@ -13,7 +14,16 @@ pub struct Proxy {
     /// Connections that were cut.
     pub cuts: Arc<AtomicUsize>,
     target: Arc<Mutex<String>>,
+    trouble: Arc<Trouble>,
     task: JoinHandle<()>,
+}
+
+/// What befalls all connections.
+#[derive(Default)]
+struct Trouble {
+    /// What the broker says is lost.
+    deaf: AtomicBool,
+    cut: Notify,
 }
 
 impl Drop for Proxy {
@@ -30,7 +40,8 @@ impl Proxy {
         let endpoint = listener.local_addr().unwrap().to_string();
         let target = Arc::new(Mutex::new(target.to_owned()));
         let counter = Arc::new(AtomicUsize::new(0));
-        let (to, cut) = (target.clone(), counter.clone());
+        let trouble = Arc::<Trouble>::default();
+        let (to, cut, befalls) = (target.clone(), counter.clone(), trouble.clone());
         let task = tokio::spawn(async move {
             let mut random = seed;
             loop {
@@ -50,14 +61,16 @@ impl Proxy {
                         (u64::MAX, 200 + down)
                     }
                 });
-                let cut = cut.clone();
+                let (cut, befalls) = (cut.clone(), befalls.clone());
                 tokio::spawn(async move {
                     let (up, down) = limits.unwrap_or((u64::MAX, u64::MAX));
                     let (from_client, to_client) = client.into_split();
                     let (from_broker, to_broker) = broker.into_split();
+                    let never = AtomicBool::new(false);
                     tokio::select! {
-                        () = forward(from_client, to_broker, up) => {}
-                        () = forward(from_broker, to_client, down) => {}
+                        () = forward(from_client, to_broker, up, &never) => {}
+                        () = forward(from_broker, to_client, down, &befalls.deaf) => {}
+                        () = befalls.cut.notified() => {}
                     }
                     cut.fetch_add(1, Ordering::Relaxed);
                 });
@@ -67,8 +80,20 @@ impl Proxy {
             endpoint,
             cuts: counter,
             target,
+            trouble,
             task,
         }
+    }
+
+    /// From now on nothing comes back from the broker, until the connections are cut.
+    pub fn deafen(&self) {
+        self.trouble.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Cuts all connections; new ones are good.
+    pub fn cut(&self) {
+        self.trouble.cut.notify_waiters();
+        self.trouble.deaf.store(false, Ordering::Relaxed);
     }
 
     /// Where new connections go.
@@ -82,6 +107,7 @@ async fn forward(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut left: u64,
+    deaf: &AtomicBool,
 ) {
     let mut buffer = vec![0; 8 << 10];
     while left > 0 {
@@ -89,6 +115,7 @@ async fn forward(
             .len()
             .min(usize::try_from(left).unwrap_or(usize::MAX));
         match from.read(&mut buffer[..most]).await {
+            Ok(read) if read > 0 && deaf.load(Ordering::Relaxed) => {}
             Ok(read) if read > 0 && to.write_all(&buffer[..read]).await.is_ok() => {
                 left -= read as u64;
             }

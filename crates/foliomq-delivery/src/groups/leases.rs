@@ -5,6 +5,7 @@ use std::time::Duration;
 use event_listener::EventListener;
 
 use super::Groups;
+use crate::settle::PutOff;
 use crate::{DeliveryError, Receive, Received, Timestamp};
 
 impl Groups {
@@ -68,6 +69,20 @@ impl Groups {
     ) -> Result<String, DeliveryError> {
         self.shared
             .change_invisible(group, topic, handle, invisible, now)
+    }
+
+    /// The same by any handle that this delivery had, until the message is delivered again: whoever lost the answer to a
+    /// change says it again. The time counts from now, and the handle that is returned is the good one.
+    pub fn change_invisible_again(
+        &self,
+        group: &str,
+        topic: &str,
+        handle: &str,
+        invisible: Duration,
+        now: Timestamp,
+    ) -> Result<String, DeliveryError> {
+        self.shared
+            .put_off(group, topic, handle, invisible, now, PutOff::Again)
     }
 
     /// Renews an auto-renewed lease in place: the handle that the client holds stays good.

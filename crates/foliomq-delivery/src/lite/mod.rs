@@ -27,6 +27,7 @@ use event_listener::EventListener;
 use foliomq_store::{StoreError, check_lite, lite_name};
 
 use crate::groups::Groups;
+use crate::settle::PutOff;
 use crate::shared::Shared;
 use crate::{DeliveryError, Receive, Received, Timestamp};
 
@@ -147,7 +148,7 @@ impl Groups {
         now: Timestamp,
     ) -> Result<String, DeliveryError> {
         self.shared
-            .put_off(group, topic, handle, invisible, now, true)
+            .put_off(group, topic, handle, invisible, now, PutOff::Suspend)
     }
 }
 

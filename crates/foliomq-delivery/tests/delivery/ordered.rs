@@ -60,6 +60,20 @@ fn expect(deliveries: &[Delivery], expected: &[(&str, u32)]) {
 }
 
 #[test]
+fn what_was_put_off_is_no_part_of_the_batch_that_comes_again() {
+    let f = ordered(Order::Queue);
+    append(&f, &["a:1", "b:1"]);
+    let batch = named(&f, 9, "x");
+    expect(&batch, &[("a:1", 1), ("b:1", 1)]);
+    let later = f.change(&batch[0].handle, 2 * INVISIBLE).unwrap();
+    let f = f.after_kill();
+    let again = named(&f, 9, "x");
+    expect(&again, &[("b:1", 1)]);
+    f.ack(&again[0].handle).unwrap();
+    f.ack(&later).unwrap();
+}
+
+#[test]
 fn a_batch_holds_back_its_queue_until_all_of_it_is_done() {
     let f = ordered(Order::Queue);
     append(&f, &["a:1", "b:1", "a:2"]);

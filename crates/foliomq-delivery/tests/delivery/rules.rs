@@ -99,6 +99,36 @@ fn changed_invisible_time_makes_a_new_handle() {
 }
 
 #[test]
+fn a_change_whose_answer_was_lost_is_said_again() {
+    let mut f = Fixture::new(1);
+    f.append_bodies(0, &["a"]);
+    let again = |f: &Fixture, handle: &str, time| {
+        f.groups
+            .change_invisible_again(GROUP, TOPIC, handle, time, f.now)
+    };
+    let first = f.receive_one();
+    let lost = again(&f, &first.handle, 50 * SECOND).unwrap();
+    f.pass(SECOND);
+    let second = again(&f, &first.handle, 50 * SECOND).unwrap();
+    assert_ne!(lost, second, "the time counts from now");
+    assert!(
+        is_invalid(&f.ack(&first.handle)),
+        "only a change is said again"
+    );
+    assert!(is_invalid(&f.change(&first.handle, SECOND)));
+    f.pass(INVISIBLE);
+    assert!(f.receive(1).is_empty(), "it is extended");
+    let over = again(&f, &lost, Duration::ZERO).unwrap();
+    assert!(is_invalid(&again(&f, &lost, SECOND)), "it is given back");
+    let other = f.receive_one();
+    for old in [&first.handle, &lost, &second, &over] {
+        assert!(is_invalid(&again(&f, old, SECOND)), "of an older delivery");
+    }
+    f.ack(&other.handle).unwrap();
+    assert!(is_invalid(&again(&f, &other.handle, SECOND)), "it is done");
+}
+
+#[test]
 fn a_renewed_lease_keeps_its_handle() {
     let mut f = Fixture::new(1);
     f.append_bodies(0, &["a"]);
