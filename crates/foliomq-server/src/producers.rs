@@ -109,29 +109,39 @@ pub(crate) fn stored(
     numbers: impl Iterator<Item = u64>,
     progress: &Progress,
 ) -> Result<Vec<StoredMessage>, Refusal> {
-    // What this process has appended is found once it is committed.
+    // What this process has appended is found once it is committed, and indexed.
     store.wait_committed(progress.end)?;
     let mut found = Vec::new();
     for number in numbers {
         if progress.last > 0 && number > progress.last {
             break;
         }
+        let indexed = store.watermarks().dispatched;
         match store
             .find_by_id(topic, &message_id(producer, number), 1)?
             .pop()
         {
             Some(message) => found.push(message),
-            None if number <= progress.last => {
-                let what = format!(
-                    "message {number} of the producer is behind {}, and not in the log",
-                    progress.last
-                );
-                return Err(Refusal::new(Code::BadRequest, what));
-            }
+            None if number <= progress.last => return Err(missing(number, progress, indexed)),
             None => break,
         }
     }
     Ok(found)
+}
+
+/// Why a message that was numbered before is not found, in a log that was indexed so far as it was looked for.
+fn missing(number: u64, progress: &Progress, indexed: u64) -> Refusal {
+    if indexed < progress.end {
+        // It may well be there: who is told that it is refused sends it anew, and it is stored twice.
+        let what =
+            format!("message {number} of the producer may be stored, and is not indexed yet");
+        return Refusal::new(Code::TooManyRequests, what);
+    }
+    let what = format!(
+        "message {number} of the producer is behind {}, and not in the log",
+        progress.last
+    );
+    Refusal::new(Code::BadRequest, what)
 }
 
 #[cfg(test)]
@@ -155,6 +165,14 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, [1, 2, 6, 7, 8]);
         drop(in_use);
+    }
+
+    #[test]
+    fn what_is_not_indexed_yet_is_not_refused_for_good() {
+        let progress = Progress { last: 9, end: 100 };
+        let code = |indexed| missing(5, &progress, indexed).code;
+        assert_eq!(code(99), Code::TooManyRequests);
+        assert_eq!(code(100), Code::BadRequest);
     }
 
     #[test]
