@@ -12,11 +12,23 @@ use crate::publisher::{Done, Published, Queued};
 /// Most messages of a batch.
 const MAX_MESSAGES: usize = 4096;
 
+/// Most bytes that the broker reads as one frame.
+const MAX_FRAME: usize = 64 << 20;
+/// Bytes of a frame beside its topic and its messages, at most: three numbers and the lengths of two fields.
+const FRAME_HEAD: usize = 64;
+
+/// Whether a message of so many bytes fits a frame of its own.
+pub(crate) fn fits(topic: &str, encoded: usize) -> bool {
+    FRAME_HEAD + topic.len() + encoded <= MAX_FRAME
+}
+
 /// A batch that has its numbers.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) request: PublishRequest,
     bytes: usize,
+    /// Of its messages in the frame.
+    encoded: usize,
     pub(crate) deadline: Instant,
     done: Vec<Done>,
 }
@@ -33,6 +45,8 @@ pub(crate) struct Batches {
     sealed: VecDeque<Batch>,
     /// So many of `sealed` are on the present stream.
     sent: usize,
+    /// The broker ended a stream for good because of one of the first so many: they go one by one, until it is known which.
+    suspects: usize,
 }
 
 impl Batches {
@@ -44,6 +58,7 @@ impl Batches {
             open: Vec::new(),
             sealed: VecDeque::new(),
             sent: 0,
+            suspects: 0,
         }
     }
 
@@ -54,12 +69,12 @@ impl Batches {
             queue_id,
             message,
             bytes,
+            encoded,
             deadline,
             done,
         } = queued;
-        let same =
-            |batch: &Batch| batch.request.topic == topic && batch.request.queue_id == queue_id;
-        let index = self.open.iter().position(same).unwrap_or_else(|| {
+        let index = self.place_for(&topic, queue_id, encoded);
+        let index = index.unwrap_or_else(|| {
             self.open.push(Batch {
                 request: PublishRequest {
                     producer_id: self.producer_id,
@@ -68,6 +83,7 @@ impl Batches {
                     ..PublishRequest::default()
                 },
                 bytes: 0,
+                encoded: 0,
                 deadline,
                 done: Vec::new(),
             });
@@ -77,10 +93,24 @@ impl Batches {
         batch.request.messages.push(message);
         batch.done.push(done);
         batch.bytes += bytes;
+        batch.encoded += encoded;
         if batch.bytes >= self.batch_bytes || batch.done.len() >= MAX_MESSAGES {
             let batch = self.open.remove(index);
             self.seal(batch);
         }
+    }
+
+    /// The open batch of this topic and queue, if so many more bytes fit its frame; otherwise it is sealed.
+    fn place_for(&mut self, topic: &str, queue_id: Option<u32>, encoded: usize) -> Option<usize> {
+        let same =
+            |batch: &Batch| batch.request.topic == topic && batch.request.queue_id == queue_id;
+        let index = self.open.iter().position(same)?;
+        if fits(topic, self.open[index].encoded + encoded) {
+            return Some(index);
+        }
+        let batch = self.open.remove(index);
+        self.seal(batch);
+        None
     }
 
     fn seal(&mut self, mut batch: Batch) {
@@ -111,6 +141,9 @@ impl Batches {
 
     /// What is to be sent next.
     pub(crate) fn unsent(&self) -> Option<&PublishRequest> {
+        if self.suspects > 0 && self.sent > 0 {
+            return None;
+        }
         self.sealed.get(self.sent).map(|batch| &batch.request)
     }
 
@@ -126,14 +159,27 @@ impl Batches {
     /// Gives up those whose time is over, from the oldest on.
     pub(crate) fn expire(&mut self, now: Instant, mut error: impl FnMut() -> Error) {
         while self.deadline().is_some_and(|deadline| deadline <= now)
-            && let Some(batch) = self.sealed.pop_front()
+            && let Some(batch) = self.take_oldest()
         {
-            self.sent = self.sent.saturating_sub(1);
-            batch
-                .done
-                .into_iter()
-                .for_each(|done| done.tell(Err(error())));
+            batch.give_up(&mut error);
         }
+    }
+
+    /// The broker ended the stream because of a frame that it will never take. If only one was sent, that is given up.
+    pub(crate) fn blame(&mut self, error: impl FnMut() -> Error) {
+        self.suspects = self.sent;
+        if self.sent == 1
+            && let Some(batch) = self.take_oldest()
+        {
+            batch.give_up(error);
+        }
+    }
+
+    fn take_oldest(&mut self) -> Option<Batch> {
+        let batch = self.sealed.pop_front()?;
+        self.sent = self.sent.saturating_sub(1);
+        self.suspects = self.suspects.saturating_sub(1);
+        Some(batch)
     }
 
     /// Takes in the answer to the oldest batch; an error ends the stream.
@@ -148,12 +194,19 @@ impl Batches {
             Err(error) if may_pass(&error) => return Err(error),
             checked => checked.err(),
         };
-        let Some(batch) = self.sealed.pop_front() else {
-            return Ok(());
-        };
-        self.sent -= 1;
-        settle(self.producer_id, batch, ack, refusal);
+        if let Some(batch) = self.take_oldest() {
+            settle(self.producer_id, batch, ack, refusal);
+        }
         Ok(())
+    }
+}
+
+impl Batch {
+    /// Tells each sender.
+    fn give_up(self, mut error: impl FnMut() -> Error) {
+        self.done
+            .into_iter()
+            .for_each(|done| done.tell(Err(error())));
     }
 }
 
@@ -168,11 +221,11 @@ fn may_pass(error: &Error) -> bool {
 /// Tells each sender of a batch.
 fn settle(producer: u64, batch: Batch, ack: PublishAck, refusal: Option<Error>) {
     if let Some(Error::Refused { code, text }) = refusal {
-        for done in batch.done {
-            let text = text.clone();
-            done.tell(Err(Error::Refused { code, text }));
-        }
-        return;
+        let refused = || Error::Refused {
+            code,
+            text: text.clone(),
+        };
+        return batch.give_up(refused);
     }
     let mut places = ack.runs.iter().flat_map(|run| {
         (0..u64::from(run.count)).map(move |n| (run.queue_id, run.queue_offset + n, run.duplicate))

@@ -6,9 +6,11 @@ use std::time::Duration;
 use std::{future::Future, pin::Pin};
 
 use foliomq_proto::v1::NewMessage;
+use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::batches;
 use crate::client::Connection;
 use crate::error::{Error, Result};
 use crate::headers::Headers;
@@ -19,6 +21,9 @@ use crate::publishing::Publishing;
 const QUEUE: usize = 1024;
 /// What a message takes beside its body, about.
 const OVERHEAD: usize = 128;
+
+/// What a message takes in a frame beside itself, at most: key and length.
+const FIELD: usize = 6;
 
 /// How a [`Publisher`] sends.
 #[derive(Debug, Clone)]
@@ -63,7 +68,10 @@ pub(crate) struct Queued {
     pub(crate) topic: String,
     pub(crate) queue_id: Option<u32>,
     pub(crate) message: NewMessage,
+    /// What it counts in a batch, and in what is on its way.
     pub(crate) bytes: usize,
+    /// What it takes in a frame.
+    pub(crate) encoded: usize,
     pub(crate) deadline: Instant,
     pub(crate) done: Done,
 }
@@ -123,7 +131,8 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::Refused`] with the broker's reason; [`Error::Transport`] if no answer came within
-    /// [`retry_for`](PublisherOptions::retry_for): it may or may not have been stored.
+    /// [`retry_for`](PublisherOptions::retry_for): it may or may not have been stored. So it is if the broker had no room for
+    /// all that time, which is refused with [`Code::TooManyRequests`](crate::Code::TooManyRequests).
     pub async fn publish(&self, message: Message) -> Result<Published> {
         self.send(message).await?.await
     }
@@ -131,7 +140,8 @@ impl Publisher {
     /// Puts a message on its way, once there is room, and returns what resolves when the broker has it.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a message that names its own id: ids are what tells a second try from another message.
+    /// [`Error::Refused`] for a message that names its own id: ids are what tells a second try from another message; and for
+    /// one that is larger than any frame, 64 MiB.
     pub async fn send(&self, message: Message) -> Result<Acknowledgement> {
         self.send_to(message, None).await
     }
@@ -155,21 +165,29 @@ impl Publisher {
             return Err(Error::refused(crate::Code::IllegalDeliveryTime, text));
         }
         let bytes = message.body.len() + OVERHEAD;
+        let topic = message.topic;
+        let message = NewMessage {
+            body: message.body,
+            tag: message.tag,
+            keys: message.keys,
+            properties: message.properties,
+            born_unix_ms: crate::headers::unix_millis() as u64,
+            message_group: message.message_group,
+        };
+        let encoded = message.encoded_len() + FIELD;
+        if !batches::fits(&topic, encoded) {
+            let text = format!("a message of {encoded} bytes is more than a stream carries");
+            return Err(Error::refused(crate::Code::MessageBodyTooLarge, text));
+        }
         let room = bytes.min(self.most) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(room).await;
         let (sender, answer) = oneshot::channel();
         let queued = Queued {
-            topic: message.topic,
+            topic,
             queue_id,
-            message: NewMessage {
-                body: message.body,
-                tag: message.tag,
-                keys: message.keys,
-                properties: message.properties,
-                born_unix_ms: crate::headers::unix_millis() as u64,
-                message_group: message.message_group,
-            },
+            message,
             bytes,
+            encoded,
             deadline: Instant::now() + self.retry_for,
             done: Done {
                 sender,

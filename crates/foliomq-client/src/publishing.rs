@@ -11,7 +11,7 @@ use tonic::Streaming;
 use crate::backoff::Backoff;
 use crate::batches::Batches;
 use crate::client::{Connection, Native};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::headers::Headers;
 use crate::publisher::{PublisherOptions, Queued};
 
@@ -55,17 +55,17 @@ impl Publishing {
                 Err(error) => error,
             };
             tracing::debug!(%error, "a publish stream ended; it is opened again");
-            let text = error.to_string();
-            let endpoint = self.connection.endpoint().to_owned();
+            let endpoint = self.connection.endpoint();
+            if error.code() == Some(Code::BadRequest) {
+                self.batches.blame(|| told(endpoint, &error));
+            }
             // What waits meanwhile has its time, too.
             while let Ok(next) = queued.try_recv() {
                 self.batches.add(next);
             }
             self.batches.seal_all();
-            self.batches.expire(Instant::now(), || Error::Transport {
-                endpoint: endpoint.clone(),
-                reason: text.clone(),
-            });
+            self.batches
+                .expire(Instant::now(), || told(endpoint, &error));
             self.backoff.pause().await;
         }
     }
@@ -136,5 +136,19 @@ impl Publishing {
                 }
             }
         }
+    }
+}
+
+/// What a sender is told whose message was given up when the stream ended so.
+fn told(endpoint: &str, error: &Error) -> Error {
+    match error {
+        Error::Refused { code, text } => Error::Refused {
+            code: *code,
+            text: text.clone(),
+        },
+        other => Error::Transport {
+            endpoint: endpoint.to_owned(),
+            reason: other.to_string(),
+        },
     }
 }

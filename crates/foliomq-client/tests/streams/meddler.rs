@@ -21,6 +21,9 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+/// A frame with this body is refused for good, and the stream ended at once: frames before it are not acknowledged.
+pub const POISON: &[u8] = b"poison";
+
 pub struct Meddler {
     pub endpoint: String,
     pub deeds: Arc<Deeds>,
@@ -34,6 +37,7 @@ pub struct Deeds {
     pub duplicates: AtomicUsize,
     pub breaks: AtomicUsize,
     pub swallowed: AtomicUsize,
+    pub poisoned: AtomicUsize,
 }
 
 impl Drop for Meddler {
@@ -111,6 +115,12 @@ impl Between {
             tokio::select! {
                 frame = frames.message() => {
                     let frame: PublishRequest = frame.ok()??;
+                    if frame.messages.iter().any(|message| *message.body == *POISON) {
+                        self.deeds.poisoned.fetch_add(1, Ordering::Relaxed);
+                        let status = Status::invalid_argument("no such frame");
+                        acks.send(Err(status)).await.ok()?;
+                        return None;
+                    }
                     if self.frames.fetch_add(1, Ordering::Relaxed) % 150 == 70 {
                         self.deeds.breaks.fetch_add(1, Ordering::Relaxed);
                         return None;

@@ -9,7 +9,7 @@ use foliomq_proto::v1::{NewMessage, PublishAck, PublishRequest};
 use tokio::time::timeout;
 
 use crate::broker::{Broker, LIMIT};
-use crate::meddler::Meddler;
+use crate::meddler::{Meddler, POISON};
 use crate::proxy::Proxy;
 
 fn numbered(count: usize) -> Vec<String> {
@@ -155,6 +155,44 @@ async fn duplicates_drops_and_restarts_leave_each_message_once_and_in_order() {
     broker.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_can_never_be_taken_is_told_so_and_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    let meddler = Meddler::start(&broker.endpoint, 5).await;
+    let client = Client::connect(&meddler.endpoint).await.unwrap();
+    // Each message is a frame.
+    let options = PublisherOptions {
+        batch_bytes: 1,
+        ..PublisherOptions::default()
+    };
+    let publisher = client.publisher(options);
+    let mut answers = Vec::new();
+    for (n, body) in numbered(60).into_iter().enumerate() {
+        if n % 20 == 10 {
+            let poison = Message::new("orders", POISON);
+            answers.push((None, publisher.send(poison).await.unwrap()));
+        }
+        let sent = publisher.send(Message::new("orders", body)).await.unwrap();
+        answers.push((Some(n), sent));
+    }
+    for (n, answer) in answers {
+        let answer = timeout(LIMIT, answer).await.unwrap();
+        match n {
+            Some(n) => assert_eq!(answer.unwrap().queue_offset as usize, n),
+            None => assert_eq!(answer.unwrap_err().code(), Some(Code::BadRequest)),
+        }
+    }
+    assert_eq!(broker.bodies("orders", 0), numbered(60));
+    let refusals = meddler.deeds.poisoned.load(Ordering::Relaxed);
+    assert!((3..=6).contains(&refusals), "{refusals}");
+    let large = Message::new("orders", vec![0; 64 << 20]);
+    let refused = publisher.send(large).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::MessageBodyTooLarge));
+    broker.stop().await;
+}
+
 fn frame(sequence: u64, bodies: &[&str]) -> PublishRequest {
     let message = |body: &&str| NewMessage {
         body: body.as_bytes().to_vec().into(),
@@ -201,6 +239,33 @@ async fn a_frame_that_comes_again_is_answered_with_the_places_it_has() {
         .collect();
     assert_eq!(runs, [(1, 1, true), (2, 1, false), (3, 1, false)]);
     assert_eq!(broker.bodies("orders", 0), ["a", "b", "c", "d"]);
+    broker.stop().await;
+}
+
+/// They are stored on another thread, where one that follows the last is not looked for in the log.
+#[tokio::test]
+async fn large_frames_are_stored_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    let bodies: Vec<String> = (0..900).map(|n| format!("{n:01000}")).collect();
+    let part = |range: std::ops::Range<usize>| {
+        let bodies: Vec<&str> = bodies[range.clone()].iter().map(String::as_str).collect();
+        frame(range.start as u64 + 1, &bodies)
+    };
+    // Behind a small one, so that what follows is known to be new; the third overlaps.
+    let parts = [0..1, 1..400, 400..800, 300..900, 1..400];
+    let acks = publish(&broker, parts.clone().map(part).to_vec()).await;
+    for (ack, range) in acks.iter().zip(parts) {
+        let offsets = ack.runs.iter().flat_map(|run| {
+            let first = run.queue_offset as usize;
+            first..first + run.count as usize
+        });
+        assert!(offsets.eq(range), "{ack:?}");
+    }
+    let fresh = |ack: &PublishAck| ack.runs.iter().filter(|run| !run.duplicate).count();
+    assert_eq!(acks.iter().map(fresh).collect::<Vec<_>>(), [1, 1, 1, 1, 0]);
+    assert_eq!(broker.bodies("orders", 0), bodies);
     broker.stop().await;
 }
 
