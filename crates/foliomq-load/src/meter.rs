@@ -1,5 +1,6 @@
 //! What has happened so far: counted by every sender and consumer, looked at by the live line and the report.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,11 @@ pub(crate) struct Meter {
     /// Messages still to be taken, for a load that ends by number.
     budget: Option<AtomicI64>,
     messages: AtomicU64,
+    /// The same, those of the warm-up included.
+    arrived: AtomicU64,
+    /// When a load that ends by time ended; from then on senders tell what was not answered.
+    end: OnceLock<Instant>,
+    outstanding: Mutex<Histogram<u64>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +63,9 @@ impl Meter {
             measuring: AtomicBool::new(budget.is_some()),
             budget,
             messages: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
+            end: OnceLock::new(),
+            outstanding: Mutex::new(histogram()),
         }
     }
 
@@ -66,6 +75,42 @@ impl Meter {
 
     pub(crate) fn stop(&self) {
         self.measuring.store(false, Ordering::Relaxed);
+        // One that ends by number ends when all is answered.
+        if self.budget.is_none() {
+            self.end.get_or_init(Instant::now);
+        }
+    }
+
+    /// When the load ended, once it has.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        self.end.get().copied()
+    }
+
+    /// So many messages were meant to leave then, and had no answer when the load ended.
+    pub(crate) fn unanswered(&self, intended: Instant, messages: u64) {
+        if let Some(end) = self.end() {
+            let age = end.saturating_duration_since(intended);
+            self.unanswered_for(age, messages);
+        }
+    }
+
+    fn unanswered_for(&self, age: Duration, messages: u64) {
+        let mut outstanding = self.outstanding.lock();
+        outstanding.saturating_record_n(whole_nanos(age), messages);
+    }
+
+    /// So many messages were due, at this rate in all, and those that have not arrived are outstanding: the last ones, since
+    /// nobody knows which. So each has at least the age that is noted.
+    pub(crate) fn not_arrived(&self, due: u64, rate: f64) {
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        for place in 0..due.saturating_sub(arrived) {
+            self.unanswered_for(Duration::from_secs_f64(place as f64 / rate), 1);
+        }
+    }
+
+    /// What was not answered in the end, by age.
+    pub(crate) fn outstanding(&self) -> Histogram<u64> {
+        self.outstanding.lock().clone()
     }
 
     /// Takes so many messages out of the budget; `false` once it is used up.
@@ -87,6 +132,7 @@ impl Meter {
 
     /// So many messages are done that were meant to leave then.
     pub(crate) fn done(&self, shard: usize, intended: Instant, messages: u64) {
+        self.arrived.fetch_add(messages, Ordering::Relaxed);
         if !self.measuring.load(Ordering::Relaxed) {
             return;
         }
@@ -142,5 +188,9 @@ fn histogram() -> Histogram<u64> {
 }
 
 fn nanos(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    whole_nanos(since.elapsed())
+}
+
+fn whole_nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -14,8 +14,7 @@ use crate::call::{Call, send};
 use crate::connection::answer;
 use crate::encoded::Publish;
 use crate::error::{LoadError, check};
-use crate::pace::Pace;
-use crate::produce::{Sender, timer};
+use crate::produce::{Due, Sender, timer};
 
 const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
 /// Frames leave together up to so many bytes, as a gRPC library would send them: one DATA frame.
@@ -42,6 +41,16 @@ pub(crate) async fn publish(sender: Sender) -> Result<(), LoadError> {
     tokio::try_join!(window.send(stream), acks).map(drop)
 }
 
+/// What is on its way when the load ends counts as outstanding.
+impl Drop for Window {
+    fn drop(&mut self) {
+        let waiting = std::mem::take(self.waiting.get_mut());
+        waiting
+            .into_iter()
+            .for_each(|intended| self.sender.unanswered(intended));
+    }
+}
+
 impl Window {
     async fn send(&self, mut stream: SendStream<bytes::Bytes>) -> Result<(), LoadError> {
         let sender = &self.sender;
@@ -62,7 +71,7 @@ impl Window {
         &self,
         frames: &mut Publish,
         out: &mut BytesMut,
-        pace: &mut Option<Pace>,
+        pace: &mut Option<Due<'_>>,
     ) -> Result<bool, LoadError> {
         let sender = &self.sender;
         let batch = sender.plan.batch;
@@ -83,29 +92,24 @@ impl Window {
     /// When the next frame was meant to leave; `None` if it may not leave yet and nobody waits for it.
     async fn next(
         &self,
-        pace: &mut Option<Pace>,
+        pace: &mut Option<Due<'_>>,
         wait: bool,
     ) -> Result<Option<Instant>, LoadError> {
         let batch = self.sender.plan.batch as u32;
         let early = pace
             .as_ref()
-            .is_some_and(|pace| pace.due() > Instant::now());
+            .is_some_and(|pace| pace.next_due() > Instant::now());
         if !wait && (early || self.room.available_permits() < batch as usize) {
             return Ok(None);
         }
-        let intended = match pace {
-            Some(pace) => pace.next().await.map_err(timer)?,
-            None => Instant::now(),
-        };
-        // It is never closed.
+        // It is never closed. Room first: a moment that is taken is at once that of a frame.
         if let Ok(room) = self.room.acquire_many(batch).await {
             room.forget();
         }
-        // In a closed loop a message is meant to leave when there is room for it.
-        Ok(Some(if pace.is_some() {
-            intended
-        } else {
-            Instant::now()
+        Ok(Some(match pace {
+            Some(pace) => pace.next().await.map_err(timer)?,
+            // In a closed loop a message is meant to leave when there is room for it.
+            None => Instant::now(),
         }))
     }
 

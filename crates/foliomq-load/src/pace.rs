@@ -43,6 +43,22 @@ impl Pace {
         self.begin + Duration::from_secs_f64(self.interval * self.sent as f64)
     }
 
+    /// Takes the moments up to `end`, so many that none is left.
+    pub(crate) fn due_until(&mut self, end: Instant) -> impl Iterator<Item = Instant> {
+        std::iter::from_fn(move || {
+            let due = self.due();
+            (due <= end).then(|| {
+                self.sent += 1;
+                due
+            })
+        })
+    }
+
+    /// How many moments were taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Waits for that moment, if it is not over, and returns it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Producers: SendMessage calls side by side, or frames of a Publish stream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use foliomq_proto::v2::SendMessageResponse;
@@ -29,6 +30,8 @@ pub(crate) struct Sender {
     pub(crate) senders: usize,
     /// Whether acknowledgements are what is measured; otherwise the consumers count.
     pub(crate) measured: bool,
+    /// Messages of all senders that were due, once they have ended.
+    pub(crate) due: Arc<AtomicU64>,
 }
 
 impl Sender {
@@ -48,7 +51,7 @@ impl Sender {
     }
 
     /// The moments at which this sender's requests are meant to leave; those of all senders are evenly spread.
-    pub(crate) fn pace(&self) -> Result<Option<Pace>, LoadError> {
+    pub(crate) fn pace(&self) -> Result<Option<Due<'_>>, LoadError> {
         let Some(rate) = self.plan.share_of_rate(self.senders) else {
             return Ok(None);
         };
@@ -58,7 +61,8 @@ impl Sender {
             what: "no timer".to_owned(),
             source,
         })?;
-        Ok(Some(pace))
+        let sender = self;
+        Ok(Some(Due { sender, pace }))
     }
 
     /// What a body says of a moment: nanoseconds since the load began.
@@ -66,6 +70,13 @@ impl Sender {
         moment
             .saturating_duration_since(self.meter.epoch)
             .as_nanos() as u64
+    }
+
+    /// A request had no answer when the load ended. Of a round trip the consumers would know.
+    pub(crate) fn unanswered(&self, intended: Instant) {
+        if self.measured {
+            self.meter.unanswered(intended, self.plan.batch as u64);
+        }
     }
 
     pub(crate) fn done(&self, intended: Instant, messages: u64) {
@@ -77,7 +88,7 @@ impl Sender {
     async fn in_a_loop(&self, send: &Send, uri: &Uri) -> Result<(), LoadError> {
         let lane = async || {
             while self.meter.take(self.plan.batch) {
-                self.call(send, uri, Instant::now()).await?;
+                self.call(send, uri, self.waiting(Instant::now())).await?;
             }
             Ok::<(), LoadError>(())
         };
@@ -89,7 +100,7 @@ impl Sender {
         Ok(())
     }
 
-    async fn at_a_rate(&self, send: &Send, uri: &Uri, mut pace: Pace) -> Result<(), LoadError> {
+    async fn at_a_rate(&self, send: &Send, uri: &Uri, mut pace: Due<'_>) -> Result<(), LoadError> {
         let mut calls = FuturesUnordered::new();
         let mut ended = false;
         while !(ended && calls.is_empty()) {
@@ -100,7 +111,7 @@ impl Sender {
                     let due = due.map_err(timer)?;
                     ended = !self.meter.take(self.plan.batch);
                     if !ended {
-                        calls.push(self.call(send, uri, due));
+                        calls.push(self.call(send, uri, self.waiting(due)));
                     }
                 }
             }
@@ -108,14 +119,73 @@ impl Sender {
         Ok(())
     }
 
-    async fn call(&self, send: &Send, uri: &Uri, intended: Instant) -> Result<(), LoadError> {
+    fn waiting(&self, intended: Instant) -> Waiting<'_> {
+        Waiting {
+            sender: self,
+            intended,
+            answered: false,
+        }
+    }
+
+    async fn call(
+        &self,
+        send: &Send,
+        uri: &Uri,
+        mut waiting: Waiting<'_>,
+    ) -> Result<(), LoadError> {
+        let intended = waiting.intended;
         self.meter.left(self.number, intended);
         let request = send.request(self.stamp(intended));
         let answer = self.connection.unary(uri, request).await?;
         let answer = SendMessageResponse::decode(answer)?;
         check(answer.status.as_ref())?;
+        waiting.answered = true;
         self.done(intended, self.plan.batch as u64);
         Ok(())
+    }
+}
+
+/// A call under way. Dropped without an answer, it counts as outstanding.
+struct Waiting<'a> {
+    sender: &'a Sender,
+    intended: Instant,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.sender.unanswered(self.intended);
+        }
+    }
+}
+
+/// The pace of a sender. What was due when the load ended, and never left, counts as outstanding.
+pub(crate) struct Due<'a> {
+    sender: &'a Sender,
+    pace: Pace,
+}
+
+impl Due<'_> {
+    pub(crate) fn next_due(&self) -> Instant {
+        self.pace.due()
+    }
+
+    pub(crate) async fn next(&mut self) -> std::io::Result<Instant> {
+        self.pace.next().await
+    }
+}
+
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        let Some(end) = self.sender.meter.end() else {
+            return;
+        };
+        self.pace
+            .due_until(end)
+            .for_each(|due| self.sender.unanswered(due));
+        let due = self.pace.sent() * self.sender.plan.batch as u64;
+        self.sender.due.fetch_add(due, Ordering::Relaxed);
     }
 }
 

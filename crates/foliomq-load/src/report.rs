@@ -20,10 +20,17 @@ pub struct Report {
     pub rate: f64,
     /// Bytes of their bodies per second, millions.
     pub megabytes: f64,
-    /// From the intended departure; all zero for a consumer of stored messages.
+    /// From the intended departure; all zero for a consumer of stored messages. At a rate, those that are outstanding in the
+    /// end are in it with their age, which is less than they take; but for those that are younger than the median.
     pub latency: Latency,
     /// How much later than intended requests left: what the generator itself adds.
     pub late: Latency,
+    /// Messages that were to leave, and had no answer in the end. In a closed loop as many as it keeps in flight.
+    #[serde(default)]
+    pub outstanding: u64,
+    /// How long ago the oldest of them was to leave, microseconds.
+    #[serde(default)]
+    pub oldest: f64,
     /// Processor time that the generator's process took, seconds.
     pub generator_cpu: f64,
 }
@@ -92,7 +99,15 @@ impl Report {
             megabytes: rate * plan.body as f64 / 1e6,
             latency,
             late,
+            outstanding: 0,
+            oldest: 0.0,
             generator_cpu: generator_cpu.as_secs_f64(),
         }
+    }
+
+    pub(crate) fn with_outstanding(mut self, ages: &Histogram<u64>) -> Self {
+        self.outstanding = ages.len();
+        self.oldest = ages.max() as f64 / 1e3;
+        self
     }
 }

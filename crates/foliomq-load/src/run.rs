@@ -2,11 +2,12 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use foliomq_client::Client;
 use foliomq_proto::v1::Queue;
+use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until};
 
@@ -47,6 +48,7 @@ pub async fn run(
         plan: Arc::new(plan.clone()),
         meter: Arc::new(Meter::new(plan)),
         name: format!("{:016x}", rand::random::<u64>()),
+        due: Arc::default(),
     };
     let mut tasks = Tasks::new();
     if plan.workload != Workload::Produce {
@@ -67,6 +69,8 @@ struct Load<'a> {
     plan: Arc<Plan>,
     meter: Arc<Meter>,
     name: String,
+    /// Messages that were due when the load ended.
+    due: Arc<AtomicU64>,
 }
 
 impl Load<'_> {
@@ -91,6 +95,7 @@ impl Load<'_> {
                     number: number * streams + stream,
                     senders,
                     measured: self.plan.workload == Workload::Produce,
+                    due: self.due.clone(),
                 };
                 tasks.spawn(sender.run());
             }
@@ -191,11 +196,37 @@ impl Load<'_> {
         let took = measured.elapsed();
         self.meter.stop();
         let time = process::own_time()?.saturating_sub(started.unwrap_or_default());
-        let (latency, late) = self.meter.histograms();
+        senders.shutdown().await;
+        self.settle();
+        let (mut latency, late) = self.meter.histograms();
+        let outstanding = self.meter.outstanding();
+        if self.plan.rate.is_some() {
+            add_outstanding(&mut latency, &outstanding);
+        }
         let latencies = (Latency::of(&latency), Latency::of(&late));
         let messages = self.meter.messages();
         live(self.meter.glance());
-        Ok(Report::new(&self.plan, took, messages, latencies, time))
+        let report = Report::new(&self.plan, took, messages, latencies, time);
+        Ok(report.with_outstanding(&outstanding))
+    }
+
+    /// Of a round trip: what was due and has not arrived.
+    fn settle(&self) {
+        if let (Workload::Roundtrip, Some(rate)) = (self.plan.workload, self.plan.rate) {
+            let due = self.due.load(Ordering::Relaxed);
+            self.meter.not_arrived(due, rate);
+        }
+    }
+}
+
+/// A message without an answer has taken its age, at least. One that is younger than half of the others says nothing yet.
+fn add_outstanding(latency: &mut Histogram<u64>, outstanding: &Histogram<u64>) {
+    let median = latency.value_at_quantile(0.5);
+    for ages in outstanding.iter_recorded() {
+        let age = ages.value_iterated_to();
+        if age > median {
+            latency.saturating_record_n(age, ages.count_since_last_iteration());
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Loads of every kind on a broker in the same process: what is reported is what the broker holds. No rate is looked at.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use foliomq_delivery::Groups;
@@ -9,6 +11,9 @@ use foliomq_load::{
 use foliomq_server::{Config, Encoding, Server};
 use foliomq_store::{Flush, Options};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 /// A broker that ends with the test.
@@ -141,8 +146,68 @@ async fn a_round_trip_takes_a_latency_of_each_message() {
         plan.until = Until::Time(Duration::from_millis(900));
         let report = quiet(&broker, &plan).await.unwrap();
         assert!(report.messages > 0, "{report:?}");
-        assert_eq!(report.latency.count, report.messages);
+        let all = report.messages..=report.messages + report.outstanding;
+        assert!(all.contains(&report.latency.count), "{report:?}");
         assert!(report.late.count > 0 && report.latency.p50 > 0.0);
+    }
+}
+
+/// A way to the broker over which nothing goes once it hangs, while connections stay open.
+async fn hanging(target: &Target) -> (Target, Arc<AtomicBool>) {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = Target::plain(listener.local_addr().unwrap().to_string());
+    let (broker, flag) = (target.address.clone(), hangs.clone());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let broker = TcpStream::connect(&broker).await.unwrap();
+            let (client, broker) = (client.into_split(), broker.into_split());
+            tokio::spawn(forward(client.0, broker.1, flag.clone()));
+            tokio::spawn(forward(broker.0, client.1, flag.clone()));
+        }
+    });
+    (way, hangs)
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hangs: Arc<AtomicBool>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        while hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_in_the_end_shows() {
+    let broker = broker(Encoding::Own).await;
+    for (workload, api) in [
+        (Workload::Produce, Api::Native),
+        (Workload::Produce, Api::V2),
+        (Workload::Roundtrip, Api::Native),
+    ] {
+        let name = format!("hangs-{workload:?}-{api:?}");
+        let _topic = topic(&broker, &name).await;
+        let (way, hangs) = hanging(&broker.target).await;
+        let mut plan = plan(workload, api, &name, 0);
+        (plan.batch, plan.rate) = (1, Some(1000.0));
+        plan.warmup = Duration::from_millis(100);
+        plan.until = Until::Time(Duration::from_secs(3));
+        let report = run(&way, &plan, |glance| {
+            if glance.messages > 100 {
+                hangs.store(true, Ordering::Relaxed);
+            }
+        });
+        let report = report.await.unwrap();
+        // It hangs for most of the time; how long exactly, the machine decides.
+        assert!(report.oldest > 500e3, "{report:?}");
+        assert!(report.outstanding > 400, "{report:?}");
+        let sum = report.messages + report.outstanding;
+        assert!((2500..3500).contains(&sum), "all that was due: {report:?}");
+        assert!(report.latency.p99 > 400e3, "{report:?}");
     }
 }
 

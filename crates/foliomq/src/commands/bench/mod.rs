@@ -26,6 +26,8 @@ What it prints:
               roundtrip: until the consumer had it. p99 is the time within which 99 of 100 messages made it
   departures  with --rate: how much later than intended requests left. That is the generator's own share of the
               latency; where it is large, the generator is what was measured
+  outstanding messages that were to leave and had no answer in the end, and the age of the oldest. With --rate they are
+              among the latencies with their age, so that a broker that hangs shows
   processor   cores that generator and broker kept busy, and the broker's seconds for each GB of bodies
 
 With --rate, messages leave at that rate whatever the broker does, and latency counts from the intended moment: what a
@@ -165,7 +167,7 @@ pub struct Bench {
     set: Vec<String>,
 
     /// Measure a second time with one thing changed, in turn A B A B: a setting of a broker that is started, or one of
-    /// api, size, batch, connections, streams, in-flight, rate, tls
+    /// api, size, batch, connections, streams, in-flight, rate, delivery, tls
     #[arg(long, value_name = "KEY=VALUE")]
     compare: Option<Change>,
 

@@ -39,15 +39,21 @@ pub fn outcome(side: &Side, outcome: &Outcome, out: &mut Output) -> io::Result<(
         report.messages,
         significant(report.seconds),
     ))?;
-    if report.latency.count > 0 {
-        out.line(format!("  latency     {}", times(&report.latency)))?;
+    let is_paced = report.plan.rate.is_some() && report.late.count > 0;
+    if report.latency.count > 0 || is_paced {
+        out.line(format!("  {:<11}{}", "", cells(SHARES.map(str::to_owned))))?;
     }
-    if report.plan.rate.is_some() && report.late.count > 0 {
+    if report.latency.count > 0 {
+        out.line(format!("  latency    {}", times(&report.latency)))?;
+    }
+    if is_paced {
         out.line(format!(
-            "  departures  p50 {}, p99 {} later than intended",
-            time(report.late.p50),
-            time(report.late.p99)
+            "  departures {}  later than intended",
+            times(&report.late)
         ))?;
+    }
+    if report.plan.workload != Workload::Consume {
+        out.line(format!("  outstanding {}", outstanding(report)))?;
     }
     out.line(format!(
         "  processor   {}",
@@ -85,7 +91,7 @@ pub fn json(sides: &[Side], outcomes: &[Vec<Outcome>]) -> serde_json::Result<Str
     let sides: Vec<_> = sides.iter().zip(outcomes).map(side).collect();
     let document = json!({
         "foliomq": env!("CARGO_PKG_VERSION"),
-        "units": {"latency": "us", "late": "us", "cpu": "s", "rate": "messages/s"},
+        "units": {"latency": "us", "late": "us", "oldest": "us", "cpu": "s", "rate": "messages/s"},
         "sides": sides,
     });
     serde_json::to_string_pretty(&document)
@@ -136,16 +142,27 @@ fn many(count: usize, what: &str) -> String {
     }
 }
 
+/// Heads of the table of latencies.
+const SHARES: [&str; 6] = ["p50", "p90", "p99", "p99.9", "p99.99", "longest"];
+
 fn times(latency: &Latency) -> String {
-    let each = [
-        ("p50", latency.p50),
-        ("p90", latency.p90),
-        ("p99", latency.p99),
-        ("p99.9", latency.p999),
-        ("longest", latency.max),
-    ];
-    each.map(|(name, value)| format!("{name} {}", time(value)))
-        .join(", ")
+    cells(latency.quantiles().map(|(_, value)| time(value)))
+}
+
+/// One row.
+fn cells(cells: [String; 6]) -> String {
+    cells.map(|cell| format!("{cell:>10}")).concat()
+}
+
+fn outstanding(report: &Report) -> String {
+    match report.outstanding {
+        0 => "none".to_owned(),
+        messages => format!(
+            "{} messages had no answer in the end, the oldest for {}",
+            count(messages as f64),
+            time(report.oldest)
+        ),
+    }
 }
 
 fn processor(report: &Report, broker: Option<f64>) -> String {
