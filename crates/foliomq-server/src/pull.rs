@@ -140,8 +140,9 @@ impl Pull {
         let moved_until = Instant::now() + FIRST_LOOK;
         let mut next = from;
         loop {
-            readable(broker, &self.topic)?;
+            // Listened for before it is looked at: the permission, too, may change in between.
             let arrival = broker.store.listen(&self.topic)?;
+            readable(broker, &self.topic)?;
             let found = self.look(broker, next).await?;
             let until = if found.next > from {
                 self.until.min(moved_until)

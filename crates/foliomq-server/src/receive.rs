@@ -126,8 +126,9 @@ impl Poll {
         let mut terminated = broker.clients.watch(caller);
         let mut stopping = broker.stopping.subscribe();
         loop {
-            readable(broker, &self.topic)?;
+            // Listened for before it is looked at: the permission, too, may change in between.
             let (arrival, change) = self.listen(broker)?;
+            readable(broker, &self.topic)?;
             let (received, unsent) = self.take(broker).await?;
             if !received.messages.is_empty() {
                 self.hold(broker, caller, &received);
@@ -146,8 +147,8 @@ impl Poll {
         }
     }
 
-    /// Woken by new messages, and by those that become visible otherwise than by time. Of lite topics by none but those that
-    /// the client subscribes to.
+    /// Woken by new messages, by those that become visible otherwise than by time, and by a change of the topic. Of lite
+    /// topics by none but those that the client subscribes to.
     fn listen(
         &self,
         broker: &Broker,
@@ -158,12 +159,12 @@ impl Poll {
         ),
         Refusal,
     > {
-        let Some(client) = &self.lite else {
-            let change = broker.groups.listen(&self.group, &self.topic);
-            return Ok((broker.store.listen(&self.topic)?, change));
+        let (groups, group, topic) = (&broker.groups, &self.group, &self.topic);
+        let change = match &self.lite {
+            Some(client) => groups.listen_lite(group, topic, client),
+            None => groups.listen(group, topic),
         };
-        let listen = || broker.groups.listen_lite(&self.group, &self.topic, client);
-        Ok((listen(), listen()))
+        Ok((broker.store.listen(topic)?, change))
     }
 
     /// What is there now. Reading may fault pages in, and a dead letter waits for a flush: not for the runtime's threads.

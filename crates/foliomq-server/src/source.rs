@@ -176,8 +176,9 @@ impl Source {
         loop {
             let mut events = Vec::new();
             for topic in self.topics() {
-                readable(broker, topic)?;
+                // Listened for before it is looked at: the permission, too, may change in between.
                 events.push(broker.store.listen(topic)?);
+                readable(broker, topic)?;
                 if let Some(group) = self.group() {
                     events.push(broker.groups.listen(group, topic));
                 }

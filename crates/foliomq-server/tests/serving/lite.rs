@@ -8,12 +8,12 @@ use foliomq_proto::v2::{
     Code, LiteSubscriptionAction, NotifyClientTerminationRequest, SendMessageRequest,
     SyncLiteSubscriptionRequest, TelemetryCommand,
 };
-use foliomq_store::{TopicOptions, TopicType, lite_name};
+use foliomq_store::{Permission, Topic, TopicOptions, TopicType, lite_name};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::broker::{Broker, Client, of, poll, publish, resource};
+use crate::broker::{self, Broker, Client, of, poll, publish, resource};
 
 const TOPIC: &str = "rooms";
 /// The server looks for news of this kind every few seconds.
@@ -110,6 +110,19 @@ async fn a_client_gets_its_lite_topics_and_another_one_nothing() {
     let complete = LiteSubscriptionAction::CompleteAdd;
     assert_eq!(sync(&mut client, "b", complete, &["two"]).await, Code::Ok);
     assert_eq!(receive(&mut client, "b", 20).await.1, ["id-2"]);
+}
+
+#[tokio::test]
+async fn a_poll_of_lite_topics_ends_when_the_topic_may_no_longer_be_read() {
+    let broker = broker().await;
+    let (mut client, mut waiting) = (broker.client().await, broker.client().await);
+    let add = LiteSubscriptionAction::PartialAdd;
+    assert_eq!(sync(&mut client, "a", add, &["one"]).await, Code::Ok);
+    let waiting = tokio::spawn(async move { receive(&mut waiting, "a", 20).await.0 });
+    let forbid = |topic: &mut Topic| topic.settings.permission = Permission::Write;
+    broker.store.update_topic(TOPIC, forbid).unwrap();
+    let ended = timeout(broker::LIMIT, waiting).await.unwrap().unwrap();
+    assert_eq!(ended, Code::Forbidden);
 }
 
 #[tokio::test]
