@@ -56,8 +56,8 @@ pub(crate) struct Client {
     commands: Option<Commands>,
     /// Who it is, and its own settings, as it declared them last.
     declared: Option<Box<(Caller, Settings)>>,
-    /// The last settings that were sent, and whether they are to be repeated on the next heartbeat.
-    repeat: Option<TelemetryCommand>,
+    /// Its settings are to be sent again on the next heartbeat.
+    repeat: bool,
 }
 
 impl Client {
@@ -73,7 +73,7 @@ impl Client {
             terminated: Arc::new(watch::Sender::new(0)),
             commands: None,
             declared: None,
-            repeat: None,
+            repeat: false,
         }
     }
 
@@ -186,17 +186,6 @@ impl Clients {
         }
     }
 
-    /// Sends a command; drops it if the client does not read.
-    pub(crate) fn send(&self, caller: &Caller, command: TelemetryCommand) {
-        let commands = self
-            .with(caller, |client| client.commands.clone())
-            .flatten();
-        if let Some(commands) = commands {
-            // A full or closed stream: the command is lost, as it would be on a broken connection.
-            let _ = commands.try_send(Ok(command));
-        }
-    }
-
     /// Sends a command to the client of this id. False: its telemetry is not open, or it does not read. No sign of life.
     pub(crate) fn send_to(&self, client_id: &str, command: TelemetryCommand) -> bool {
         let clients = self.clients.lock();
@@ -244,20 +233,18 @@ impl Clients {
         })
     }
 
-    /// Keeps settings to send again on the next heartbeat.
-    pub(crate) fn repeat_later(&self, caller: &Caller, settings: TelemetryCommand) {
-        self.with(caller, |client| client.repeat = Some(settings));
+    /// The client's settings are to be sent again on its next heartbeat.
+    pub(crate) fn repeat_later(&self, caller: &Caller) {
+        self.with(caller, |client| client.repeat = true);
     }
 
-    /// A heartbeat: sends again what was kept for it.
-    pub(crate) fn heartbeat(&self, caller: &Caller, group: Option<String>) {
+    /// A heartbeat. True: its settings are to be sent again with this one.
+    pub(crate) fn heartbeat(&self, caller: &Caller, group: Option<String>) -> bool {
         let repeat = self.with(caller, |client| {
             client.group = group.or(client.group.take());
-            client.repeat.take()
+            std::mem::take(&mut client.repeat)
         });
-        if let Some(settings) = repeat.flatten() {
-            self.send(caller, settings);
-        }
+        repeat.unwrap_or(false)
     }
 
     /// The client ends: its waiting receives return.

@@ -17,6 +17,9 @@ pub struct Config {
     pub auto_create: bool,
     /// No topic is created on first use once there are so many; by command one still is.
     pub max_topics: usize,
+    /// Deliveries that clients of a group are told which is not there yet: those that it gets once it is, as
+    /// [`foliomq_delivery::Options::max_attempts`] has it.
+    pub max_attempts: u32,
     /// PEM files of the operator's certificate chain and key; `None`: a self-signed one is made in `tls_dir` at first
     /// start.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -61,6 +64,7 @@ impl Config {
             advertise: None,
             auto_create: true,
             max_topics: 100_000,
+            max_attempts: foliomq_delivery::Options::default().max_attempts,
             certificate: None,
             tls_dir,
             max_connections: 10_000,

@@ -12,7 +12,7 @@ use crate::answer::{Answer, answer};
 use crate::broker::Broker;
 use crate::caller::{Caller, MAX_CLIENT_ID};
 use crate::status::{Refusal, ok};
-use crate::{hidden, lite, name, offsets, pull, renewal, route, settle};
+use crate::{hidden, lite, name, offsets, pull, renewal, route, settings, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -97,7 +97,12 @@ impl MessagingService for Messaging {
             // Of a group that cannot be, none is noted.
             let group = request.group.as_ref();
             let group = group.and_then(|group| name::group(Some(group), &caller).ok());
-            self.0.clients.heartbeat(&caller, group);
+            if self.0.clients.heartbeat(&caller, group)
+                && let Some(settings) = settings::current(&self.0, &caller.client_id)
+            {
+                // A client that does not read misses it.
+                self.0.clients.send_to(&caller.client_id, settings);
+            }
             Ok(v2::HeartbeatResponse { status: Some(ok()) })
         })
         .await

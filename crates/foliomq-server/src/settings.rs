@@ -11,6 +11,7 @@ use prost_types::Duration;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
+use crate::clients::Client;
 use crate::name;
 use crate::receive::MAX_POLL;
 use crate::status::{Refusal, ok};
@@ -21,7 +22,6 @@ const SEND_ATTEMPTS: i32 = 3;
 const RECEIVE_BATCH: i32 = 32;
 /// The Node.js client takes the seconds of an exponential back-off for milliseconds.
 const NODE_SECOND: i64 = 1000;
-const DEFAULT_ATTEMPTS: u32 = 17;
 
 /// Sends the group's clients their settings again: something of it has changed.
 pub(crate) fn renew(broker: &Broker, group: &str) {
@@ -44,12 +44,24 @@ pub(crate) fn renew_readers(broker: &Broker, topic: &str) {
 fn renew_where(broker: &Broker, is_meant: impl Fn(&Caller, &Settings) -> bool) {
     for (caller, settings) in broker.clients.declared(is_meant) {
         if let Ok(settings) = complete(broker, &caller, settings) {
-            let command = TelemetryCommand {
-                status: Some(ok()),
-                command: Some(Command::Settings(settings)),
-            };
-            broker.clients.send(&caller, command);
+            broker.clients.send_to(&caller.client_id, command(settings));
         }
+    }
+}
+
+/// What a client is told now: by its own settings as it declared them last. `None`: it declared none that can be kept.
+pub(crate) fn current(broker: &Broker, client_id: &str) -> Option<TelemetryCommand> {
+    let look = |client: &Client| client.declared().cloned();
+    let (caller, settings) = broker.clients.look(client_id, look).flatten()?;
+    let settings = complete(broker, &caller, settings).ok()?;
+    Some(command(settings))
+}
+
+/// Settings on their way to a client.
+pub(crate) fn command(settings: Settings) -> TelemetryCommand {
+    TelemetryCommand {
+        status: Some(ok()),
+        command: Some(Command::Settings(settings)),
     }
 }
 
@@ -104,10 +116,9 @@ pub(crate) fn complete(
                 subscription.lite_subscription_quota = Some(quota.try_into().unwrap_or(i32::MAX));
                 subscription.max_lite_topic_size = Some(MAX_LITE_NAME as i32);
             }
-            let (attempts, backoff) = broker
-                .groups
-                .policy(&group)
-                .unwrap_or((DEFAULT_ATTEMPTS, Backoff::default()));
+            // What a group gets that is not there yet, once it is.
+            let later = || (broker.config.max_attempts, Backoff::default());
+            let (attempts, backoff) = broker.groups.policy(&group).unwrap_or_else(later);
             let push = matches!(
                 client_type,
                 ClientType::PushConsumer | ClientType::LitePushConsumer

@@ -14,7 +14,7 @@ use crate::caller::{Caller, Language};
 use crate::clients::{Commands, MAX_SETTINGS};
 use crate::requests::Requests;
 use crate::settings;
-use crate::status::{grpc_status, ok};
+use crate::status::grpc_status;
 
 /// Commands that wait for a client to read them; more are dropped.
 const QUEUE: usize = 64;
@@ -73,24 +73,29 @@ fn answer(broker: &Arc<Broker>, caller: &Caller, settings: Settings, commands: &
             return;
         }
     };
-    let command = TelemetryCommand {
-        status: Some(ok()),
-        command: Some(Command::Settings(settings)),
-    };
+    let command = settings::command(settings);
     // What waits for a client that does not read is bounded in bytes, too.
     let is_small = command.encoded_len() <= MAX_SETTINGS;
     if is_small || commands.capacity() == QUEUE {
         // A client that does not read misses it, and asks again by itself.
-        let _ = commands.try_send(Ok(command.clone()));
+        let _ = commands.try_send(Ok(command));
     }
     if caller.language == Language::Node && is_small {
-        broker.clients.repeat_later(caller, command.clone());
-        let (commands, mut stopping) = (commands.clone(), broker.stopping.subscribe());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(REPEAT_AFTER) => drop(commands.try_send(Ok(command))),
-                _ = stopping.wait_for(|stop| *stop) => {}
-            }
-        });
+        broker.clients.repeat_later(caller);
+        let (id, commands) = (caller.client_id.clone(), commands.clone());
+        broker.tasks.spawn(repeat(broker.clone(), id, commands));
+    }
+}
+
+/// Says the settings again on the same stream, as they are by then: a topic or group may have changed.
+async fn repeat(broker: Arc<Broker>, client_id: String, commands: Commands) {
+    let mut stopping = broker.stopping.subscribe();
+    tokio::select! {
+        () = tokio::time::sleep(REPEAT_AFTER) => {}
+        () = commands.closed() => return,
+        _ = stopping.wait_for(|stop| *stop) => return,
+    }
+    if let Some(command) = settings::current(&broker, &client_id) {
+        let _ = commands.try_send(Ok(command));
     }
 }

@@ -71,7 +71,12 @@ impl v1::admin_server::Admin for Admin {
                 other => Ok(Ok(describe_topic(handles, &other?.name)?)),
             }
         });
-        created.await.map_err(grpc_status)?.map(Response::new)
+        let created = created.await.map_err(grpc_status)?;
+        // Some read it already, and were told what holds of a topic that is not there.
+        if let Ok(topic) = &created {
+            settings::renew_readers(&self.0, &topic.topic);
+        }
+        created.map(Response::new)
     }
 
     async fn list_topics(
@@ -188,9 +193,10 @@ impl v1::admin_server::Admin for Admin {
                 let attempts = Some(max_attempts).filter(|&attempts| attempts > 0);
                 Ok(group(handles.groups.update(&name, attempts)?))
             })
-            .await?;
+            .await;
+        // Also if a part of it was refused: what comes before that is in effect.
         settings::renew(&self.0, &changed);
-        Ok(answer)
+        answer
     }
 
     async fn reset_group(

@@ -42,9 +42,13 @@ impl Broker {
             .flush(Flush::Async { interval });
         options.retention.disk_refuse = 1.0;
         let store = options.open().unwrap();
-        let groups = Groups::open(store.clone(), foliomq_delivery::Options::default()).unwrap();
         let mut config = Config::new(([127, 0, 0, 1], 0).into(), dir.path().join("tls"));
         change(&mut config);
+        let options = foliomq_delivery::Options {
+            max_attempts: config.max_attempts,
+            ..foliomq_delivery::Options::default()
+        };
+        let groups = Groups::open(store.clone(), options).unwrap();
         let server = Server::bind(config, store.clone(), groups).await.unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -168,6 +168,7 @@ impl Settings {
         config.max_long_polls = self.max_long_polls;
         config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
         config.max_topics = self.max_topics;
+        config.max_attempts = self.max_attempts;
         config.unread_bytes = usize::try_from(self.unread_bytes.0).unwrap_or(usize::MAX);
         config.pin_age = self.pin_age.0;
         config.unread_age = self.unread_age.0;
