@@ -27,7 +27,7 @@ impl Shared {
         let mut after = before.clone();
         change(&mut after);
         after.settings = after.settings.checked()?;
-        check(&before, &after)?;
+        check(&before, &after, self.registry.lite_count(name))?;
         let (_, number) = self.registry.next();
         let changes = changes(&state, &before, &after, number)?;
         if !changes.is_empty() {
@@ -42,8 +42,8 @@ impl Shared {
     }
 }
 
-/// Whether a topic can become what it is to be.
-fn check(before: &Topic, after: &Topic) -> Result<(), StoreError> {
+/// Whether a topic that has so many lite topics can become what it is to be.
+fn check(before: &Topic, after: &Topic, lite_topics: usize) -> Result<(), StoreError> {
     check_queues(after.queues)?;
     let (now, name) = (before.queues, &before.name);
     if after.queues < now {
@@ -60,6 +60,12 @@ fn check(before: &Topic, after: &Topic) -> Result<(), StoreError> {
     if changes(TopicType::Priority) {
         return Err(StoreError::illegal(format!(
             "topic {name} cannot change to or from the type priority: its queues would mean something else"
+        )));
+    }
+    // One that takes every type takes lite topics, too.
+    if before.kind != after.kind && after.kind != TopicType::Any && lite_topics > 0 {
+        return Err(StoreError::illegal(format!(
+            "topic {name} keeps its type while it has {lite_topics} lite topics: nobody could read them then"
         )));
     }
     Ok(())

@@ -178,6 +178,11 @@ fn what_cannot_be_changed_is_refused_and_nothing_is_changed() {
         topic.settings = settings();
     });
     assert!(fewer.contains("keeps its 2 queues"), "{fewer}");
+    store.create_lite_topics("t", &["a", "b"]).unwrap();
+    for kind in [TopicType::Normal, TopicType::Fifo, TopicType::Delay] {
+        let kept = refused("t", &|topic| topic.kind = kind);
+        assert!(kept.contains("2 lite topics"), "{kept}");
+    }
     refused("t", &|topic| topic.queues = 1025);
     refused("t", &|topic| topic.kind = TopicType::Lite);
     refused("t", &|topic| topic.kind = TopicType::Priority);
