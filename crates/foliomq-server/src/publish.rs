@@ -42,6 +42,9 @@ struct Pending {
     end: u64,
 }
 
+/// What came of a frame; no frame, if the stream ends for it.
+type Stored = Result<Pending, Status>;
+
 /// What a stream remembers from frame to frame.
 struct Stream {
     broker: Arc<Broker>,
@@ -72,7 +75,7 @@ pub(crate) fn open(broker: Arc<Broker>, caller: Caller, share: Arc<Share>, frame
 
 impl Stream {
     /// Stores what comes, until the client ends, the server stops, or a refusal ends the stream.
-    async fn read(mut self, share: Arc<Share>, mut frames: Frames, pending: mpsc::Sender<Pending>) {
+    async fn read(mut self, share: Arc<Share>, mut frames: Frames, pending: mpsc::Sender<Stored>) {
         let mut stopping = self.broker.stopping.subscribe();
         // Asked before each frame: the select below takes a frame first, as long as there is one.
         while !*stopping.borrow() {
@@ -82,17 +85,24 @@ impl Stream {
                 () = pending.closed() => return,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
-            // A stream that breaks is the client's business: it sends again what was not acknowledged.
-            let Some(Ok(bytes)) = bytes else { return };
-            let Ok(frame) = Frame::decode(&bytes) else {
-                return;
+            let Some(bytes) = bytes else { return };
+            let (stored, over) = match self.take(bytes).await {
+                Ok((stored, over)) => (Ok(stored), over),
+                Err(status) => (Err(status), true),
             };
-            let (stored, over) = self.answer(frame, &bytes).await;
             share.release();
             if pending.send(stored).await.is_err() || over {
                 return;
             }
         }
+    }
+
+    /// Stores what came, if it is a frame.
+    async fn take(&mut self, bytes: Result<Bytes, Status>) -> Result<(Pending, bool), Status> {
+        let bytes = bytes?;
+        let malformed = |_| Status::invalid_argument("malformed request: not a PublishRequest");
+        let frame = Frame::decode(&bytes).map_err(malformed)?;
+        Ok(self.answer(frame, &bytes).await)
     }
 
     /// Stores a frame; returns what to say of it, and whether that is the last word.
@@ -178,21 +188,27 @@ fn ends_stream(code: Code) -> bool {
     matches!(code, Code::TooManyRequests | Code::InternalServerError)
 }
 
-/// Waits for the oldest frame, and acknowledges with it all that the same flush has made durable.
+/// Waits for the oldest frame, and acknowledges with it all that the same flush has made durable. Why the stream ends
+/// early comes after the acknowledgements of all that was stored before.
 async fn acknowledge(
     broker: Arc<Broker>,
-    mut stored: mpsc::Receiver<Pending>,
+    mut stored: mpsc::Receiver<Stored>,
     responses: mpsc::Sender<Result<PublishResponse, Status>>,
 ) {
-    let mut waiting = VecDeque::new();
+    let (mut waiting, mut last) = (VecDeque::new(), None);
     loop {
         // Room first: while there is none, acknowledgements gather.
         let Ok(room) = responses.reserve().await else {
             return;
         };
         if waiting.is_empty() {
-            match stored.recv().await {
-                Some(pending) => waiting.push_back(pending),
+            let next = match last.take() {
+                Some(status) => Some(Err(status)),
+                None => stored.recv().await,
+            };
+            match next {
+                Some(Ok(pending)) => waiting.push_back(pending),
+                Some(Err(status)) => return room.send(Err(status)),
                 None => return,
             }
         }
@@ -202,9 +218,12 @@ async fn acknowledge(
             return room.send(Ok(lost(waiting, refusal)));
         }
         while waiting.len() < MAX_ACKS
-            && let Ok(pending) = stored.try_recv()
+            && let Ok(next) = stored.try_recv()
         {
-            waiting.push_back(pending);
+            match next {
+                Ok(pending) => waiting.push_back(pending),
+                Err(status) => last = Some(status),
+            }
         }
         let committed = broker.store.watermarks().committed.max(end);
         let ready = waiting

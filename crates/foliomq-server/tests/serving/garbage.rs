@@ -55,7 +55,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Bytes as one gRPC message, or as they are.
-fn framed(bytes: &[u8], frame: bool) -> Bytes {
+pub fn framed(bytes: &[u8], frame: bool) -> Bytes {
     let mut framed = BytesMut::new();
     if frame {
         framed.put_u8(0);
@@ -65,7 +65,7 @@ fn framed(bytes: &[u8], frame: bool) -> Bytes {
     framed.freeze()
 }
 
-async fn connect(broker: &Broker) -> SendRequest<Full<Bytes>> {
+pub async fn connect(broker: &Broker) -> SendRequest<Full<Bytes>> {
     let stream = TokioIo::new(TcpStream::connect(broker.address).await.unwrap());
     let (sender, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);

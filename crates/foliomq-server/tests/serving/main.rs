@@ -9,6 +9,7 @@ mod limits;
 mod lite;
 mod operator;
 mod port;
+mod publishing;
 mod pull;
 mod quirks;
 mod settings;
