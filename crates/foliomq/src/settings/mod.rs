@@ -43,6 +43,7 @@ pub struct Settings {
     pub transaction_first_check: Span,
     pub transaction_check_interval: Span,
     pub transaction_checks: u32,
+    pub max_transaction_age: Span,
     pub max_transactions: usize,
     pub retention_age: Option<Span>,
     pub retention_size: Option<Size>,
@@ -97,6 +98,7 @@ impl Default for Settings {
             transaction_first_check: Span(groups.first_check),
             transaction_check_interval: Span(groups.check_interval),
             transaction_checks: groups.max_checks,
+            max_transaction_age: Span(groups.max_transaction_age),
             max_transactions: groups.max_transactions,
             retention_age: store.retention.age.map(Span),
             retention_size: store.retention.size.map(Size),
@@ -153,6 +155,7 @@ impl Settings {
             first_check: self.transaction_first_check.0,
             check_interval: self.transaction_check_interval.0,
             max_checks: self.transaction_checks,
+            max_transaction_age: self.max_transaction_age.0,
             max_transactions: self.max_transactions,
             ..foliomq_delivery::Options::default()
         }

@@ -178,6 +178,14 @@ pub const ROWS: &[Row] = &[
         |checks: &u32| (1..=1000).contains(checks)
     ),
     row!(
+        "max-transaction-age",
+        max_transaction_age,
+        "rolled back after so long even if there was nobody to ask",
+        "1s to 366d",
+        |span: &Span| (Duration::from_secs(1)..=Duration::from_secs(366 * 86_400))
+            .contains(&span.0)
+    ),
+    row!(
         "max-transactions",
         max_transactions,
         "transactions that may be open",
