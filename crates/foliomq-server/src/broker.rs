@@ -14,6 +14,7 @@ use crate::inquiry::Inquiries;
 use crate::log_control::LogControl;
 use crate::producers::Producers;
 use crate::properties::unix_ms;
+use crate::rate::Rate;
 use crate::renewal::Renewals;
 use crate::status::Refusal;
 use crate::tasks::Tasks;
@@ -41,6 +42,10 @@ pub(crate) struct Broker {
     pub(crate) body_bytes_packed: AtomicU64,
     pub(crate) body_bytes_copied: AtomicU64,
     pub(crate) wire: Arc<Wire>,
+    /// Messages that are stored for a producer.
+    pub(crate) sent: Rate,
+    /// Messages that are leased or pulled.
+    pub(crate) delivered: Rate,
     /// Whatever holds the store for a call: the server has ended once all of it has.
     pub(crate) tasks: Tasks,
 }
@@ -63,6 +68,8 @@ impl Broker {
             body_bytes_packed: AtomicU64::new(0),
             body_bytes_copied: AtomicU64::new(0),
             wire: Arc::default(),
+            sent: Rate::default(),
+            delivered: Rate::default(),
             tasks: Tasks::default(),
         }
     }

@@ -55,6 +55,7 @@ mod producers;
 mod properties;
 mod publish;
 mod pull;
+mod rate;
 mod receive;
 mod renewal;
 mod requests;

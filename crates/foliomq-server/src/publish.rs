@@ -20,6 +20,7 @@ use crate::intake::{Counted, Share};
 use crate::name;
 use crate::placing::{Placed, Target, place};
 use crate::producers::Progress;
+use crate::properties::unix_ms;
 use crate::sifted::{self, sift};
 use crate::status::{Refusal, ok};
 
@@ -152,6 +153,9 @@ impl Stream {
         let progress = self.progress(frame.producer_id)?;
         let target = Target { appender, progress };
         let placed = place(&self.broker, target, frame, bytes, &mut self.room).await?;
+        let new = placed.runs.iter().filter(|run| !run.duplicate);
+        let new: u32 = new.map(|run| run.count).sum();
+        self.broker.sent.add(new as usize, unix_ms());
         Ok((placed, refused))
     }
 

@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::name;
 use crate::offsets::{offset, queue};
-use crate::properties::read_message;
+use crate::properties::{read_message, unix_ms};
 use crate::receive::{MAX_BATCH, filter, polling_time};
 use crate::status::{Refusal, ok};
 use crate::topic_settings::readable;
@@ -77,6 +77,7 @@ pub(crate) fn refused(refusal: Refusal, caller: &Caller, next: Option<u64>) -> P
 }
 
 fn parts(broker: &Broker, topic: &Resource, found: &Found) -> Parts {
+    broker.delivered.add(found.messages.len(), unix_ms());
     let message = |message| read_message(message, topic.clone(), &broker.store_host);
     let messages = found.messages.iter().map(message).map(Content::Message);
     let status = std::iter::once(Content::Status(ok()));

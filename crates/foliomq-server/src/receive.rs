@@ -131,6 +131,7 @@ impl Poll {
             readable(broker, &self.topic)?;
             let (received, unsent) = self.take(broker).await?;
             if !received.messages.is_empty() {
+                broker.delivered.add(received.messages.len(), unix_ms());
                 self.hold(broker, caller, &received);
                 return Ok(Some((received.messages, unsent)));
             }

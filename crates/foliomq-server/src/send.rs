@@ -54,6 +54,7 @@ pub(crate) async fn send(
         broker.blocking(work).await?
     };
     broker.store.committed(end).await?;
+    broker.sent.add(entries.len(), unix_ms());
     Ok(SendMessageResponse {
         status: Some(ok()),
         entries,

@@ -192,6 +192,7 @@ impl Source {
             let (from, batch) = broker.blocking(work).await?;
             (self.from, self.turn) = (from, turn.wrapping_add(1));
             if !batch.is_empty() {
+                broker.delivered.add(batch.len(), unix_ms());
                 return Ok(self.response(broker, batch));
             }
             let left = batch.next_visible.map_or(LONGEST, |at| {

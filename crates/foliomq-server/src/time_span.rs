@@ -26,28 +26,49 @@ pub(crate) fn time_spans(
     queues.map(|queue| span(&handles.store, queue)).collect()
 }
 
+/// How far a group is in a queue, in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// When the newest message was stored of those below which all are done.
+    pub(crate) done: i64,
+    /// Milliseconds since the oldest was stored that is not done.
+    pub(crate) delay: i64,
+}
+
+pub(crate) fn reached(store: &Store, queue: &GroupQueue) -> Result<Reached, Refusal> {
+    let waiting = time(store, queue, Some(queue.committed))?;
+    Ok(Reached {
+        done: time(store, queue, queue.committed.checked_sub(1))?,
+        delay: match waiting {
+            0 => 0,
+            since => (unix_ms() as i64).saturating_sub(since).max(0),
+        },
+    })
+}
+
 fn span(store: &Store, queue: &GroupQueue) -> Result<QueueTimeSpan, Refusal> {
     let offsets = store.offsets(&queue.topic, queue.queue)?;
-    let time = |offset: Option<u64>| match offset {
-        Some(offset) if offsets.contains(&offset) => stored(store, queue, offset),
-        _ => Ok(0),
-    };
-    let waiting = time(Some(queue.committed))?;
+    let Reached { done, delay } = reached(store, queue)?;
     Ok(QueueTimeSpan {
         message_queue: Some(MessageQueue {
             topic: Some(name::resource(&queue.topic)),
             id: queue.queue as i32,
             ..MessageQueue::default()
         }),
-        min_timestamp: time(Some(offsets.start))?,
-        max_timestamp: time(offsets.end.checked_sub(1))?,
-        consume_timestamp: time(queue.committed.checked_sub(1))?,
-        // Of the oldest message that is not done.
-        delay_time_ms: match waiting {
-            0 => 0,
-            since => (unix_ms() as i64).saturating_sub(since).max(0),
-        },
+        min_timestamp: time(store, queue, Some(offsets.start))?,
+        max_timestamp: time(store, queue, offsets.end.checked_sub(1))?,
+        consume_timestamp: done,
+        delay_time_ms: delay,
     })
+}
+
+/// When the message at an offset was stored; 0 if there is none.
+fn time(store: &Store, queue: &GroupQueue, offset: Option<u64>) -> Result<i64, Refusal> {
+    let offsets = store.offsets(&queue.topic, queue.queue)?;
+    match offset {
+        Some(offset) if offsets.contains(&offset) => stored(store, queue, offset),
+        _ => Ok(0),
+    }
 }
 
 /// When a message was stored; 0 if retention has just taken it.

@@ -1,6 +1,7 @@
 //! `apache.rocketmq.v2.Admin`, as far as it means something for one process. What a group lags, who is connected, resets,
 //! messages by id and key, a test message. The rest is refused with UNSUPPORTED and its reason.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foliomq_delivery::ResetTo;
@@ -9,7 +10,7 @@ use foliomq_proto::v2::{
     describe_subscription_response::ClientSubscriptionInfo, list_message_request::SearchKey,
     settings::PubSub,
 };
-use foliomq_store::{StoreError, lite_name};
+use foliomq_store::{StoreError, Topic, lite_name};
 use tonic::{Request, Response, Status};
 
 use crate::broker::{Broker, Handles};
@@ -22,6 +23,7 @@ use crate::send::{accepted_types, send};
 use crate::settings::of_group;
 use crate::status::{Refusal, grpc_status, ok};
 use crate::time_span::time_spans;
+use crate::topic_settings::on_route;
 use crate::{accumulation, connected, inquiry, listing, log_control, name, subscribed};
 
 /// The protocol's administration of a broker.
@@ -237,7 +239,7 @@ impl Admin {
                 [only] => only.into(),
                 _ => v2::MessageType::Unspecified.into(),
             },
-            tags: [("queues".to_owned(), found.queues.to_string())].into(),
+            tags: tags(&found),
             ..Default::default()
         })
     }
@@ -415,7 +417,7 @@ impl Admin {
         })
     }
 
-    /// Clients by what they declared; rates are not counted.
+    /// Clients by what they declared.
     fn runtime_stats(&self) -> v2::GetProxyRuntimeStatsResponse {
         let (mut producers, mut consumers) = (0, 0);
         self.0.clients.declared(|_, settings| {
@@ -425,14 +427,16 @@ impl Admin {
             }
             false
         });
+        let (since, now) = (self.0.started, unix_ms());
         v2::GetProxyRuntimeStatsResponse {
             status: Some(ok()),
             proxy_name: "foliomq".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            in_tps: self.0.sent.per_second(since, now),
+            out_tps: self.0.delivered.per_second(since, now),
             connections: self.0.clients.count() as i64,
             producers,
             consumers,
-            ..Default::default()
         }
     }
 
@@ -463,6 +467,16 @@ impl Admin {
             message_id: entry.message_id,
         })
     }
+}
+
+/// What of a topic the protocol has no field for.
+fn tags(topic: &Topic) -> HashMap<String, String> {
+    let permission = on_route(topic.settings.permission).as_str_name();
+    let tags = [
+        ("queues", topic.queues.to_string()),
+        ("permission", permission.to_owned()),
+    ];
+    tags.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Whether the consumer declares that it reads the topic.

@@ -1,5 +1,7 @@
 //! The protocol's own administration.
 
+use std::time::Duration;
+
 use foliomq_proto::v2::admin_client::AdminClient;
 use foliomq_proto::v2::list_message_request::SearchKey;
 use foliomq_proto::v2::settings::PubSub;
@@ -11,10 +13,11 @@ use foliomq_proto::v2::{
     Subscription, TelemetryCommand, ThreadStackTrace, VerifyMessageRequest, VerifyMessageResult,
 };
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::broker::{Broker, of, poll, resource};
+use crate::broker::{Broker, LIMIT, of, poll, publish, resource};
 
 #[tokio::test]
 async fn a_test_message_is_sent_found_counted_and_read_again() {
@@ -55,6 +58,8 @@ async fn a_test_message_is_sent_found_counted_and_read_again() {
         .unwrap()
         .into_inner();
     while stream.message().await.unwrap().is_some() {}
+    // The delay is in milliseconds: there is to be some.
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let count = DescribeGroupAccumulationRequest {
         group: Some(resource("readers")),
         topics: vec![resource("t")],
@@ -70,6 +75,9 @@ async fn a_test_message_is_sent_found_counted_and_read_again() {
         (all.inflight_messages, all.ready_messages, all.accumulation),
         (1, 0, 1)
     );
+    let delay = all.deliver_delay_time.unwrap();
+    assert!(delay.seconds > 0 || delay.nanos > 0, "{delay:?}");
+    assert_eq!(all.last_consume_timestamp, 0, "nothing is done");
     let reset = ResetGroupOffsetRequest {
         group: Some(resource("readers")),
         topic: Some(resource("t")),
@@ -216,6 +224,44 @@ async fn a_client_is_asked_and_its_answer_is_the_operators() {
     let stats = admin.get_proxy_runtime_stats(stats).await.unwrap();
     let stats = stats.into_inner();
     assert_eq!((stats.producers, stats.consumers), (0, 1));
+}
+
+#[tokio::test]
+async fn what_comes_and_goes_has_a_rate_and_a_topic_its_permission() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let (mut client, mut admin) = (
+        broker.client().await,
+        AdminClient::new(broker.channel().await),
+    );
+    client
+        .send_message(of("p", "JAVA", publish("t", 1, 9)))
+        .await
+        .unwrap();
+    let answer = client.receive_message(of("c", "JAVA", poll("t", 5)));
+    let mut answer = answer.await.unwrap().into_inner();
+    while answer.message().await.unwrap().is_some() {}
+    let rates = async {
+        loop {
+            let stats = admin.get_proxy_runtime_stats(GetProxyRuntimeStatsRequest {});
+            let stats = stats.await.unwrap().into_inner();
+            if stats.in_tps > 0.0 && stats.out_tps > 0.0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LIMIT, rates).await.expect("rates");
+    let topic = DescribeTopicStatusRequest {
+        topic: Some(resource("t")),
+        ..DescribeTopicStatusRequest::default()
+    };
+    let status = admin.describe_topic_status(topic).await.unwrap();
+    let tags = status.into_inner().tags;
+    assert_eq!(
+        (&*tags["queues"], &*tags["permission"]),
+        ("1", "READ_WRITE")
+    );
 }
 
 #[tokio::test]
