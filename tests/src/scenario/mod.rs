@@ -248,7 +248,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         id: "36",
-        title: "any credentials are as good as none: no authentication",
+        title: "any credentials pass: no authentication, no UNAUTHORIZED",
         needs: Needs::Basics,
         run: |context| Box::pin(startup::any_credentials(context)),
     },
