@@ -121,7 +121,7 @@ impl Stage {
         let found =
             self.store()?
                 .entries(TOPIC, queue(order), 0, messages as usize, &mut entries)?;
-        ensure!(found as u64 == messages, "{found} entries of {messages}");
+        ensure!(found == (0..messages), "entries {found:?} of {messages}");
         Ok(entries)
     }
 

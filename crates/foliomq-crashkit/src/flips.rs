@@ -290,10 +290,11 @@ impl Answers {
             let mut from = 0;
             loop {
                 let read = store.entries(TOPIC, queue, from, usize::MAX, &mut entries);
-                match read.map_err(text)? {
-                    0 => break,
-                    read => from += read as u64,
+                let read = read.map_err(text)?;
+                if read.is_empty() {
+                    break;
                 }
+                from = read.end;
             }
         }
         let mut found = Vec::new();

@@ -171,10 +171,10 @@ impl Round<'_> {
         } else {
             CHUNK.min(self.budget)
         };
-        self.shared
-            .store
-            .entries(&self.subscription.topic, number, from, wanted, &mut entries)?;
-        for (offset, entry) in (from..).zip(&entries) {
+        let (store, topic) = (&self.shared.store, &self.subscription.topic);
+        // Retention may have moved the queue's start up since the queue was entered.
+        let read = store.entries(topic, number, from, wanted, &mut entries)?;
+        for (offset, entry) in read.zip(&entries) {
             if plan.fresh.len() == room || plan.parked.len() == spare {
                 break;
             }
@@ -270,3 +270,35 @@ impl Round<'_> {
 
 /// Message groups of leased messages, so that each is read once.
 pub(crate) type Groups = BTreeMap<u64, Option<u64>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{Fixture, GROUP, INVISIBLE, TOPIC};
+    use crate::{Filter, Receive};
+
+    #[test]
+    fn a_queue_that_begins_later_meanwhile_is_looked_at_by_its_offsets() {
+        let fixture = Fixture::new(1);
+        let shared = &fixture.groups.shared;
+        let subscription = shared.join(GROUP, TOPIC).unwrap();
+        fixture.append_bodies(0, &["old"; 4]);
+        fixture.empty();
+        fixture.append_bodies(0, &["new"; 2]);
+        let request = Receive {
+            group: GROUP,
+            topic: TOPIC,
+            filter: &Filter::All,
+            most: 10,
+            invisible: INVISIBLE,
+            auto_renew: false,
+        };
+        for order in [Order::Queue, Order::MessageGroup] {
+            let mut round = Round::new(shared, &subscription, &request, fixture.now);
+            round.order = order;
+            let (mut queue, mut plan) = (subscription.queue(0), Plan::default());
+            round.look_ahead(&mut queue, 0, &mut plan).unwrap();
+            assert_eq!((plan.fresh, plan.next), (vec![4, 5], 6), "{order:?}");
+        }
+    }
+}

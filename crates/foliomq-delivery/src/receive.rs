@@ -81,7 +81,7 @@ pub(crate) struct Leased {
 }
 
 impl<'a> Round<'a> {
-    fn new(
+    pub(crate) fn new(
         shared: &'a Shared,
         subscription: &'a Subscription,
         request: &'a Receive<'_>,
@@ -244,14 +244,14 @@ impl<'a> Round<'a> {
             };
             let mut entries = Vec::new();
             let (topic, wanted) = (&self.subscription.topic, wanted.min(self.budget));
-            self.shared
-                .store
-                .entries(topic, queue, next, wanted, &mut entries)?;
+            let store = &self.shared.store;
+            // Retention may have moved the queue's start up since the queue was entered.
+            let read = store.entries(topic, queue, next, wanted, &mut entries)?;
             if entries.is_empty() {
                 break;
             }
-            let seen = self.choose(&entries, next, most, &mut chosen);
-            next += seen as u64;
+            let seen = self.choose(&entries, read.start, most, &mut chosen);
+            next = read.start + seen as u64;
             self.budget -= seen;
         }
         Ok((chosen, next))
@@ -383,6 +383,32 @@ pub(crate) fn runs(offsets: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixture::{Fixture, GROUP, INVISIBLE, TOPIC};
+
+    /// Otherwise what a filter says of one message would count for another.
+    #[test]
+    fn a_queue_that_begins_later_meanwhile_is_looked_at_by_its_offsets() {
+        let fixture = Fixture::new(1);
+        let shared = &fixture.groups.shared;
+        let subscription = shared.join(GROUP, TOPIC).unwrap();
+        fixture.append_bodies(0, &["old"; 4]);
+        fixture.empty();
+        fixture.append_bodies(0, &["new"; 2]);
+        let request = Receive {
+            group: GROUP,
+            topic: TOPIC,
+            filter: &Filter::All,
+            most: 10,
+            invisible: INVISIBLE,
+            auto_renew: false,
+        };
+        let mut round = Round::new(shared, &subscription, &request, fixture.now);
+        let (chosen, next) = round.scan(0, 0, 10).unwrap();
+        let chosen: Vec<u64> = chosen.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!((chosen, next), (vec![4, 5], 6));
+        let error = shared.read(TOPIC, 0, 3).unwrap_err();
+        assert_eq!(error, no_offset(0, 3));
+    }
 
     #[test]
     fn offsets_become_runs() {

@@ -84,8 +84,9 @@ impl Shared {
     /// A message that was delivered before, or why it cannot be again.
     pub fn read(&self, topic: &str, queue: u32, offset: u64) -> Result<StoredMessage, StoreError> {
         let mut entries = Vec::new();
-        self.store.entries(topic, queue, offset, 1, &mut entries)?;
-        let found = entries.first().map(|entry| self.store.message(entry));
+        let read = self.store.entries(topic, queue, offset, 1, &mut entries)?;
+        let entry = entries.first().filter(|_| read.start == offset);
+        let found = entry.map(|entry| self.store.message(entry));
         let message = found
             .transpose()?
             .filter(|message| message.queue_offset() == offset);

@@ -32,12 +32,11 @@ pub(crate) async fn locate(
     let work = move |handles: &crate::broker::Handles| {
         let store = &handles.store;
         let offsets = store.offsets(&topic, queue)?;
-        let from = from.max(offsets.start);
         let mut entries = Vec::new();
-        store.entries(&topic, queue, from, most, &mut entries)?;
+        let read = store.entries(&topic, queue, from, most, &mut entries)?;
         let located = entries
             .iter()
-            .zip(from..)
+            .zip(read)
             .map(|(entry, queue_offset)| Located {
                 queue_offset,
                 position: entry.position,

@@ -198,7 +198,11 @@ fn scan(
     let mut entries = Vec::new();
     while found.next < end {
         entries.clear();
-        if store.entries(topic, queue, found.next, CHUNK, &mut entries)? == 0 {
+        // They begin later where retention has moved the queue's start up meanwhile.
+        found.next = store
+            .entries(topic, queue, found.next, CHUNK, &mut entries)?
+            .start;
+        if entries.is_empty() {
             break;
         }
         for entry in &entries {

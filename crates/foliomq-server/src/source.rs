@@ -375,16 +375,15 @@ impl Place {
     /// Where messages are, by the index alone.
     fn locate(&mut self, handles: &Handles, room: Room, batch: &mut Batch) -> Result<(), Refusal> {
         let store = &handles.store;
-        let offsets = store.offsets(&self.topic, self.queue)?;
-        self.offset = self.offset.max(offsets.start);
         let mut entries = Vec::new();
-        store.entries(
+        let read = store.entries(
             &self.topic,
             self.queue,
             self.offset,
             room.messages,
             &mut entries,
         )?;
+        self.offset = read.start;
         for entry in entries {
             if batch.bytes >= room.bytes {
                 break;

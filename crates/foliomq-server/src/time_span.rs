@@ -74,6 +74,7 @@ fn time(store: &Store, queue: &GroupQueue, offset: Option<u64>) -> Result<i64, R
 /// When a message was stored; 0 if retention has just taken it.
 fn stored(store: &Store, queue: &GroupQueue, offset: u64) -> Result<i64, Refusal> {
     let mut entries = Vec::new();
-    store.entries(&queue.topic, queue.queue, offset, 1, &mut entries)?;
-    Ok(entries.first().map_or(0, |entry| entry.store_time as i64))
+    let read = store.entries(&queue.topic, queue.queue, offset, 1, &mut entries)?;
+    let entry = entries.first().filter(|_| read.start == offset);
+    Ok(entry.map_or(0, |entry| entry.store_time as i64))
 }

@@ -1,5 +1,6 @@
 //! Reading messages by offset, time, key and id.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -25,11 +26,12 @@ impl Shared {
         most: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let mut entries = Vec::new();
-        let found = self.entries(topic, queue, offset, most, &mut entries)? as u64;
-        if found < most as u64 && self.is_appended(topic, queue, offset.saturating_add(found)) {
+        let found = self.entries(topic, queue, offset, most, &mut entries)?;
+        if entries.len() < most && self.is_appended(topic, queue, found.end) {
             self.catch_up_with_commits();
             entries.clear();
-            if self.entries(topic, queue, offset, most, &mut entries)? == 0 {
+            self.entries(topic, queue, offset, most, &mut entries)?;
+            if entries.is_empty() {
                 // It is in the log, and will never come.
                 self.refusal(Cause::Dispatcher).map_or(Ok(()), Err)?;
             }
@@ -40,6 +42,7 @@ impl Shared {
             .collect()
     }
 
+    /// Adds entries from `offset`, or the queue's start, on to `out`; returns their offsets.
     pub(crate) fn entries(
         &self,
         topic: &str,
@@ -47,10 +50,19 @@ impl Shared {
         offset: u64,
         most: usize,
         out: &mut Vec<Entry>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Range<u64>, StoreError> {
         let topic = self.registry.get(topic)?;
-        let (number, offset) = (topic.number(queue)?, offset.max(topic.floor(queue)));
-        Ok(self.queues.entries(number, offset, most, out)?)
+        let (number, before, mut from) = (topic.number(queue)?, out.len(), offset);
+        loop {
+            from = from.max(topic.floor(queue));
+            let found = self.queues.entries(number, from, most, out)? as u64;
+            // The start only moves up: if this is there now, it was the first of them.
+            if found == 0 || self.queues.entry(number, from)?.is_some() {
+                return Ok(from..from + found);
+            }
+            out.truncate(before);
+            from = from.max(self.queues.offsets(number).start);
+        }
     }
 
     pub(crate) fn find_by_key(

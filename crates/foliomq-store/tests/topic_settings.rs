@@ -268,6 +268,13 @@ fn above_its_bytes_a_topic_loses_its_oldest_messages_whichever_queue_they_are_in
     change(15 * size);
     until(|| store.offsets("t", 0).unwrap() == (5..10));
     assert_eq!(store.offsets("t", 1).unwrap(), 0..10);
+    let mut entries = Vec::new();
+    let read = store.entries("t", 0, 2, 3, &mut entries).unwrap();
+    assert_eq!(
+        (read, entries.len()),
+        (5..8, 3),
+        "they begin where the queue does"
+    );
     // It goes on with what comes.
     for _ in 0..8 {
         put(&store, 0, &body);

@@ -5,7 +5,7 @@
 
 #[path = "../../tests/delivery/fixture.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]
-mod fixture;
+pub(crate) mod fixture;
 mod hidden;
 mod ordered;
 mod program;

@@ -5,14 +5,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::Listener as _;
 use foliomq_delivery::{
     Delivery, DeliveryError, Filter, Groups, Options, Receive, Received, Timestamp,
 };
 use foliomq_store::{
-    Flush, Message, Options as StoreOptions, Preheat, Retention, Store, StoredMessage,
+    Flush, Message, Options as StoreOptions, Preheat, Retention, Store, StoredMessage, Topic,
     TopicOptions, TopicType,
 };
 use tempfile::TempDir;
@@ -139,7 +139,7 @@ impl Fixture {
     }
 
     pub fn wait_for(&self, topic: &str, queue: u32, end: u64) {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let listener = self.store.listen(topic).unwrap();
             if self.store.offsets(topic, queue).unwrap().end >= end {
@@ -150,6 +150,22 @@ impl Fixture {
                 "{topic}/{queue} does not reach {end}"
             );
         }
+    }
+
+    /// Retention takes all that the topic holds.
+    pub fn empty(&self) {
+        let keep = |bytes| {
+            let change = |topic: &mut Topic| topic.settings.keep_bytes = bytes;
+            self.store.update_topic(TOPIC, change).unwrap().queues
+        };
+        let queues = keep(Some(1));
+        let is_empty = |queue| self.store.offsets(TOPIC, queue).unwrap().is_empty();
+        let deadline = Instant::now() + PATIENCE;
+        while !(0..queues).all(is_empty) {
+            assert!(Instant::now() < deadline, "retention does nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        keep(None);
     }
 
     pub fn try_receive(

@@ -35,7 +35,8 @@ impl Store {
     }
 
     /// Index entries from `offset` (or the queue's start, if that is later) on, without touching the log: to filter by
-    /// tag hash, say. Appended to `out`; returns how many.
+    /// tag hash, say. Appended to `out`; returns their offsets, which begin later than asked where retention has taken
+    /// what was before.
     pub fn entries(
         &self,
         topic: &str,
@@ -43,7 +44,7 @@ impl Store {
         offset: u64,
         most: usize,
         out: &mut Vec<Entry>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Range<u64>, StoreError> {
         self.0.shared.entries(topic, queue, offset, most, out)
     }
 
