@@ -170,8 +170,11 @@ impl Shared {
         queue: u32,
     ) -> Result<Option<u64>, DeliveryError> {
         let start = self.store.offsets(topic, queue)?.start;
-        let subscription = self.find(group, topic);
-        Ok(subscription.map(|found| found.queue(queue).leases().committed().max(start)))
+        let committed = |found: Arc<Subscription>| match found.has_queue(queue) {
+            true => found.queue(queue).leases().committed().max(start),
+            false => start,
+        };
+        Ok(self.find(group, topic).map(committed))
     }
 
     pub fn target(&self, topic: &str, queue: u32, to: ResetTo) -> Result<u64, StoreError> {
@@ -211,7 +214,7 @@ impl Shared {
         subscriptions.sort_by(|a, b| a.topic.cmp(&b.topic));
         let mut queues = Vec::new();
         for subscription in subscriptions {
-            let numbers = 0..subscription.queue_count();
+            let numbers = 0..self.queues_of(&subscription);
             queues.extend(numbers.filter_map(|number| self.describe_queue(&subscription, number)));
         }
         Group {
@@ -224,10 +227,19 @@ impl Shared {
         }
     }
 
+    /// How many queues the topic has by now; those that it has got since the group read it last count, too.
+    fn queues_of(&self, subscription: &Subscription) -> u32 {
+        let topic = self.store.topic(&subscription.topic);
+        topic.map_or(0, |topic| topic.queues)
+    }
+
     /// `None`: the topic was deleted.
     pub fn describe_queue(&self, subscription: &Subscription, number: u32) -> Option<GroupQueue> {
         if !self.is_there(subscription) {
             return None;
+        }
+        if !subscription.has_queue(number) {
+            return self.describe_unread(subscription, number);
         }
         let (queue, offsets) = self.enter(subscription, number).ok()?;
         let leases = queue.leases();
@@ -238,6 +250,19 @@ impl Shared {
             next: leases.next().max(offsets.start),
             max_offset: offsets.end,
             in_flight: leases.in_flight() as u64,
+        })
+    }
+
+    /// A queue that the topic has got since the group read it last: it will be read from its beginning.
+    fn describe_unread(&self, subscription: &Subscription, number: u32) -> Option<GroupQueue> {
+        let offsets = self.store.offsets(&subscription.topic, number).ok()?;
+        Some(GroupQueue {
+            topic: subscription.topic.clone(),
+            queue: number,
+            committed: offsets.start,
+            next: offsets.start,
+            max_offset: offsets.end,
+            in_flight: 0,
         })
     }
 }

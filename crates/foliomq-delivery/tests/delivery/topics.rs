@@ -59,6 +59,23 @@ fn offsets_of_a_new_queue_are_there_before_anybody_receives() {
 }
 
 #[test]
+fn what_is_in_a_new_queue_counts_before_anybody_receives() {
+    let fixture = Fixture::new(1);
+    assert!(fixture.receive(1).is_empty());
+    change(&fixture, |topic| topic.queues = 2);
+    fixture.append_bodies(1, &["a", "b"]);
+    let one = fixture.groups.group(GROUP).unwrap();
+    for group in [one, fixture.groups.groups().remove(0)] {
+        let places = group
+            .queues
+            .iter()
+            .map(|queue| (queue.next, queue.max_offset));
+        assert_eq!(places.collect::<Vec<_>>(), [(0, 0), (0, 2)]);
+        assert_eq!((group.queues[1].queue, group.queues[1].committed), (1, 0));
+    }
+}
+
+#[test]
 fn what_a_topic_no_longer_keeps_does_not_come_again() {
     let mut fixture = Fixture::new(1);
     fixture.append_bodies(0, &["held", "unread"]);
