@@ -83,7 +83,7 @@ pub enum DeliveryError {
         /// Why.
         what: &'static str,
     },
-    /// As many wait as may.
+    /// There are as many as there may be: messages that wait, or queues that groups read.
     #[error("{what}")]
     TooMany {
         /// How many.

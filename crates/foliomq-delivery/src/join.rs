@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foliomq_store::{StoreError, lite_parts};
+use foliomq_store::{StoreError, Topic, lite_parts};
 
 use crate::lite::Members;
 use crate::shared::Shared;
@@ -14,16 +14,36 @@ impl Shared {
     pub fn find(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
         let topic = self.store.topic(topic)?;
         let found = self.registry.read().find(group, topic.id)?;
-        self.keep_up(&found, topic.queues);
+        // Without room for new queues the others are as good as before; who reads is told.
+        _ = self.keep_up(&found, topic.queues);
         Some(found)
     }
 
     /// A topic may have got more queues: they are read from their beginning.
-    fn keep_up(&self, subscription: &Subscription, queues: u32) {
-        if subscription.queue_count() < queues {
-            let mut registry = self.registry.write();
-            registry.grow(&self.journal, subscription, queues, self.first_sequence);
+    fn keep_up(&self, subscription: &Subscription, queues: u32) -> Result<(), DeliveryError> {
+        if subscription.queue_count() >= queues {
+            return Ok(());
         }
+        let mut registry = self.registry.write();
+        registry.grow(&self.journal, subscription, queues, self.first_sequence)
+    }
+
+    /// Changes a topic, unless the groups that read it had too many queues then.
+    pub fn update_topic(
+        &self,
+        name: &str,
+        change: impl Fn(&mut Topic),
+    ) -> Result<Topic, DeliveryError> {
+        if let Some(mut topic) = self.store.topic(name) {
+            let id = topic.id;
+            change(&mut topic);
+            // More than a topic can have is for the store to refuse.
+            if topic.queues <= foliomq_store::MAX_QUEUES {
+                let registry = self.registry.read();
+                registry.check_growth(id, name, topic.queues)?;
+            }
+        }
+        Ok(self.store.update_topic(name, change)?)
     }
 
     /// The subscription; group and it are created if they are not there.
@@ -46,7 +66,7 @@ impl Shared {
             })?;
         let found = self.registry.read().find(group, topic.id);
         if let Some(subscription) = found {
-            self.keep_up(&subscription, topic.queues);
+            self.keep_up(&subscription, topic.queues)?;
             return Ok(subscription);
         }
         let mut registry = self.registry.write();

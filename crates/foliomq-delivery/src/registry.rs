@@ -256,14 +256,7 @@ impl Registry {
         topic: &Topic,
         starts: Vec<u64>,
     ) -> Result<Arc<Subscription>, DeliveryError> {
-        let read = self.queues;
-        if read + starts.len() > MAX_QUEUES {
-            let what = format!(
-                "group {} can read no more: all groups read {read} queues",
-                group.name
-            );
-            return Err(DeliveryError::IllegalGroup { what });
-        }
+        self.check_room(&group.name, starts.len())?;
         let id = self.next_subscription;
         let (topic_id, name) = (topic.id, topic.name.clone());
         journal.append(&Record::Subscription {
@@ -286,6 +279,36 @@ impl Registry {
         Ok(subscription)
     }
 
+    /// Whether there is room for a group to read so many queues more.
+    fn check_room(&self, group: &str, more: usize) -> Result<(), DeliveryError> {
+        let read = self.queues;
+        if read + more <= MAX_QUEUES {
+            return Ok(());
+        }
+        let what = format!("group {group} can read no more: all groups read {read} queues");
+        Err(DeliveryError::IllegalGroup { what })
+    }
+
+    /// Whether there is room for the groups that read a topic if it has so many queues.
+    pub fn check_growth(
+        &self,
+        topic_id: u32,
+        name: &str,
+        queues: u32,
+    ) -> Result<(), DeliveryError> {
+        let its = self.subscriptions.values();
+        let its = its.filter(|one| one.topic_id == topic_id);
+        let more = its.map(|one| queues.saturating_sub(one.queue_count()) as usize);
+        let (more, read) = (more.sum::<usize>(), self.queues);
+        if more == 0 || read + more <= MAX_QUEUES {
+            return Ok(());
+        }
+        let what = format!(
+            "topic {name} cannot have {queues} queues: its groups would read {more} more, and all groups read {read} of at most {MAX_QUEUES}"
+        );
+        Err(DeliveryError::TooMany { what })
+    }
+
     /// A topic that is read has got more queues. Without a note of it in the journal a crash brings back what was acked in these.
     pub fn grow(
         &mut self,
@@ -293,17 +316,19 @@ impl Registry {
         subscription: &Subscription,
         queues: u32,
         sequence: u32,
-    ) {
-        let before = subscription.queue_count();
-        if before >= queues {
-            return;
+    ) -> Result<(), DeliveryError> {
+        let more = queues.saturating_sub(subscription.queue_count());
+        if more == 0 {
+            return Ok(());
         }
+        self.check_room(&subscription.group.name, more as usize)?;
         if let Err(error) = journal.append(&entry(subscription, queues)) {
             let topic = &subscription.topic;
             tracing::warn!(%error, %topic, "the journal does not know of new queues: after a crash, acked messages of them come again");
         }
         subscription.grow(queues, sequence);
-        self.queues += (queues - before) as usize;
+        self.queues += more as usize;
+        Ok(())
     }
 
     /// Whom a subscription of a lite topic wakes; `None` for any other topic.
@@ -461,4 +486,50 @@ fn write_members(journal: &Journal, members: &Members) -> Result<(), DeliveryErr
 
 fn allowed(max_attempts: u32) -> u32 {
     max_attempts.clamp(1, MAX_ATTEMPTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use foliomq_store::StoreError;
+
+    use super::*;
+    use crate::model::fixture::{Fixture, GROUP, TOPIC};
+
+    #[test]
+    fn a_topic_gets_no_more_queues_than_its_groups_may_read() {
+        let fixture = Fixture::new(1);
+        let shared = &fixture.groups.shared;
+        assert!(fixture.receive(1).is_empty());
+        shared.join("another", TOPIC).unwrap();
+        let room = |queues| shared.registry.write().queues = MAX_QUEUES - queues;
+        let update = |queues| {
+            let change = |topic: &mut Topic| topic.queues = queues;
+            fixture.groups.update_topic(TOPIC, change)
+        };
+        // Each of the two groups would read two more.
+        room(3);
+        let refused = update(3).unwrap_err();
+        assert!(
+            matches!(refused, DeliveryError::TooMany { .. }),
+            "{refused}"
+        );
+        assert_eq!(fixture.store.topic(TOPIC).unwrap().queues, 1);
+        let illegal = update(u32::MAX).unwrap_err();
+        let by_store = matches!(illegal, DeliveryError::Store(StoreError::Illegal { .. }));
+        assert!(by_store, "{illegal}");
+        room(4);
+        assert_eq!(update(3).unwrap().queues, 3);
+        assert!(fixture.receive(1).is_empty());
+        shared.join("another", TOPIC).unwrap();
+        assert_eq!(shared.registry.read().queues, MAX_QUEUES);
+        // Who asks the store itself is not refused, and his readers are told.
+        let four = |topic: &mut Topic| topic.queues = 4;
+        fixture.store.update_topic(TOPIC, four).unwrap();
+        let told = shared.join(GROUP, TOPIC).unwrap_err();
+        assert!(matches!(told, DeliveryError::IllegalGroup { .. }), "{told}");
+        assert_eq!(fixture.groups.offset(GROUP, TOPIC, 3), Ok(Some(0)));
+        assert_eq!(fixture.groups.group(GROUP).unwrap().queues.len(), 4);
+        room(1);
+        shared.join(GROUP, TOPIC).unwrap();
+    }
 }

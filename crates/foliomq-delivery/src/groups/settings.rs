@@ -18,6 +18,20 @@ impl Groups {
         self.shared.set_order(group, order)
     }
 
+    /// Changes a topic as [`Store::update_topic`](foliomq_store::Store::update_topic) does. `change` may be called twice.
+    ///
+    /// # Errors
+    ///
+    /// [`DeliveryError::TooMany`], and nothing is changed, if the groups that read the topic had more queues then than all
+    /// groups may read: [`MAX_QUEUES`](crate::MAX_QUEUES).
+    pub fn update_topic(
+        &self,
+        name: &str,
+        change: impl Fn(&mut Topic),
+    ) -> Result<Topic, DeliveryError> {
+        self.shared.update_topic(name, change)
+    }
+
     /// A group as it is now.
     pub fn group(&self, group: &str) -> Option<Group> {
         self.shared.group(group)

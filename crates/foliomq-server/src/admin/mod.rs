@@ -112,7 +112,7 @@ impl v1::admin_server::Admin for Admin {
         let answer = self
             .work(move |handles| {
                 let change = |topic: &mut _| update.apply(topic);
-                handles.store.update_topic(update.topic(), change)?;
+                handles.groups.update_topic(update.topic(), change)?;
                 describe_topic(handles, update.topic())
             })
             .await?;
