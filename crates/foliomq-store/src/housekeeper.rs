@@ -16,6 +16,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// And as soon as so many bytes of log were entered since: what a start after a crash has to read again. The flush takes
 /// its time, so the mark is at half of the 256 MiB that are promised where the device keeps up.
 const FLUSH_BYTES: u64 = 128 << 20;
+/// How long after a pass over the topics that could not look at everything the next one begins, at the latest.
+const UNFINISHED: Duration = Duration::from_secs(1);
 /// How far below the mark use must fall before appends are taken again.
 const REFUSE_SLACK: f64 = 0.02;
 
@@ -37,8 +39,11 @@ impl Shared {
             let now = Instant::now();
             if now >= retain_at {
                 self.report("retention", self.retain());
-                self.report("retention of topics", self.retain_topics(unix_ms()));
-                retain_at = now + retention;
+                let pause = match self.retain_topics(unix_ms()) {
+                    true => retention.min(UNFINISHED),
+                    false => retention,
+                };
+                retain_at = now + pause;
             }
             if self.is_far_behind() {
                 // The checkpoint of the indexes cannot pass what the log has on the device.
@@ -200,7 +205,7 @@ impl Shared {
         })
     }
 
-    fn report(&self, what: &str, result: Result<(), StoreError>) {
+    pub(crate) fn report(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
             tracing::warn!(%error, "{what} failed; it is tried again");
         }

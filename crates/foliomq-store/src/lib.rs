@@ -78,6 +78,7 @@ mod topic_settings;
 mod topic_state;
 mod topics;
 mod update;
+mod weight;
 mod wire;
 
 pub use append::Submitted;

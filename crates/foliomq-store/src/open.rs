@@ -52,7 +52,7 @@ impl Shared {
             listed: Default::default(),
             ledger_event: Default::default(),
             wanted: Default::default(),
-            weights: Default::default(),
+            topic_retention: Default::default(),
             changing: Default::default(),
             flushing: Default::default(),
             flush_at: AtomicU64::new(u64::MAX),

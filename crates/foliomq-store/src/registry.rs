@@ -1,7 +1,7 @@
 //! The topics of a store, in memory.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +63,8 @@ struct Inner {
     /// By the number of the first of queues that a topic got later.
     grown: BTreeMap<QueueNumber, Arc<TopicState>>,
     deleted: HashMap<String, Deleted>,
+    /// Topics that keep their messages for a time, or up to a number of bytes, by the number of queue 0.
+    limited: BTreeSet<QueueNumber>,
     /// How many lite topics each topic has that has any.
     lite: HashMap<String, usize>,
     next_id: u32,
@@ -256,19 +258,34 @@ impl Registry {
         self.inner.read().lite.get(parent).copied().unwrap_or(0)
     }
 
-    /// The topics that keep their messages for a time, or up to a number of bytes.
+    /// The topics that keep their messages for a time, or up to a number of bytes, by the number of queue 0.
     pub(crate) fn limited(&self) -> Vec<Arc<TopicState>> {
-        let is_limited = |topic: &&Arc<TopicState>| {
-            let settings = topic.shape().1;
-            settings.keep_for.is_some() || settings.keep_bytes.is_some()
+        let inner = self.inner.read();
+        let topics = inner.limited.iter();
+        topics
+            .filter_map(|number| inner.by_number.get(number).cloned())
+            .collect()
+    }
+
+    /// The topic with this number of queue 0.
+    pub(crate) fn numbered(&self, number: QueueNumber) -> Option<Arc<TopicState>> {
+        self.inner.read().by_number.get(&number).cloned()
+    }
+
+    /// The lite topics, from a number on, of these topics; and the number from which on there is none.
+    pub(crate) fn lite_from<T>(
+        &self,
+        first: QueueNumber,
+        parents: &HashMap<&str, T>,
+    ) -> (Vec<QueueNumber>, QueueNumber) {
+        let is_its = |topic: &TopicState| {
+            let parts = lite_parts(&topic.meta.name);
+            topic.is_lite() && parts.is_some_and(|(of, _)| parents.contains_key(of))
         };
         let inner = self.inner.read();
-        inner
-            .by_number
-            .values()
-            .filter(is_limited)
-            .cloned()
-            .collect()
+        let lite = inner.by_number.range(first..);
+        let lite = lite.filter(|(_, topic)| is_its(topic));
+        (lite.map(|(number, _)| *number).collect(), inner.next_number)
     }
 
     /// The first free id and queue number.
@@ -397,6 +414,7 @@ impl Inner {
 
     fn forget(&mut self, topic: &TopicState) {
         self.by_number.remove(&topic.meta.first_number);
+        self.limited.remove(&topic.meta.first_number);
         for span in topic.spans() {
             self.grown.remove(&span.first_number);
         }
@@ -405,6 +423,10 @@ impl Inner {
     fn reshape(&mut self, queue: QueueNumber, kind: TopicType, settings: TopicSettings) {
         if let Some(topic) = self.by_number.get(&queue) {
             topic.reshape(kind, settings);
+            match settings.keep_for.is_some() || settings.keep_bytes.is_some() {
+                true => self.limited.insert(queue),
+                false => self.limited.remove(&queue),
+            };
             // Who waits for messages may not have them any more.
             topic.event.notify(usize::MAX);
         }

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::stored::{LOST, StoredMessage};
-use crate::topic_retention::Weights;
+use crate::topic_retention::TopicRetention;
 use crate::topic_state::Arrivals;
 
 /// An open store.
@@ -42,8 +42,8 @@ pub(crate) struct Shared {
     pub(crate) ledger_event: Arrivals,
     /// What retention would drop up to, but for hidden messages; 0: nothing.
     pub(crate) wanted: AtomicU64,
-    /// What topics with a limit take. Only the housekeeper changes it.
-    pub(crate) weights: Mutex<Weights>,
+    /// What is known of topics with a limit. Only the housekeeper changes it.
+    pub(crate) topic_retention: Mutex<TopicRetention>,
     /// Held while metadata changes, so that log and memory agree on the order.
     pub(crate) changing: Mutex<()>,
     /// Held while the indexes are flushed, so that the checkpoint never goes back.
