@@ -35,12 +35,12 @@ impl Appender {
 
     /// Which messages the topic takes by now.
     pub fn kind(&self) -> TopicType {
-        self.topic.shape().0
+        self.topic.kind()
     }
 
     /// What clients may do with the topic by now. Nothing is refused here for it: who serves clients asks.
     pub fn permission(&self) -> Permission {
-        self.topic.shape().1.permission
+        self.topic.permission()
     }
 
     /// How many queues the topic has by now.

@@ -76,7 +76,7 @@ const LEDGER: u8 = 40;
 const HELD: u8 = 41;
 
 /// In the order of their codes.
-const KINDS: [TopicType; 7] = [
+pub(crate) const KINDS: [TopicType; 7] = [
     TopicType::Any,
     TopicType::Normal,
     TopicType::Fifo,
@@ -87,7 +87,7 @@ const KINDS: [TopicType; 7] = [
 ];
 
 /// In the order of their codes.
-const PERMISSIONS: [Permission; 4] = [
+pub(crate) const PERMISSIONS: [Permission; 4] = [
     Permission::ReadWrite,
     Permission::Read,
     Permission::Write,
@@ -168,11 +168,10 @@ impl Batch {
             keep_bytes,
             lite,
         } = settings;
-        let permissions = &mut PERMISSIONS.iter();
         let numbers = [
             u64::from(queue),
             code(kind),
-            permissions.position(|one| one == permission).unwrap_or(0) as u64,
+            permission_code(*permission),
             optional(keep_for.map(millis)),
             optional(*keep_bytes),
             optional(lite.ttl.map(millis)),
@@ -217,8 +216,13 @@ impl Batch {
     }
 }
 
-fn code(kind: TopicType) -> u64 {
+pub(crate) fn code(kind: TopicType) -> u64 {
     let code = KINDS.iter().position(|&other| other == kind);
+    code.unwrap_or_default() as u64
+}
+
+pub(crate) fn permission_code(permission: Permission) -> u64 {
+    let code = PERMISSIONS.iter().position(|&other| other == permission);
     code.unwrap_or_default() as u64
 }
 

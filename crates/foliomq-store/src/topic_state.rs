@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use event_listener::{Event, EventListener};
 use foliomq_commitlog::AppendError;
 use foliomq_consumequeue::QueueNumber;
 use parking_lot::RwLock;
 
-use crate::change::TopicMeta;
+use crate::change::{KINDS, PERMISSIONS, TopicMeta, code, permission_code};
 use crate::error::StoreError;
 use crate::lite::lite_parts;
 use crate::span::{Span, above_zero, zeros};
 use crate::stored::StoredMessage;
 use crate::topic::{Topic, TopicType};
-use crate::topic_settings::TopicSettings;
+use crate::topic_settings::{Permission, TopicSettings};
 
 /// A topic with what changes in it: some 200 bytes for a topic, and 8 for each queue.
 #[derive(Debug)]
@@ -24,7 +24,12 @@ pub(crate) struct TopicState {
     pub(crate) meta: TopicMeta,
     /// For each of the first queues the offset of its next message.
     next_offsets: Box<[AtomicU64]>,
+    /// Where queue 0 begins at the earliest: retention has emptied it of what lies below. Here, because a lite topic has no
+    /// other queue, and there may be many that are emptied.
+    first_floor: AtomicU64,
     rare: OnceLock<Box<Rare>>,
+    /// What is asked for each message.
+    class: Class,
     /// Whose turn it is among the queues.
     turn: AtomicU32,
     /// Set under the log's lock once the topic is deleted: from there on it takes nothing more.
@@ -36,7 +41,7 @@ pub(crate) struct TopicState {
 /// What few topics have, made with the first of it.
 #[derive(Debug)]
 struct Rare {
-    /// For each of the first queues: where it begins at the earliest. Retention has emptied it of what lies below.
+    /// For each of the first queues but queue 0: where it begins at the earliest.
     floors: Box<[AtomicU64]>,
     /// How many queues there are by now.
     queues: AtomicU32,
@@ -44,6 +49,36 @@ struct Rare {
     more: OnceLock<Box<Span>>,
     /// Type and settings as they are by now.
     shape: RwLock<(TopicType, TopicSettings)>,
+}
+
+/// Type and permission in one number, to be read without a lock.
+#[derive(Debug)]
+struct Class(AtomicU8);
+
+impl Class {
+    fn new(kind: TopicType) -> Self {
+        Self(AtomicU8::new(Self::number(kind, Permission::default())))
+    }
+
+    fn number(kind: TopicType, permission: Permission) -> u8 {
+        let number = code(kind) * PERMISSIONS.len() as u64 + permission_code(permission);
+        number as u8
+    }
+
+    fn set(&self, kind: TopicType, permission: Permission) {
+        self.0
+            .store(Self::number(kind, permission), Ordering::Release);
+    }
+
+    #[inline]
+    fn get(&self) -> (TopicType, Permission) {
+        let number = usize::from(self.0.load(Ordering::Acquire));
+        let kind = KINDS.get(number / PERMISSIONS.len()).copied();
+        (
+            kind.unwrap_or_default(),
+            PERMISSIONS[number % PERMISSIONS.len()],
+        )
+    }
 }
 
 /// An event that takes no memory, and no time, before the first listener.
@@ -74,11 +109,12 @@ impl Arrivals {
 
 impl TopicState {
     pub(crate) fn new(meta: TopicMeta) -> Arc<Self> {
-        let next_offsets = zeros(meta.queues);
         Arc::new(Self {
-            meta,
-            next_offsets,
+            next_offsets: zeros(meta.queues),
+            first_floor: AtomicU64::new(0),
             rare: OnceLock::new(),
+            class: Class::new(meta.kind),
+            meta,
             turn: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             event: Arrivals::default(),
@@ -100,12 +136,10 @@ impl TopicState {
 
     /// Retention has emptied a queue of what lies below `next`: from now on it begins there, or later.
     pub(crate) fn emptied(&self, queue: u32, next: u64) {
-        let rare = self.rare();
-        let floor = match rare.floors.get(queue as usize) {
-            None => span_of(rare, queue).map(|(span, index)| &span.floors[index]),
-            floor => floor,
-        };
-        if let Some(floor) = floor {
+        if queue > 0 {
+            self.rare();
+        }
+        if let Some(floor) = self.floor_of(queue) {
             floor.fetch_max(next, Ordering::AcqRel);
         }
         self.reaches(queue, next);
@@ -132,21 +166,29 @@ impl TopicState {
 
     /// Where a queue begins at the earliest.
     pub(crate) fn floor(&self, queue: u32) -> u64 {
-        let Some(rare) = self.rare.get() else {
-            return 0;
+        let floor = self.floor_of(queue);
+        floor.map_or(0, |floor| floor.load(Ordering::Acquire))
+    }
+
+    /// The same, where it is kept; `None` while nothing is.
+    fn floor_of(&self, queue: u32) -> Option<&AtomicU64> {
+        let Some(after_first) = (queue as usize).checked_sub(1) else {
+            return Some(&self.first_floor);
         };
-        let floor = match rare.floors.get(queue as usize) {
+        let rare = self.rare.get()?;
+        match rare.floors.get(after_first) {
             None => span_of(rare, queue).map(|(span, index)| &span.floors[index]),
             floor => floor,
-        };
-        floor.map_or(0, |floor| floor.load(Ordering::Acquire))
+        }
     }
 
     /// The numbers of the queues that begin later than at 0, and where.
     pub(crate) fn floors(&self) -> impl Iterator<Item = (QueueNumber, u64)> {
-        let first = self.rare.get().map_or(&[][..], |rare| &rare.floors);
+        let number = self.meta.first_number;
+        let first = above_zero(number, std::slice::from_ref(&self.first_floor));
+        let others = self.rare.get().map_or(&[][..], |rare| &rare.floors);
         let later = self.spans().flat_map(Span::floors);
-        above_zero(self.meta.first_number, first).chain(later)
+        first.chain(above_zero(number + 1, others)).chain(later)
     }
 
     /// Whether the message is not one that retention has taken from its queue.
@@ -177,6 +219,18 @@ impl TopicState {
         }
     }
 
+    /// Which kinds of message it takes.
+    #[inline]
+    pub(crate) fn kind(&self) -> TopicType {
+        self.class.get().0
+    }
+
+    /// What clients may do with it.
+    #[inline]
+    pub(crate) fn permission(&self) -> Permission {
+        self.class.get().1
+    }
+
     /// Its type and settings.
     pub(crate) fn shape(&self) -> (TopicType, TopicSettings) {
         match self.rare.get() {
@@ -188,12 +242,13 @@ impl TopicState {
     /// Takes a type and settings that are written down.
     pub(crate) fn reshape(&self, kind: TopicType, settings: TopicSettings) {
         *self.rare().shape.write() = (kind, settings);
+        self.class.set(kind, settings.permission);
     }
 
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(|| {
             Box::new(Rare {
-                floors: zeros(self.meta.queues),
+                floors: zeros(self.meta.queues.saturating_sub(1)),
                 queues: AtomicU32::new(self.meta.queues),
                 more: OnceLock::new(),
                 shape: RwLock::new((self.meta.kind, TopicSettings::default())),
@@ -262,4 +317,70 @@ impl TopicState {
 fn span_of(rare: &Rare, queue: u32) -> Option<(&Span, usize)> {
     let mut spans = rare.more.get()?.all();
     spans.find_map(|span| Some((span, span.index(queue)? as usize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(queues: u32) -> Arc<TopicState> {
+        TopicState::new(TopicMeta {
+            name: "t".to_owned(),
+            id: 1,
+            queues,
+            kind: TopicType::Fifo,
+            first_number: 10,
+            since: 0,
+        })
+    }
+
+    #[test]
+    fn a_topic_of_one_queue_takes_no_more_memory_once_it_was_emptied() {
+        let topic = topic(1);
+        assert!(
+            size_of::<TopicState>() <= 112,
+            "the name and the queue beside"
+        );
+        assert_eq!(topic.floor(0), 0);
+        topic.emptied(0, 5);
+        topic.emptied(0, 4);
+        assert!(topic.rare.get().is_none());
+        assert_eq!(topic.floor(0), 5);
+        assert_eq!(topic.floors().collect::<Vec<_>>(), [(10, 5)]);
+    }
+
+    #[test]
+    fn each_queue_begins_where_it_was_emptied() {
+        let topic = topic(3);
+        topic.grow(Span::new(3, 20, 2));
+        for (queue, next) in [(0, 1), (1, 2), (2, 3), (4, 5)] {
+            topic.emptied(queue, next);
+        }
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|queue| topic.floor(queue)),
+            [1, 2, 3, 0, 5]
+        );
+        let floors: Vec<_> = topic.floors().collect();
+        assert_eq!(floors, [(10, 1), (11, 2), (12, 3), (21, 5)]);
+        topic.emptied(9, 7);
+        assert_eq!(topic.floor(9), 0, "there is no such queue");
+    }
+
+    #[test]
+    fn type_and_permission_come_back() {
+        let topic = topic(1);
+        assert_eq!(topic.kind(), TopicType::Fifo);
+        assert_eq!(topic.permission(), Permission::ReadWrite);
+        for kind in KINDS {
+            for permission in PERMISSIONS {
+                let settings = TopicSettings {
+                    permission,
+                    ..TopicSettings::default()
+                };
+                topic.reshape(kind, settings);
+                assert_eq!((topic.kind(), topic.permission()), (kind, permission));
+                assert_eq!(topic.shape(), (kind, settings));
+            }
+        }
+    }
 }

@@ -66,7 +66,7 @@ fn begin(dir: &Path, survey: &Survey) -> Result<(Report, Registry), OpenError> {
         .iter()
         .map(|state| TopicReport {
             name: state.meta.name.clone(),
-            kind: state.shape().0,
+            kind: state.kind(),
             queues: state.queues(),
         })
         .collect();

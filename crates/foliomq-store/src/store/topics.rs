@@ -63,13 +63,13 @@ impl Store {
     /// The type of one topic, without a copy of the rest.
     pub fn topic_type(&self, name: &str) -> Option<TopicType> {
         let topic = self.0.shared.registry.find(name)?;
-        Some(topic.shape().0)
+        Some(topic.kind())
     }
 
     /// What clients may do with one topic, without a copy of the rest.
     pub fn topic_permission(&self, name: &str) -> Option<Permission> {
         let topic = self.0.shared.registry.find(name)?;
-        Some(topic.shape().1.permission)
+        Some(topic.permission())
     }
 
     /// All topics but lite topics, by name.
