@@ -50,6 +50,12 @@ impl Lifetimes {
         true
     }
 
+    /// Forgets topics that are not among these, which are sorted by name.
+    pub fn forget_others(&mut self, topics: &[Topic]) {
+        let is_there = |name: &str| topics.binary_search_by(|topic| (*topic.name).cmp(name));
+        self.own.retain(|name, _| is_there(name).is_ok());
+    }
+
     /// Somebody subscribed to it.
     pub fn used(&mut self, topic: u32, now: Timestamp, ttl: Duration) {
         if !ttl.is_zero() {
@@ -131,7 +137,8 @@ mod tests {
         let mut lifetimes = Lifetimes::default();
         lifetimes.enter(&topic(1), 0, TTL);
         assert!(!lifetimes.note("t", None));
-        assert!(!lifetimes.note("other", Some(TTL)) || lifetimes.checks.len() == 1);
+        assert!(lifetimes.note("other", Some(TTL)));
+        assert_eq!(lifetimes.checks.len(), 1, "it is no lite topic of that one");
         assert!(lifetimes.note("t", Some(TTL / 2)));
         assert!(lifetimes.checks.is_empty());
         lifetimes.enter(&topic(1), 30, TTL / 2);
@@ -140,6 +147,18 @@ mod tests {
         assert!(lifetimes.over(80, never).is_empty());
         assert!(lifetimes.checks.is_empty(), "it lives for ever by now");
         assert!(lifetimes.note("t", None));
+    }
+
+    #[test]
+    fn what_a_deleted_topic_said_is_forgotten() {
+        let mut lifetimes = Lifetimes::default();
+        for name in ["t$1", "t$2", "gone"] {
+            lifetimes.note(name, Some(TTL));
+        }
+        lifetimes.forget_others(&[topic(1), topic(2), topic(3)]);
+        let mut left: Vec<_> = lifetimes.own.keys().collect();
+        left.sort_unstable();
+        assert_eq!(left, ["t$1", "t$2"]);
     }
 
     #[test]

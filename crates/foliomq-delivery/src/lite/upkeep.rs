@@ -93,7 +93,10 @@ impl Shared {
             return;
         }
         lifetimes.changes = changes;
-        for topic in self.store.topics() {
+        let topics = self.store.topics();
+        // Only here may there be more of them than before.
+        lifetimes.forget_others(&topics);
+        for topic in topics {
             let ttl = topic.settings.lite.ttl;
             if lifetimes.note(&topic.name, ttl) {
                 let ttl = ttl.unwrap_or(self.options.lite.ttl);
