@@ -86,7 +86,7 @@ struct Half {
 impl World {
     fn message(&self, kind: &str, queue: u32, tag: usize) -> Message {
         let number = self.hidden.delayed.len() + self.hidden.halves.len();
-        let body = format!("{kind} {number}");
+        let (queue, body) = (queue % self.queues, format!("{kind} {number}"));
         Message { queue, tag, body }
     }
 
@@ -98,7 +98,9 @@ impl World {
         let message = self.message("delayed", queue, tag);
         let (f, due) = (&self.f, self.f.now + seconds * 1000);
         let sent = [(due, tagged(&message.body, tag))];
-        let sent = f.groups.submit_delayed(TOPIC, Some(queue), &sent, f.now);
+        let sent = f
+            .groups
+            .submit_delayed(TOPIC, Some(message.queue), &sent, f.now);
         let sent = sent.unwrap().remove(0);
         f.store.wait_committed(sent.appended.end()).unwrap();
         f.store.catch_up();
@@ -154,7 +156,9 @@ impl World {
         let message = self.message("half", queue, tag);
         let f = &self.f;
         let sent = [(None, tagged(&message.body, tag))];
-        let sent = f.groups.submit_half(TOPIC, Some(queue), &sent, f.now);
+        let sent = f
+            .groups
+            .submit_half(TOPIC, Some(message.queue), &sent, f.now);
         let sent = sent.unwrap().remove(0);
         f.store.wait_committed(sent.appended.end()).unwrap();
         f.store.catch_up();

@@ -36,6 +36,8 @@ pub enum Step {
     /// So many seconds.
     Pass(u64),
     Tick,
+    Grow,
+    Empty,
     Kill,
     Close,
 }
@@ -62,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
         75 => OrderedStep::any().prop_map(Step::Ordered),
         25 => (0..15u64).prop_map(Step::Pass),
         6 => Just(Step::Tick),
+        2 => Just(Step::Grow),
+        1 => Just(Step::Empty),
         2 => Just(Step::Kill),
         2 => Just(Step::Close),
     ]
@@ -94,6 +98,8 @@ impl Step {
             Self::Ordered(step) => world.take_ordered(step),
             Self::Pass(seconds) => world.f.pass(Duration::from_secs(*seconds)),
             Self::Tick => world.tick(),
+            Self::Grow => world.grow(),
+            Self::Empty => world.empty(),
             Self::Kill => return world.restart("kill", Fixture::after_kill),
             Self::Close => return world.restart("stop", Fixture::after_close),
         }

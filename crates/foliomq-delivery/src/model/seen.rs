@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// All of it must come to pass in a whole run.
-const ALL: [&str; 22] = [
+const ALL: [&str; 24] = [
     "acked",
     "acked late",
     "acked together",
@@ -17,7 +17,9 @@ const ALL: [&str; 22] = [
     "delivered again",
     "delivered in order",
     "delivered in order again",
+    "emptied",
     "extended",
+    "grown",
     "invisible time changed",
     "kill",
     "recalled",

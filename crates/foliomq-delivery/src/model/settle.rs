@@ -203,7 +203,8 @@ impl World {
             .reset(GROUP, TOPIC, ResetTo::Offset(target), self.f.now)
             .unwrap();
         for (place, entry) in &mut self.model {
-            *entry = if place.1 < target {
+            let floor = self.floors.get(&place.0).copied().unwrap_or(0);
+            *entry = if place.1 < target.max(floor) {
                 Entry::Done
             } else {
                 Entry::New

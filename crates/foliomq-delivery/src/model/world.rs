@@ -5,15 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use foliomq_delivery::{Delivery, Filter, Options, Order, Timestamp};
-use foliomq_store::Message;
+use foliomq_store::{Message, Topic};
 use tempfile::TempDir;
 
-use super::fixture::{Fixture, GROUP};
+use super::fixture::{Fixture, GROUP, TOPIC};
 use super::hidden::{HiddenModel, MAX_CHECKS};
 use super::ordered::{Ordered, OrderedStep};
 use super::seen::Seen;
 
-pub const QUEUES: u32 = 3;
+/// At first, and at most.
+const FIRST_QUEUES: u32 = 2;
+pub const QUEUES: u32 = 4;
 pub const MAX_ATTEMPTS: u32 = 3;
 pub const TAGS: [Option<&str>; 3] = [None, Some("A"), Some("B")];
 const FILTERS: [&str; 3] = ["*", "A", "A || B"];
@@ -44,6 +46,9 @@ pub type Place = (u32, u64);
 
 pub struct World {
     pub f: Fixture,
+    pub queues: u32,
+    /// Below these retention has taken everything.
+    pub floors: BTreeMap<u32, u64>,
     pub model: BTreeMap<Place, Entry>,
     tags: BTreeMap<Place, usize>,
     bodies: BTreeMap<Place, String>,
@@ -82,10 +87,12 @@ impl World {
             max_checks: MAX_CHECKS,
             ..Options::default()
         };
-        let f = Fixture::within(folder(), QUEUES, options);
+        let f = Fixture::within(folder(), FIRST_QUEUES, options);
         Self {
             ordered: Ordered::new(&f, order),
             f,
+            queues: FIRST_QUEUES,
+            floors: BTreeMap::new(),
             seen: Seen::default(),
             model: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -113,7 +120,34 @@ impl World {
         self
     }
 
+    /// The topic gets another queue.
+    pub fn grow(&mut self) {
+        if self.queues < QUEUES {
+            self.queues += 1;
+            let change = |topic: &mut Topic| topic.queues = self.queues;
+            self.f.groups.update_topic(TOPIC, change).unwrap();
+            self.seen.note("grown");
+        }
+    }
+
+    /// Retention takes what there is: it is done, but for what is a dead letter already.
+    pub fn empty(&mut self) {
+        self.f.empty();
+        // From here on the group knows.
+        _ = self.f.groups.group(GROUP);
+        for (place, entry) in &mut self.model {
+            if *entry != Entry::Dead {
+                *entry = Entry::Done;
+            }
+            let floor = self.floors.entry(place.0).or_default();
+            *floor = (place.1 + 1).max(*floor);
+        }
+        self.old.extend(std::mem::take(&mut self.handles));
+        self.seen.note("emptied");
+    }
+
     pub fn append(&mut self, queue: u32, tag: usize) {
+        let queue = queue % self.queues;
         let body = format!("plain {}", self.tags.len());
         let offset = self.f.append(queue, &tagged(&body, tag));
         assert_eq!(self.enter(queue, tag, body), offset);
