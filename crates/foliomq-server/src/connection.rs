@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -115,7 +116,8 @@ impl Protocol {
                     Some(request) => {
                         let (mut request, respond) = request.map_err(io::Error::other)?;
                         request.extensions_mut().insert(peer);
-                        let answer = answer(self.router.clone(), request, respond);
+                        let waiting = gather.unanswered.one();
+                        let answer = answer(self.router.clone(), request, respond, waiting);
                         self.router.tasks().spawn(answer);
                     }
                     None => return Ok(()),
@@ -133,12 +135,38 @@ impl Protocol {
     }
 }
 
+/// Requests of one connection that have no answer yet. Clones count together.
+#[derive(Debug, Clone, Default)]
+struct Unanswered(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Waiting(Unanswered);
+
+impl Unanswered {
+    fn one(&self) -> Waiting {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Waiting(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Lets the answers that are ready leave together.
 ///
 /// Each answer that is done wakes its connection, which the runtime would run next: one system call an answer. All answers of
 /// what has arrived would be too many: the peer would have nothing to do until they come.
 #[derive(Debug, Default)]
 struct Gather {
+    unanswered: Unanswered,
     /// Requests taken since those who were ready had their turn; none yet if the connection has just been woken.
     taken: Option<usize>,
 }
@@ -147,8 +175,8 @@ impl Gather {
     /// Requests that are taken one after the other.
     const MOST: usize = 16;
 
-    /// As [`server::Connection::poll_accept`], but first lets all that are ready run, whenever it is woken and after some
-    /// requests.
+    /// As [`server::Connection::poll_accept`], but first lets all that are ready run, whenever it is woken while requests have no
+    /// answer, and after some requests.
     fn poll_accept<S>(
         &mut self,
         connection: &mut server::Connection<S, Rope>,
@@ -157,11 +185,16 @@ impl Gather {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(taken) = self.taken.filter(|taken| *taken < Self::MOST) else {
-            self.taken = Some(0);
-            // Goes to the end of those who are ready.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        let others = self.unanswered.any();
+        let taken = match self.taken {
+            Some(taken) if taken < Self::MOST => taken,
+            None if !others => 0,
+            _ => {
+                self.taken = Some(0);
+                // Goes to the end of those who are ready.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         };
         let accepted = connection.poll_accept(context);
         self.taken = accepted.is_ready().then_some(taken + 1);
@@ -208,6 +241,7 @@ async fn answer(
     router: Router,
     request: Request<RecvStream>,
     mut respond: server::SendResponse<Rope>,
+    waiting: Waiting,
 ) {
     let path = request.uri().path().to_owned();
     let wire = router.wire();
@@ -221,6 +255,8 @@ async fn answer(
     };
     let Ok((head, body)) = response.map(Response::into_parts);
     let ended = body.is_end_stream();
+    // Before the connection is woken.
+    drop(waiting);
     let sent = respond.send_response(Response::from_parts(head, ()), ended);
     let sent = match sent {
         Ok(_) if ended => Ok(()),
