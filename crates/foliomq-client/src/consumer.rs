@@ -34,7 +34,7 @@ pub struct ConsumerOptions {
     pub bytes: u64,
     /// Read messages from the broker's own pages where its store's folder can be opened: no copy between log and program.
     /// Where it cannot, or no longer can, they come over the connection. Each is compared with what the broker says of it
-    /// (topic, queue and offset); its checksum is not looked at, in this way as in the other. Default false.
+    /// (topic, queue and offset), and with its checksum. Default false.
     pub mapped: bool,
 }
 

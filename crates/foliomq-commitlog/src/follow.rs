@@ -123,7 +123,7 @@ impl LogReader {
         self.observer().polls()
     }
 
-    /// The record that begins at `position`. Its structure is checked, its checksum is not.
+    /// The record that begins at `position`. Its structure and its checksum are checked.
     pub fn read(&self, position: u64) -> Result<Record, ReaderError> {
         self.lookup().read(position)
     }

@@ -8,6 +8,7 @@ use foliomq_segment::{Observer, Segment};
 
 use crate::follow::{LogReader, ReaderError};
 use crate::header::{HEADER, Header, Kind};
+use crate::read::UNFIT;
 use crate::record::Record;
 
 /// What stands at a position.
@@ -19,15 +20,23 @@ pub(crate) enum Found {
     },
 }
 
-/// The record at `position`, of which `pages` holds what is published of `segment`.
+/// Bytes after a read of what is not in memory that are asked for as well.
+const READ_AHEAD: u64 = 1 << 20;
+
+/// The record at `position`, of which `pages` holds what is published of `segment`. Its pages are in memory then.
 pub(crate) fn record_at(
     segment: &Segment,
     pages: &Bytes,
     position: u64,
 ) -> Result<Found, ReaderError> {
     let invalid = |reason: String| ReaderError::Invalid { position, reason };
+    let warm = |positions| {
+        let warmed = segment.warm(positions, READ_AHEAD, |_| ());
+        warmed.map_err(|source| ReaderError::Io { position, source })
+    };
     let offset = (position - segment.base()) as usize;
     let room = segment.end() - position;
+    warm(position..position + HEADER as u64)?;
     let bytes = pages.get(offset..).unwrap_or_default();
     let Some(first) = bytes.first_chunk::<HEADER>() else {
         return Err(invalid("no whole header".to_owned()));
@@ -40,6 +49,10 @@ pub(crate) fn record_at(
     let size = header.size as usize;
     if size > bytes.len() {
         return Err(invalid("no whole record".to_owned()));
+    }
+    let end = position + u64::from(header.size);
+    if end > segment.block_end(position) {
+        warm(position..end)?;
     }
     let record = Record::new(header, pages.slice(offset..offset + size));
     record.map(Found::Record).map_err(invalid)
@@ -129,7 +142,7 @@ impl FollowedRecords {
         let (segment, pages) = self.window.insert((segment, pages));
         match record_at(segment, pages, position)? {
             Found::Record(record) if !record.verify() => {
-                let reason = "the checksum does not fit".to_owned();
+                let reason = UNFIT.to_owned();
                 Err(ReaderError::Invalid { position, reason })
             }
             found => Ok(found),

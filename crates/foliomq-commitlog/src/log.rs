@@ -118,7 +118,7 @@ impl CommitLog {
 
     /// The record that begins at `position` (from an index, say). Fillers are `Invalid`.
     ///
-    /// The record's structure is checked, its checksum is not: see [`Record::verify`].
+    /// The record's structure is checked, and its checksum if this process has neither appended it nor compared it at open.
     pub fn read(&self, position: u64) -> Result<Record, ReadError> {
         self.0.shared.read(position)
     }

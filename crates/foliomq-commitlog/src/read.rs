@@ -20,9 +20,16 @@ impl Shared {
             ReadMode::Buffered => by_copy(&segment, position, self.committed().value())?,
         };
         match found {
-            Found::Record(record) => Ok(record),
+            Found::Record(record) if self.is_sound(position) || record.verify() => Ok(record),
+            Found::Record(_) => invalid(position, UNFIT),
             Found::Filler { .. } => Err(ReadError::Filler { position }),
         }
+    }
+
+    /// Whether the record at `position` need not be compared with its checksum.
+    #[inline]
+    pub(crate) fn is_sound(&self, position: u64) -> bool {
+        position >= self.sound_from
     }
 
     /// The record at `position` as a slice of the segment's pages, which are in memory when it is handed out.
@@ -58,6 +65,9 @@ impl Shared {
             })
     }
 }
+
+/// Why a record that is there is refused.
+pub(crate) const UNFIT: &str = "the checksum does not fit";
 
 /// What stands at a position.
 enum Found<R> {
@@ -233,7 +243,7 @@ impl Records {
         let held = self.window.as_ref().map(|window| window.record(header));
         match held {
             Some(record) if header.position < self.check_below && !checksum_fits(record) => {
-                invalid(header.position, "the checksum does not fit")
+                invalid(header.position, UNFIT)
             }
             _ => Ok(()),
         }

@@ -117,6 +117,7 @@ impl Tail {
         marks: Marks,
     ) -> Result<Shared, OpenError> {
         let mapping = failed("mapping a segment");
+        let sound_from = self.sound_from();
         let full = self
             .files
             .last()
@@ -159,7 +160,7 @@ impl Tail {
             wake_at: position,
             closed: false,
         };
-        let shared = Shared::new(
+        let mut shared = Shared::new(
             options.clone(),
             self.folder,
             control,
@@ -168,6 +169,7 @@ impl Tail {
             Segments::new(entries),
             marks,
         );
+        shared.sound_from = sound_from;
         shared.store_time.store(self.store_time, Ordering::Relaxed);
         Ok(shared)
     }

@@ -25,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) folder: Arc<Folder>,
     pub(crate) generation: u64,
+    /// Records from here on were appended by this process, or compared with their checksums when it opened the log. Those before
+    /// are compared whenever they are read: a bit that flipped on the disk is not served.
+    pub(crate) sound_from: u64,
     /// The short lock.
     pub(crate) head: Mutex<Head>,
     /// Unix milliseconds of the last record; written under the short lock.
@@ -68,6 +71,7 @@ impl Shared {
             options,
             folder,
             generation: control.generation(),
+            sound_from: u64::MAX,
             head,
             store_time: AtomicU64::new(0),
             publication,

@@ -95,6 +95,11 @@ impl Tail {
         self.files.first().map_or(self.end, SegmentFile::base)
     }
 
+    /// From here on [`recover`](Self::recover) compares checksums.
+    pub(crate) fn sound_from(&self) -> u64 {
+        self.checkpoint.durable.saturating_sub(self.check)
+    }
+
     /// Finds the end of what counts, and cuts what follows.
     pub(crate) fn recover(&mut self) -> Result<Option<Cut>, OpenError> {
         let durable = self.checkpoint.durable;

@@ -1,5 +1,6 @@
 //! Reading record after record without an allocation for each: the segment that was read last stays at hand.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use foliomq_segment::Segment;
 use crate::error::ReadError;
 use crate::header::{HEADER, Header, Kind};
 use crate::options::ReadMode;
+use crate::read::UNFIT;
 use crate::record::RecordRef;
 use crate::shared::Shared;
 
@@ -32,6 +34,8 @@ struct Held {
     pages: Bytes,
     base: u64,
     end: u64,
+    /// Positions whose pages were found in memory, or brought there, last.
+    warm: Range<u64>,
 }
 
 impl View {
@@ -46,7 +50,7 @@ impl View {
 
     /// The record of `size` bytes at `position`, both from an index. Fillers are refused.
     ///
-    /// The record's structure is checked, its checksum is not: see [`RecordRef::verify`].
+    /// The record's structure is checked, and its checksum if this process has neither appended it nor compared it at open.
     #[inline]
     pub fn record(&mut self, position: u64, size: u32) -> Result<RecordRef<'_>, ReadError> {
         let end = position.saturating_add(u64::from(size));
@@ -57,10 +61,17 @@ impl View {
         }
         let room = held.end - position;
         let bytes = match self.log.options.read_mode {
-            ReadMode::Mapped => held.pages(position, size as usize)?,
+            ReadMode::Mapped => {
+                held.warm(&self.log, position..end)?;
+                held.pages(position, size as usize)?
+            }
             ReadMode::Buffered => held.read(&mut self.buffer, position, size as usize)?,
         };
-        whole(bytes, position, room)
+        let record = whole(bytes, position, room)?;
+        match self.log.is_sound(position) || record.verify() {
+            true => Ok(record),
+            false => Err(invalid(position, UNFIT)),
+        }
     }
 
     /// The same, to be looked at by [`loaded`](Self::loaded): where it depends on the record what is read next.
@@ -129,8 +140,19 @@ impl Held {
             pages: Bytes::new(),
             base: segment.base(),
             end: segment.end(),
+            warm: 0..0,
             segment,
         })
+    }
+
+    /// Brings the pages of a record into memory: where a touch would be a signal there is an error.
+    #[inline]
+    fn warm(&mut self, log: &Shared, positions: Range<u64>) -> Result<(), ReadError> {
+        if positions.start < self.warm.start || self.warm.end < positions.end {
+            log.fetch(&self.segment, positions.clone())?;
+            self.warm = positions.start..self.segment.block_end(positions.end.saturating_sub(1));
+        }
+        Ok(())
     }
 
     /// Bytes of the mapped pages.

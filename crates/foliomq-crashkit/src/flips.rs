@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use foliomq_commitlog as commitlog;
+use foliomq_commitlog::{self as commitlog, ReadMode};
 use foliomq_store::{Entry, Message, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -16,8 +16,10 @@ use crate::history::{Contents, GROUP, QUEUES, TOPIC, make_topic};
 use crate::mode::{MODES, SEGMENT};
 
 mod index;
+mod read;
 
 use index::Indexes;
+use read::Reads;
 
 /// What became of the flips in one kind of file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +68,11 @@ pub fn flip(many: u64, few: u64, seed: u64) -> Result<Vec<(&'static str, Flips)>
     ] {
         kinds.push((name, sweep.log(log, flips)?));
     }
+    let mut read = Flips::default();
+    for mode in [ReadMode::Mapped, ReadMode::Buffered] {
+        read.add(sweep.read(mode, many / 2)?);
+    }
+    kinds.push(("messages, read", read));
     let mut checkpoints = Flips::default();
     for log in ["commitlog", "meta", "delivery"] {
         checkpoints.add(sweep.log_checkpoint(log)?);
@@ -188,6 +195,15 @@ impl Sweep {
             file.undo().map_err(text)?;
             counted.count(outcome)?;
         }
+        Ok(counted)
+    }
+
+    /// Flips bits of the messages of an open log, and reads them.
+    fn read(&mut self, mode: ReadMode, flips: u64) -> Result<Flips, String> {
+        let dir = self.dir.join("commitlog");
+        let reads = Reads::of(&dir, self.scratch.clone(), mode)?;
+        let counted = reads.flip(flips, &mut self.random)?;
+        reads.close()?;
         Ok(counted)
     }
 

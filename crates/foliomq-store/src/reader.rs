@@ -86,7 +86,7 @@ impl Reader {
         self.log.polls()
     }
 
-    /// The message at `position`. Its checksum is not looked at.
+    /// The message at `position`, compared with its checksum.
     pub fn read_at(&self, position: u64) -> Result<StoredMessage, ReaderError> {
         self.lookup().read_at(position)
     }
