@@ -105,6 +105,13 @@ pub struct Usage {
     pub time: Duration,
 }
 
+impl Usage {
+    /// Page faults of both kinds.
+    pub fn faults(&self) -> u64 {
+        self.minor_faults + self.major_faults
+    }
+}
+
 /// Of this process, its ended threads included.
 pub fn process_usage() -> Result<Usage> {
     usage("/proc/self/stat")
@@ -161,8 +168,8 @@ fn usage(path: impl AsRef<Path>) -> Result<Usage> {
 pub struct Thread {
     /// The name that it was given.
     pub name: String,
-    /// Page faults that needed no device.
-    pub minor_faults: u64,
+    /// Page faults, of both kinds: the first touch of a page of a file that is not cached is a major one.
+    pub faults: u64,
     /// Processor time in full resolution.
     pub time: Duration,
 }
@@ -191,7 +198,7 @@ fn thread(folder: &Path) -> Result<Thread> {
         .parse()?;
     Ok(Thread {
         name: read(folder.join("comm"))?.trim().to_owned(),
-        minor_faults: usage(folder.join("stat"))?.minor_faults,
+        faults: usage(folder.join("stat"))?.faults(),
         time: Duration::from_nanos(running),
     })
 }

@@ -24,6 +24,8 @@ const STALLED: usize = 16;
 const WINDOW: f64 = 4.0;
 /// The producer's rate: so that what is asked of the broker is the same before, while and after.
 const RATE: f64 = 20_000.0;
+/// Bytes of the bodies that are not read: large enough to leave as pages of the log and not as copies.
+const SIZE: usize = 16 << 10;
 /// Where the producer's messages go; the consumers read another topic.
 const BESIDE: &str = "beside";
 /// In so many parts the time is measured.
@@ -51,9 +53,10 @@ pub fn run(bench: &Bench) -> Result<Section> {
     let side = bench.broker("async", &["flush=async"])?;
     bench.topic(&side, BESIDE)?;
     let fill = Plan {
+        body: SIZE,
         batch: 64,
         in_flight: 1024,
-        until: Until::Messages((bench.scale.stored / 1024).max(1000)),
+        until: Until::Messages((bench.scale.stored / SIZE as u64).max(1000)),
         ..Plan::default()
     };
     bench.run(&side, &fill)?;
@@ -87,7 +90,7 @@ fn text(bench: &Bench, seen: &Seen) -> String {
     let [most, held, left] = seen.pinned.map(|bytes| bytes as f64 / MIB);
     format!(
         "{STALLED} subscriptions of one connection take what their windows allow ({WINDOW} MiB each) and then read nothing, for {} s, \
-         while another consumer reads stored messages as fast as it can and a producer sends {} messages/s of 1 KiB to another topic. The \
+         while another consumer reads stored messages of 16 KiB, as they are, as fast as it can and a producer sends {} messages/s of 1 KiB to another topic. The \
          broker's own memory grew by {:.1} MiB at most. Answers that no socket had taken kept up to {most:.2} MiB of the log's pages while \
          the others were stalled, {held:.2} MiB at the end of that, and {left:.2} MiB {:.1} s after their connection was closed \
          (`pinned_bytes` of `foliomq status --json`).",

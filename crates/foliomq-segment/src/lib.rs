@@ -1,6 +1,6 @@
 //! One preallocated, memory-mapped file of a log, and the protocol by which bytes in it become readable.
 //!
-//! This crate is the only home of `unsafe` in the workspace. What makes its safe interface sound:
+//! This crate is the only home of `unsafe` among those that a broker is made of. What makes its safe interface sound:
 //!
 //! * a [`Folder`] is locked against other processes and lets each segment be opened once;
 //! * a position is handed out for writing once, by the [`Reserver`] of a log;

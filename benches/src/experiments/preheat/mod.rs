@@ -118,7 +118,7 @@ fn run(bench: &Bench, preheat: Preheat, pace: Pace) -> Result<Run> {
     let begin = Instant::now();
     append(bench, &store, pace, &mut latencies)?;
     let took = begin.elapsed();
-    let appender_faults = procfs::thread_usage()?.minor_faults - own.minor_faults;
+    let appender_faults = procfs::thread_usage()?.faults() - own.faults();
     let background = Background::now()?.since(before);
     store.close().context("closing the store")?;
     Ok(Run {
@@ -140,7 +140,7 @@ impl Background {
             } else {
                 &mut sum.rest
             } += thread.time;
-            sum.faults += thread.minor_faults;
+            sum.faults += thread.faults;
         }
         Ok(sum)
     }
