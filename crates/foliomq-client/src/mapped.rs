@@ -22,8 +22,8 @@ pub(crate) struct Mapped {
     pub(crate) unread: Vec<(String, String)>,
 }
 
-/// Reads them. Their pages are in memory after that, so that a look at the messages waits for nothing; their checksums are
-/// not looked at, as the broker does not look at them before it sends a body.
+/// Reads them, and compares each with its checksum. Their pages are in memory after that, so that a look at the messages waits
+/// for nothing.
 pub(crate) async fn read(reader: &Reader, runs: Vec<Positions>, until: Instant) -> Result<Mapped> {
     let reader = reader.clone();
     // A page may have to come from the disk: not on a thread of the runtime.

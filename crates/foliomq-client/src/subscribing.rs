@@ -60,7 +60,9 @@ pub(crate) struct Subscribing {
     batches: mpsc::UnboundedSender<Result<Vec<Taken>>>,
     settlements: Settlements,
     backoff: Backoff,
-    /// The pages could not be read: messages come over the connection until it breaks.
+    /// The pages could not be read, and have not been since: the log may have been opened anew, and is looked for once more.
+    doubted: bool,
+    /// Nor then: messages come over the connection until it breaks.
     carried: bool,
 }
 
@@ -84,6 +86,7 @@ impl Subscribing {
             batches,
             settlements: Settlements::default(),
             backoff: Backoff::default(),
+            doubted: false,
             carried: false,
         };
         tokio::spawn(subscribing.run(settling));
@@ -103,7 +106,7 @@ impl Subscribing {
                     if self.batches.is_closed() && settling.sender_strong_count() == 0 {
                         return;
                     }
-                    self.carried = false;
+                    (self.doubted, self.carried) = (false, false);
                     self.backoff.pause().await;
                 }
                 Err(error) => {
@@ -181,7 +184,7 @@ impl Subscribing {
                     let response = response.ok_or_else(|| self.connection.silent("the stream ended"))?;
                     self.backoff.reset();
                     if !self.take_in(response, stream.reader.as_ref()).await? {
-                        self.carried = true;
+                        self.carried = std::mem::replace(&mut self.doubted, true);
                         return Ok(Ended::Again);
                     }
                 }
@@ -275,9 +278,10 @@ impl Subscribing {
         self.move_on(mapped.ends);
         self.pass_on(mapped.taken);
         let Some(error) = mapped.error else {
+            self.doubted = false;
             return true;
         };
-        tracing::debug!(%error, "a message cannot be read from the pages; it comes over the connection");
+        tracing::debug!(%error, "a message cannot be read from the pages; it is asked for again");
         for (topic, handle) in mapped.unread {
             self.settlements.add(Settlement::release(topic, handle));
         }
