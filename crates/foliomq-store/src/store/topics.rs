@@ -121,7 +121,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Illegal`], and nothing is changed, if there were fewer queues, if the type were to change to or from
-    /// lite or priority, or if a setting is out of its bounds.
+    /// lite or priority, or to any other while the topic has lite topics, or if a setting is out of its bounds.
     pub fn update_topic(
         &self,
         name: &str,
