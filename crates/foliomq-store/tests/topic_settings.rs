@@ -1,7 +1,6 @@
 //! Topics that are changed after they were made.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -285,41 +284,4 @@ fn above_its_bytes_a_topic_loses_its_oldest_messages_whichever_queue_they_are_in
     change(1);
     until(|| store.offsets("t", 0).unwrap() == (18..18));
     assert_eq!(store.offsets("t", 1).unwrap(), 10..10);
-}
-
-/// Changes the index entry of a message where it lies.
-fn damage(dir: &Path, entry: &foliomq_store::Entry) {
-    let mut pattern = entry.position.to_le_bytes().to_vec();
-    pattern.extend(entry.size.to_le_bytes());
-    let mut damaged = 0;
-    for file in fs::read_dir(dir.join("consumequeue")).unwrap() {
-        let path = file.unwrap().path();
-        let bytes = fs::read(&path).unwrap();
-        let found = bytes.chunks(8).zip((0..).step_by(8));
-        let found = found.filter(|(_, at)| bytes[*at..].starts_with(&pattern));
-        for (_, at) in found {
-            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(&[1], at as u64 + 16).unwrap();
-            damaged += 1;
-        }
-    }
-    assert!(damaged > 0, "no such entry");
-}
-
-#[test]
-fn what_fails_for_one_topic_does_not_keep_the_others() {
-    let (dir, store) = store();
-    topic(&store, "other", 1);
-    put(&store, 0, "damaged");
-    store.append("other", &Message::new(b"x")).unwrap();
-    store.catch_up();
-    let mut entries = Vec::new();
-    store.entries("t", 0, 0, 1, &mut entries).unwrap();
-    damage(dir.path(), &entries[0]);
-    assert!(store.entries("t", 0, 0, 1, &mut entries).is_err());
-    for name in ["t", "other"] {
-        let change = |topic: &mut foliomq_store::Topic| topic.settings.keep_bytes = Some(1);
-        store.update_topic(name, change).unwrap();
-    }
-    until(|| store.offsets("other", 0).unwrap() == (1..1));
 }
