@@ -23,7 +23,8 @@ pub(crate) enum Found {
 /// Bytes after a read of what is not in memory that are asked for as well.
 const READ_AHEAD: u64 = 1 << 20;
 
-/// The record at `position`, of which `pages` holds what is published of `segment`. Its pages are in memory then.
+/// The record at `position`, of which `pages` holds what is published of `segment`. Its pages are in memory then, and it is
+/// compared with its checksum.
 pub(crate) fn record_at(
     segment: &Segment,
     pages: &Bytes,
@@ -54,8 +55,11 @@ pub(crate) fn record_at(
     if end > segment.block_end(position) {
         warm(position..end)?;
     }
-    let record = Record::new(header, pages.slice(offset..offset + size));
-    record.map(Found::Record).map_err(invalid)
+    let record = Record::new(header, pages.slice(offset..offset + size)).map_err(invalid)?;
+    match record.verify() {
+        true => Ok(Found::Record(record)),
+        false => Err(invalid(UNFIT.to_owned())),
+    }
 }
 
 /// The records of a [`LogReader`] from a position on; see [`LogReader::records`].
@@ -140,13 +144,7 @@ impl FollowedRecords {
             pages
         };
         let (segment, pages) = self.window.insert((segment, pages));
-        match record_at(segment, pages, position)? {
-            Found::Record(record) if !record.verify() => {
-                let reason = UNFIT.to_owned();
-                Err(ReaderError::Invalid { position, reason })
-            }
-            found => Ok(found),
-        }
+        record_at(segment, pages, position)
     }
 }
 

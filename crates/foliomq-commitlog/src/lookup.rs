@@ -7,7 +7,6 @@ use foliomq_segment::{Observer, Segment};
 
 use crate::follow::{LogReader, ReaderError};
 use crate::followed::{Found, record_at};
-use crate::read::UNFIT;
 use crate::record::Record;
 
 /// Reads records by position, one after the other; see [`LogReader::lookup`]. Keeps the segment of the last.
@@ -47,17 +46,11 @@ impl<'a> Lookup<'a> {
         };
         let (segment, pages) = self.window.insert((segment, pages));
         match record_at(segment, pages, position)? {
-            Found::Record(record) if record.verify() => Ok(record),
-            Found::Record(_) => Err(invalid(position, UNFIT)),
-            Found::Filler { .. } => Err(invalid(position, "a filler stands there")),
+            Found::Record(record) => Ok(record),
+            Found::Filler { .. } => {
+                let reason = "a filler stands there".to_owned();
+                Err(ReaderError::Invalid { position, reason })
+            }
         }
-    }
-}
-
-#[cold]
-fn invalid(position: u64, reason: &str) -> ReaderError {
-    ReaderError::Invalid {
-        position,
-        reason: reason.to_owned(),
     }
 }

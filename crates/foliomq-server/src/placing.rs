@@ -194,7 +194,9 @@ impl Ready {
 /// Where a part of the bytes lies in them.
 fn place_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-    start..start.wrapping_add(part.len())
+    let place = start..start.wrapping_add(part.len());
+    debug_assert!(part.is_empty() || bytes.get(place.clone()) == Some(part));
+    place
 }
 
 /// Adds a message that was there before.

@@ -33,12 +33,21 @@ impl Shared {
         queue: Option<u32>,
         message: &Message<'_>,
     ) -> Result<Appended, StoreError> {
-        let (queue, next) = self.target(topic, queue)?;
+        let target = self.target(topic, queue)?;
+        self.append_to(topic, target, message)
+    }
+
+    fn append_to(
+        &self,
+        topic: &TopicState,
+        target: (u32, &AtomicU64),
+        message: &Message<'_>,
+    ) -> Result<Appended, StoreError> {
         self.check_body(message)?;
         let heads = message.heads();
         let parts = message.parts(&heads);
         self.log
-            .append(&draft(topic, (queue, next), &parts))
+            .append(&draft(topic, target, &parts))
             .map_err(|error| topic.refusal(error))
     }
 
@@ -54,7 +63,7 @@ impl Shared {
         }
         let (queue, next) = self.target(topic, queue)?;
         if let [message] = messages {
-            let appended = vec![self.append_one(topic, Some(queue), message)?];
+            let appended = vec![self.append_to(topic, (queue, next), message)?];
             return Ok(Submitted { queue, appended });
         }
         messages

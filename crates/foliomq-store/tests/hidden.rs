@@ -1,5 +1,7 @@
 //! Messages that are in no queue yet: revealed, cancelled, carried forward, over restarts and crashes.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use foliomq_store::{
     TopicOptions, verify,
 };
 use proptest::prelude::*;
+
+use common::copy;
 
 const TOPIC: &str = "t";
 const QUEUES: u32 = 2;
@@ -338,18 +342,6 @@ impl Model {
             let found = store.hidden(*position).unwrap();
             assert_eq!((found.id, found.queue), (*id, Some(*queue)));
             assert_eq!(found.message.body(), body);
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => _ = fs::copy(&path, &target).unwrap(),
         }
     }
 }

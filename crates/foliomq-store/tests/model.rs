@@ -1,5 +1,7 @@
 //! Appends, closings, crashes and progress against a model in memory.
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use foliomq_store::{Flush, Message, Options, Preheat, Store, TopicOptions};
 use proptest::prelude::*;
+
+use common::copy;
 
 const QUEUES: u32 = 3;
 const TOPICS: [&str; 2] = ["a", "b"];
@@ -56,18 +60,6 @@ fn open(dir: &Path) -> Store {
         store.create_topic(name, options).unwrap();
     }
     store
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => _ = fs::copy(&path, &target).unwrap(),
-        }
-    }
 }
 
 fn reopen(store: Store, dir: PathBuf, lose: bool) -> (Store, PathBuf) {

@@ -1,11 +1,15 @@
 //! Indexes that are made anew, where retention has already dropped what the queues held.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use foliomq_store::{Message, Options, Retention, Store, TopicOptions};
+
+use common::copy;
 
 /// Messages of the queue, all of which retention drops.
 const MESSAGES: u64 = 3;
@@ -16,20 +20,6 @@ fn options(dir: &Path) -> Options {
     let mut options = Options::new(dir).segment_size(Options::MIN_SEGMENT);
     options.max_body = 8 << 10;
     options
-}
-
-/// What a crash of the process leaves: the files as the kernel has them.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 /// A store whose log holds nothing any more, closed.

@@ -1,5 +1,7 @@
 //! The store's whole interface, on real files.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -10,6 +12,8 @@ use foliomq_store::{
     TopicType,
 };
 use tempfile::TempDir;
+
+use common::copy;
 
 const SEGMENT: u64 = 16 << 20;
 
@@ -43,20 +47,6 @@ fn bodies(store: &Store, name: &str, queue: u32) -> Vec<String> {
         .iter()
         .map(|message| String::from_utf8(message.body().to_vec()).unwrap())
         .collect()
-}
-
-/// What a crash of the process leaves: the files as the kernel has them.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Topics that are changed after they were made.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +11,8 @@ use foliomq_store::{
     TopicSettings, TopicType,
 };
 use tempfile::TempDir;
+
+use common::copy;
 
 fn options(dir: &Path) -> Options {
     let flush = Flush::Async {
@@ -57,20 +61,6 @@ fn until(what: impl Fn() -> bool) {
     while !what() {
         assert!(Instant::now() < deadline, "retention does nothing");
         std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// What a crash of the process leaves: the files as the kernel has them.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
     }
 }
 
