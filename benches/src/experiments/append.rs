@@ -1,11 +1,12 @@
 //! Appends without waiting for the disk, against a plain file and against the least that could be done.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use foliomq_store::{Message, WriterKind};
+use foliomq_store::{Message, Options, Store, WriterKind};
 
-use super::{Experiment, Outcome, median};
+use super::{Experiment, Outcome, median, restart};
 use crate::bare;
 use crate::bench::{self, Bench, TOPIC};
 use crate::figures::{Comparison, Unit, bytes, reach};
@@ -27,6 +28,8 @@ const BARE: &str = "store, readable / bare copy and checksum";
 const STAGED: &str = "staged writer / mapped writer";
 const FRESH: &str = "fresh pages, copy and checksum / bare copy and checksum";
 const FRESH_WRITE: &str = "fresh pages, copy and checksum / write()";
+const MAPPED_AGAIN: &str = "mapped writer, opened again / new";
+const STAGED_AGAIN: &str = "staged writer, opened again / new";
 const BATCHED: &str = "batches of 64 / one at a time";
 
 /// See the module.
@@ -49,33 +52,45 @@ pub const EXPERIMENT: Experiment = Experiment {
 /// Who writes the bodies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Contestant {
-    Store { batch: u64, writer: WriterKind },
+    Store {
+        batch: u64,
+        writer: WriterKind,
+        /// Whether a store was filled in part, closed, its pages dropped, and opened again.
+        again: bool,
+    },
     File(Way),
     Fresh,
     Bare,
 }
 
 /// Everybody, in the order of the rounds. The first is what the others are compared with.
-const WAYS: [Contestant; 7] = [
-    Contestant::Store {
-        batch: 1,
-        writer: WriterKind::Mapped,
-    },
+const WAYS: [Contestant; 9] = [
+    one_at_a_time(WriterKind::Mapped, false),
     Contestant::File(Way::Each),
     Contestant::File(Way::Buffered),
     Contestant::Store {
         batch: BATCH,
         writer: WriterKind::Mapped,
+        again: false,
     },
-    Contestant::Store {
-        batch: 1,
-        writer: WriterKind::Staged,
-    },
+    one_at_a_time(WriterKind::Staged, false),
+    one_at_a_time(WriterKind::Mapped, true),
+    one_at_a_time(WriterKind::Staged, true),
     Contestant::Fresh,
     Contestant::Bare,
 ];
+/// Before a store is opened again it holds this share of the messages.
+const BEFORE: u64 = 8;
 const FRESH_AT: usize = WAYS.len() - 2;
 const BARE_AT: usize = WAYS.len() - 1;
+
+const fn one_at_a_time(writer: WriterKind, again: bool) -> Contestant {
+    Contestant::Store {
+        batch: 1,
+        writer,
+        again,
+    }
+}
 
 fn measure(bench: &Bench) -> Result<Outcome> {
     let mut comparisons = Vec::new();
@@ -108,6 +123,8 @@ fn compare(load: Load, threads: u32, rates: Vec<Vec<f64>>) -> Vec<Comparison> {
         new(BUFFERED, 0, 2, buffered),
         new(BATCHED, 3, 0, (1.2, 2.0)),
         new(STAGED, 4, 0, (0.2, 0.6)),
+        new(MAPPED_AGAIN, 5, 0, (0.8, 1.1)),
+        new(STAGED_AGAIN, 6, 4, (0.8, 1.1)),
     ];
     if threads == 1 {
         all.push(new(BARE, 0, BARE_AT, bare));
@@ -142,6 +159,18 @@ fn outcome(bench: &Bench, comparisons: Vec<Comparison>) -> Outcome {
         ),
         table("In batches:", "batches", "one at a time", BATCHED),
         table("By writer:", "staged", "mapped", STAGED),
+        table(
+            "After a restart, mapped:",
+            "opened again",
+            "new",
+            MAPPED_AGAIN,
+        ),
+        table(
+            "After a restart, staged:",
+            "opened again",
+            "new",
+            STAGED_AGAIN,
+        ),
     ];
     let finding = format!(
         "An append through the store, until the message can be read, is {} as fast as one `write()` per body, {} as fast \
@@ -182,7 +211,19 @@ fn case(load: Load, threads: u32) -> String {
 /// Messages per second of one run.
 fn run(bench: &Bench, load: Load, threads: u32, way: Contestant) -> Result<f64> {
     let took = match way {
-        Contestant::Store { batch, writer } => through_store(bench, load, threads, batch, writer)?,
+        Contestant::Store {
+            batch,
+            writer,
+            again,
+        } => {
+            let place = bench.place()?;
+            let options = bench.options(place.path()).writer(writer);
+            let store = match again {
+                true => opened_again(options, place.path(), load, threads)?,
+                false => bench::open(options, threads)?,
+            };
+            through_store(store, load, threads, batch)?
+        }
         Contestant::File(way) => through_file(bench, load, threads, way)?,
         Contestant::Fresh => floor::fresh_pages(bench.place()?.path(), load)?,
         Contestant::Bare => bare::copy_and_checksum(load)?,
@@ -190,16 +231,20 @@ fn run(bench: &Bench, load: Load, threads: u32, way: Contestant) -> Result<f64> 
     Ok(load.messages as f64 / took.as_secs_f64())
 }
 
-/// Until the last message can be read through its consume queue.
-fn through_store(
-    bench: &Bench,
-    load: Load,
-    threads: u32,
-    batch: u64,
-    writer: WriterKind,
-) -> Result<Duration> {
-    let place = bench.place()?;
-    let store = bench::open(bench.options(place.path()).writer(writer), threads)?;
+/// A store that holds some messages and was closed, with a cold page cache.
+fn opened_again(options: Options, folder: &Path, load: Load, threads: u32) -> Result<Store> {
+    let store = bench::open(options.clone(), threads)?;
+    let before = Load {
+        messages: load.messages / BEFORE,
+        ..load
+    };
+    through_store(store, before, threads, 1)?;
+    restart::forget(folder)?;
+    options.open().context("opening the store again")
+}
+
+/// Until the last message can be read through its consume queue; closes the store.
+fn through_store(store: Store, load: Load, threads: u32, batch: u64) -> Result<Duration> {
     let appender = store.appender(TOPIC)?;
     let payload = Payload::new(load.body);
     let begin = Instant::now();
@@ -221,6 +266,7 @@ fn through_store(
     })?;
     bench::wait_dispatched(&store)?;
     let took = begin.elapsed();
+    drop(appender);
     store.close().context("closing the store")?;
     Ok(took)
 }
@@ -243,7 +289,8 @@ fn method(bench: &Bench) -> String {
          thread to its own queue, until all of it can be read through the consume queue; segments of {}, a preheat window \
          of {}, flushed every {} ms. Plain file: bare bodies one after the other, blocks reserved, behind a lock so that \
          they stay whole; never flushed. Bare loop: one thread, CRC-32C by the store's own function and a copy, into {} \
-         of warm memory over and over. The machine's own figure: the same loop into a new mapped file, whose pages a second \
+         of warm memory over and over. Opened again: an eighth as many messages came before, then the store was closed and its pages dropped from the \
+         page cache. The machine's own figure: the same loop into a new mapped file, whose pages a second \
          thread makes ready ahead of it.",
         sizes(bench),
         bytes(bench.scale.segment),

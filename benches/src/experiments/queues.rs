@@ -147,6 +147,9 @@ fn goals(costs: &[(&str, Cost)], comparisons: &[Comparison]) -> Vec<Goal> {
             Goal::at_most(7, of("private memory for each"), cost.used, "bytes", 600.0),
         ]);
     }
+    let (name, cost) = costs[1];
+    let what = format!("{name}: disk for one that was never used, its topic's name included");
+    goals.push(Goal::at_most(7, what, cost.disk_unused, "bytes", 1.0));
     goals
 }
 

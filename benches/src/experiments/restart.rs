@@ -239,7 +239,7 @@ fn amplification(
 }
 
 /// Drops the clean pages of every file below `folder` from the page cache, as a restart of the machine would.
-fn forget(folder: &Path) -> Result<()> {
+pub(super) fn forget(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -25,6 +25,7 @@
 
 mod admin;
 mod admin_clients;
+mod admin_segments;
 mod admin_types;
 mod backoff;
 mod batches;
@@ -61,6 +62,7 @@ pub use admin_types::{
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerOptions, Filter};
 pub use error::{Code, Error, Result};
+pub use foliomq_store::{Heat, Residency, SegmentResidency};
 pub use lease::Lease;
 pub use message::{Delivery, Message, StoredMessage};
 pub use producer::{Producer, Receipt};

@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long, default_value_t = 50)]
     clients: usize,
     /// Seconds for which the broker is watched while nothing happens.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 30)]
     idle: u64,
     /// Where the table goes beside standard output.
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `foliomq.v1.Admin`: what the command line asks for.
 
+mod segments;
 mod tail;
 mod words;
 
@@ -22,6 +23,7 @@ use crate::status::{Refusal, grpc_status};
 use crate::topic_settings::Update;
 use crate::{connected, inquiry, listing, rules, settings, topic_settings};
 
+use segments::listed;
 use tail::{TAIL_BATCH, Tail, tailed};
 pub(crate) use words::topic_kind;
 use words::{backoff_of, group, group_lite, order_of, topic_type};
@@ -354,6 +356,15 @@ impl v1::admin_server::Admin for Admin {
         let changed = log.change(&request.get_ref().filter);
         let (before, now) = changed.map_err(grpc_status)?;
         Ok(Response::new(v1::ChangeLogResponse { before, now }))
+    }
+
+    async fn list_segments(
+        &self,
+        request: Request<v1::ListSegmentsRequest>,
+    ) -> Result<Response<v1::ListSegmentsResponse>, Status> {
+        let request = request.into_inner();
+        self.work(move |handles| listed(&handles.store, &request))
+            .await
     }
 
     async fn describe_broker(

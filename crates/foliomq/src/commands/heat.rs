@@ -7,6 +7,7 @@ use anyhow::Context;
 use foliomq_store::{Heat, SegmentResidency};
 use serde_json::{Value, json};
 
+use crate::arguments::Remote;
 use crate::failure::Failure;
 use crate::logs;
 use crate::output::Output;
@@ -16,28 +17,39 @@ use crate::units::about;
 const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
 /// Columns of a terminal that does not say.
 const WIDTH: usize = 80;
-/// Columns beside the map: position, sizes and gaps.
+/// Columns beside the map: position, gaps, and the sizes in memory and dirty.
 const BESIDE: usize = 20 + 3 + 1 + 2 * 12;
+/// Columns for what only the log's owner knows.
+const OWNERS: usize = 3 * 12;
 /// Terminal colours: resident, and with something dirty in it.
 const RESIDENT: &str = "\x1b[32m";
 const DIRTY: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
+/// Prints the map of the log of the broker, which is asked for it.
+pub async fn of_broker(remote: &Remote, out: &mut Output) -> anyhow::Result<()> {
+    let segments = remote.connect().await?.admin().segments().await?;
+    show(&format!("broker {}", remote.endpoint), &segments, out)
+}
+
 /// Prints the map of the messages' log in `dir`, a store's folder or a log's.
-pub fn show(dir: &Path, out: &mut Output) -> anyhow::Result<()> {
+pub fn of_folder(dir: &Path, out: &mut Output) -> anyhow::Result<()> {
     let log = logs::message_log(dir);
     let segments =
         foliomq_store::residency(&log).with_context(|| format!("cannot read {}", log.display()))?;
     if segments.is_empty() {
         return Err(Failure::NotFound(format!("{} holds no log", dir.display())).into());
     }
+    show(&format!("log {}", log.display()), &segments, out)
+}
+
+fn show(whose: &str, segments: &[SegmentResidency], out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
         let segments: Vec<_> = segments.iter().map(segment).collect();
-        return Ok(out.json(&json!({ "log": log, "segments": segments }))?);
+        return Ok(out.json(&json!({ "log": whose, "segments": segments }))?);
     }
-    let canvas = Canvas::of_terminal();
-    out.line(format!("log {}", log.display()))?;
-    draw(&segments, canvas)
+    out.line(whose)?;
+    draw(segments, Canvas::of_terminal())
         .iter()
         .try_for_each(|line| out.line(line))?;
     Ok(())
@@ -67,9 +79,9 @@ impl Canvas {
         }
     }
 
-    fn cells(self) -> usize {
+    fn cells(self, owned: bool) -> usize {
         self.columns
-            .saturating_sub(BESIDE)
+            .saturating_sub(if owned { BESIDE + OWNERS } else { BESIDE })
             .clamp(8, foliomq_store::HEAT_PARTS)
     }
 
@@ -86,29 +98,49 @@ impl Canvas {
 
 /// A heading, a row for each segment, the totals and the legend.
 fn draw(segments: &[SegmentResidency], canvas: Canvas) -> Vec<String> {
-    let cells = canvas.cells();
-    let mut lines = vec![format!(
+    let owned = segments
+        .iter()
+        .any(|segment| segment.pages.locked.is_some());
+    let cells = canvas.cells(owned);
+    let mut heading = format!(
         "{:>20} |{:cells$}| {:>11} {:>11}",
         "SEGMENT", "", "RESIDENT", "DIRTY"
-    )];
-    lines.extend(segments.iter().map(|segment| {
-        let map: String = squeeze(&segment.pages.heat, cells)
-            .into_iter()
-            .map(|heat| canvas.cell(heat))
-            .collect();
-        let drawn = segment.pages.heat.len().min(cells);
-        format!(
-            "{:>20} |{map}{:blank$}| {:>11} {:>11}",
-            segment.base,
-            "",
-            about(segment.pages.resident),
-            dirty(segment.pages.dirty),
-            blank = cells - drawn
-        )
-    }));
+    );
+    if owned {
+        heading += &format!(" {:>11} {:>11} {:>11}", "MAPPED", "LOCKED", "PINNED");
+    }
+    let rows = segments
+        .iter()
+        .map(|segment| row(segment, cells, canvas, owned));
+    let mut lines: Vec<String> = std::iter::once(heading).chain(rows).collect();
     lines.push(totals(segments));
     lines.push(legend(canvas));
+    if segments.iter().any(|segment| segment.deleted) {
+        lines.push("*: deleted, and still held by readers".to_owned());
+    }
     lines
+}
+
+fn row(segment: &SegmentResidency, cells: usize, canvas: Canvas, owned: bool) -> String {
+    let pages = &segment.pages;
+    let map: String = squeeze(&pages.heat, cells)
+        .into_iter()
+        .map(|heat| canvas.cell(heat))
+        .collect();
+    let blank = cells - pages.heat.len().min(cells);
+    let mark = if segment.deleted { "*" } else { "" };
+    let mut line = format!(
+        "{:>20} |{map}{:blank$}| {:>11} {:>11}",
+        format!("{mark}{}", segment.base),
+        "",
+        about(pages.resident),
+        unknown(pages.dirty),
+    );
+    if owned {
+        let (mapped, locked) = (about(pages.mapped), unknown(pages.locked));
+        line += &format!(" {mapped:>11} {locked:>11} {:>11}", unknown(pages.pinned()));
+    }
+    line
 }
 
 fn totals(segments: &[SegmentResidency]) -> String {
@@ -124,8 +156,8 @@ fn totals(segments: &[SegmentResidency]) -> String {
         "{count} segments of {}: {} in memory, {} dirty, {} being written",
         about(size),
         about(resident),
-        dirty(changed),
-        dirty(writing)
+        unknown(changed),
+        unknown(writing)
     )
 }
 
@@ -140,8 +172,8 @@ fn legend(canvas: Canvas) -> String {
     )
 }
 
-/// `?` where the kernel does not say.
-fn dirty(bytes: Option<u64>) -> String {
+/// `?` where nobody says.
+fn unknown(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "?".to_owned(), about)
 }
 
@@ -170,7 +202,8 @@ fn segment(segment: &SegmentResidency) -> Value {
     let share = |of: fn(&Heat) -> Option<f32>| pages.heat.iter().map(of).collect::<Vec<_>>();
     json!({
         "base": segment.base, "size": segment.size, "resident": pages.resident, "dirty": pages.dirty,
-        "writeback": pages.writeback,
+        "writeback": pages.writeback, "deleted": segment.deleted,
+        "mapped": pages.locked.map(|_| pages.mapped), "locked": pages.locked, "pinned": pages.pinned(), "pins": pages.pins,
         "heat": { "resident": share(|heat| Some(heat.resident)), "dirty": share(|heat| heat.dirty) },
     })
 }
@@ -219,6 +252,41 @@ mod tests {
         );
         assert!(wide[1].contains("·░▒█·░▒█") && wide[1].contains("3.0 MiB"));
         assert!(wide[3].contains("6.0 MiB in memory, ? dirty"));
+    }
+
+    #[test]
+    fn what_the_owner_knows_stands_beside_it() {
+        let pages = Residency {
+            mapped: 16 << 20,
+            locked: Some(0),
+            pins: Some(2),
+            heat: heat(&[1.0; 64]),
+            ..Residency::default()
+        };
+        let segment = SegmentResidency {
+            base: 5,
+            size: 16 << 20,
+            deleted: true,
+            pages,
+        };
+        let canvas = Canvas {
+            columns: 120,
+            coloured: false,
+        };
+        let lines = draw(&[segment], canvas);
+        assert!(
+            lines[0].ends_with("MAPPED      LOCKED      PINNED"),
+            "{}",
+            lines[0]
+        );
+        assert!(
+            lines[1].ends_with("16.0 MiB         0 B    16.0 MiB"),
+            "{}",
+            lines[1]
+        );
+        assert!(lines[1].contains(" *5 |") && lines[4].contains("deleted"));
+        let widths = [0, 1].map(|line| lines[line].chars().count());
+        assert!(widths[0] == widths[1] && widths[0] <= canvas.columns);
     }
 
     #[test]

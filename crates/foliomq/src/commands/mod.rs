@@ -54,7 +54,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Query(query) => block_on(query.run()),
         Command::Status(status) => block_on(status.run()),
         Command::Bench(bench) => bench.run(),
-        Command::Inspect(inspect) => inspect.run(),
+        Command::Inspect(inspect) => block_on(inspect.run()),
         Command::Verify(verify) => verify.run(),
     }
 }

@@ -420,6 +420,26 @@ fn the_status_counts_what_went_out() {
 }
 
 #[test]
+fn the_broker_says_what_it_has_mapped() {
+    let broker = Broker::start();
+    broker.run(["send", "orders", "latte"]).ok();
+    let asked = broker.run(["inspect", "--residency", "--json"]).json();
+    let segment = &asked["segments"][0];
+    let bytes = |name: &str| segment[name].as_u64().unwrap();
+    assert_eq!(bytes("mapped"), bytes("size"), "{asked}");
+    assert_eq!(bytes("locked"), 0, "{asked}");
+    let pinned = if bytes("pins") > 0 { bytes("size") } else { 0 };
+    assert_eq!(bytes("pinned"), pinned, "{asked}");
+    assert!(bytes("resident") > 0, "{asked}");
+    let drawn = broker.run(["inspect", "--residency"]).ok();
+    assert!(drawn.contains("PINNED"), "{drawn}");
+    // From outside nobody knows.
+    let dir = broker.store_dir();
+    let looked = broker.run(["inspect", dir.to_str().unwrap(), "--residency", "--json"]);
+    assert!(looked.json()["segments"][0]["mapped"].is_null());
+}
+
+#[test]
 fn tail_reads_a_folder_beside_its_broker() {
     let broker = Broker::start();
     broker
