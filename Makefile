@@ -19,9 +19,11 @@ binary:
 
 test: locks binary clients unit conformance ## everything: unit, property, crash and end-to-end tests, official clients included
 
+# Workspaces of their own: what they depend on is nobody else's.
+ASIDE := benches/peers tests/fuzz/fuzz tests/clients/rust
 .PHONY: locks
-locks: # the lock files of the workspaces of their own follow the crates they use; nothing is fetched for it but the registry's index
-	@for workspace in benches/peers tests/fuzz/fuzz tests/clients/rust; do \
+locks: # the lock files of the workspaces aside follow the crates they use; nothing is fetched for it but the registry's index
+	@for workspace in $(ASIDE); do \
 		cargo update --quiet --workspace --locked --manifest-path $$workspace/Cargo.toml; \
 	done
 
@@ -39,10 +41,16 @@ clients: ## install the official Python, Node.js and Rust clients for the tests 
 conformance: binary clients ## the official clients against the real binary; prints client x scenario
 	cargo run --locked -q -p foliomq-tests --bin conformance -- --binary $(BIN)
 
-check: ## formatting, clippy and documentation, warnings denied; changes nothing
+check: locks ## formatting, clippy and documentation, warnings denied; that what stands aside compiles
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	cargo check --locked --manifest-path benches/peers/Cargo.toml --target-dir target
+	if command -v c++ >/dev/null; then \
+		cargo check --locked --manifest-path tests/fuzz/fuzz/Cargo.toml --target-dir target; \
+	else \
+		echo "skipped: the fuzz targets, since libFuzzer needs a C++ compiler"; \
+	fi
 
 fix: ## format, and apply clippy's suggestions
 	cargo fmt --all
