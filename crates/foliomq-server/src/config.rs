@@ -45,7 +45,7 @@ pub struct Config {
     pub log: Option<LogControl>,
 }
 
-/// Who encodes the responses of ReceiveMessage and Subscribe.
+/// Who encodes the responses of ReceiveMessage, PullMessage and Subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// This crate, from the stored bytes; large bodies leave by reference to the mapped page.

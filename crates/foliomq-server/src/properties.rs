@@ -65,7 +65,7 @@ pub(crate) fn of_delivery(
 }
 
 /// What every reader gets beside the stored properties.
-fn of_stored(message: &StoredMessage, store_host: &str) -> SystemProperties {
+pub(crate) fn of_stored(message: &StoredMessage, store_host: &str) -> SystemProperties {
     let has = present(message.encoded_system_properties());
     let has = |field: u32| has & (1 << field) != 0;
     let mut added = SystemProperties {

@@ -1,23 +1,22 @@
 //! PullMessage: messages of one queue from an offset on, without a lease. Who pulls keeps its own place, in the broker by
 //! UpdateOffset or elsewhere; several who pull for one group each get everything, as broadcast consumption wants it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_delivery::Filter;
-use foliomq_proto::v2::{
-    Code, PullMessageRequest, PullMessageResponse, Resource, pull_message_response::Content,
-};
+use foliomq_proto::v2::{Code, PullMessageRequest};
 use foliomq_store::{Store, StoreError, StoredMessage};
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::name;
 use crate::offsets::{offset, queue};
-use crate::properties::{read_message, unix_ms};
+use crate::properties::unix_ms;
+use crate::pulled::Pulled;
 use crate::receive::{MAX_BATCH, filter, polling_time};
-use crate::status::{Refusal, ok};
+use crate::status::Refusal;
 use crate::topic_settings::readable;
 
 /// Most messages that one look goes over, for a filter that matches few.
@@ -26,8 +25,6 @@ const MAX_SCANNED: usize = 4096;
 const CHUNK: usize = 256;
 /// A pull that finds nothing, and yet moved, answers after this long, so that who pulls can note how far it is.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-
-type Parts = Vec<Result<PullMessageResponse, Status>>;
 
 /// A request that was found good.
 struct Pull {
@@ -45,50 +42,41 @@ struct Found {
     next: u64,
 }
 
-/// The parts of the answer: status, messages, next offset.
-pub(crate) async fn pull(broker: &Broker, caller: &Caller, request: PullMessageRequest) -> Parts {
+/// Answers one request; the errors of the protocol are in the frames.
+pub(crate) async fn pull(
+    broker: Arc<Broker>,
+    caller: &Caller,
+    request: PullMessageRequest,
+) -> Pulled {
     let topic = request
         .message_queue
         .as_ref()
         .and_then(|queue| queue.topic.clone())
         .unwrap_or_default();
-    match answer(broker, caller, request).await {
+    match answer(&broker, caller, request).await {
         Ok(found) if found.messages.is_empty() => {
             let none = Refusal::new(
                 Code::MessageNotFound,
                 "no message came within the polling time",
             );
-            refused(none, caller, Some(found.next))
+            refused(broker, none, caller, Some(found.next))
         }
-        Ok(found) => parts(broker, &topic, &found),
-        Err((refusal, nearest)) => refused(refusal, caller, nearest),
+        Ok(found) => {
+            broker.delivered.add(found.messages.len(), unix_ms());
+            Pulled::new(broker, topic, found.messages, found.next)
+        }
+        Err((refusal, nearest)) => refused(broker, refusal, caller, nearest),
     }
 }
 
 /// An answer without messages; `next` is where a pull can go on.
-pub(crate) fn refused(refusal: Refusal, caller: &Caller, next: Option<u64>) -> Parts {
-    let status = Content::Status(refusal.status(caller.language));
-    let next = next.map(|next| Content::NextOffset(next as i64));
-    [Some(status), next]
-        .into_iter()
-        .flatten()
-        .map(part)
-        .collect()
-}
-
-fn parts(broker: &Broker, topic: &Resource, found: &Found) -> Parts {
-    broker.delivered.add(found.messages.len(), unix_ms());
-    let message = |message| read_message(message, topic.clone(), &broker.store_host);
-    let messages = found.messages.iter().map(message).map(Content::Message);
-    let status = std::iter::once(Content::Status(ok()));
-    let next = std::iter::once(Content::NextOffset(found.next as i64));
-    status.chain(messages).chain(next).map(part).collect()
-}
-
-fn part(content: Content) -> Result<PullMessageResponse, Status> {
-    Ok(PullMessageResponse {
-        content: Some(content),
-    })
+pub(crate) fn refused(
+    broker: Arc<Broker>,
+    refusal: Refusal,
+    caller: &Caller,
+    next: Option<u64>,
+) -> Pulled {
+    Pulled::empty(broker, refusal.status(caller.language), next)
 }
 
 /// What there is, or why there can be nothing, and then perhaps the nearest offset at which there can.
