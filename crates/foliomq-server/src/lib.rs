@@ -66,6 +66,7 @@ mod rope;
 mod route;
 mod router;
 mod rules;
+mod scan;
 mod send;
 mod server;
 mod settings;

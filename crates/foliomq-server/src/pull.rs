@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foliomq_delivery::Filter;
 use foliomq_proto::v2::{Code, PullMessageRequest};
-use foliomq_store::{Store, StoreError, StoredMessage};
+use foliomq_store::StoredMessage;
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Broker;
@@ -16,13 +16,10 @@ use crate::offsets::{offset, queue};
 use crate::properties::unix_ms;
 use crate::pulled::Pulled;
 use crate::receive::{MAX_BATCH, filter, polling_time};
+use crate::scan::{Found, Scan};
 use crate::status::Refusal;
 use crate::topic_settings::readable;
 
-/// Most messages that one look goes over, for a filter that matches few.
-const MAX_SCANNED: usize = 4096;
-/// Index entries read at a time.
-const CHUNK: usize = 256;
 /// A pull that finds nothing, and yet moved, answers after this long, so that who pulls can note how far it is.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
@@ -33,13 +30,6 @@ struct Pull {
     filter: Filter,
     most: usize,
     until: Instant,
-}
-
-/// What a look at the queue found.
-struct Found {
-    messages: Vec<StoredMessage>,
-    /// Where to go on.
-    next: u64,
 }
 
 /// Answers one request; the errors of the protocol are in the frames.
@@ -161,69 +151,16 @@ impl Pull {
         let (queue, most) = (self.queue, self.most);
         broker
             .blocking(move |handles| {
-                let found = scan(&handles.store, &topic, queue, from, most, &filter)?;
+                let scan = Scan {
+                    topic: &topic,
+                    queue,
+                    filter: &filter,
+                    most,
+                };
+                let found = scan.look(&handles.store, from)?;
                 found.messages.iter().for_each(StoredMessage::touch);
                 Ok(found)
             })
             .await
     }
-}
-
-fn scan(
-    store: &Store,
-    topic: &str,
-    queue: u32,
-    from: u64,
-    most: usize,
-    filter: &Filter,
-) -> Result<Found, StoreError> {
-    let mut found = Found {
-        messages: Vec::new(),
-        // Retention may have taken what was there when the pull began.
-        next: from.max(store.offsets(topic, queue)?.start),
-    };
-    let end = found.next.saturating_add(MAX_SCANNED as u64);
-    let mut entries = Vec::new();
-    while found.next < end {
-        entries.clear();
-        // They begin later where retention has moved the queue's start up meanwhile.
-        found.next = store
-            .entries(topic, queue, found.next, CHUNK, &mut entries)?
-            .start;
-        if entries.is_empty() {
-            break;
-        }
-        for entry in &entries {
-            if found.messages.len() == most {
-                return Ok(found);
-            }
-            found.next += 1;
-            if !filter.may_match(entry.tag_hash) {
-                continue;
-            }
-            match store.message(entry) {
-                Ok(message) if filter.matches(&message) => found.messages.push(message),
-                Ok(_) => {}
-                Err(error) if is_gone(store, topic, queue, found.next - 1, &error)? => {}
-                Err(_) if !found.messages.is_empty() => {
-                    // The next pull begins with it, and says why.
-                    found.next -= 1;
-                    return Ok(found);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Whether the message is lost for good, or retention took it meanwhile.
-fn is_gone(
-    store: &Store,
-    topic: &str,
-    queue: u32,
-    offset: u64,
-    error: &StoreError,
-) -> Result<bool, StoreError> {
-    Ok(matches!(error, StoreError::Lost { .. }) || offset < store.offsets(topic, queue)?.start)
 }
