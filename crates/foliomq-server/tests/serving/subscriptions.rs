@@ -367,3 +367,32 @@ async fn a_filter_of_queues_has_the_grammar_and_the_errors_of_a_group_s() {
         assert_eq!(said[0], said[1]);
     }
 }
+
+/// A unary call has no status in its answer: the code stands beside gRPC's.
+#[tokio::test]
+async fn locate_refuses_with_the_codes_of_the_protocol() {
+    let broker = Broker::start_with(|config| config.auto_create = false).await;
+    broker.create_topic("t", 1);
+    let mut client = MessagingClient::new(broker.channel().await);
+    let cases = [
+        ("none", 0, Code::TopicNotFound, tonic::Code::NotFound),
+        (
+            "not allowed",
+            0,
+            Code::IllegalTopic,
+            tonic::Code::InvalidArgument,
+        ),
+        ("t", 1, Code::BadRequest, tonic::Code::InvalidArgument),
+    ];
+    for (topic, queue_id, code, grpc) in cases {
+        let request = LocateRequest {
+            topic: topic.into(),
+            queue_id,
+            ..LocateRequest::default()
+        };
+        let refused = client.locate(request).await.unwrap_err();
+        assert_eq!(refused.code(), grpc, "{topic}");
+        let said = refused.metadata().get(foliomq_proto::CODE_KEY).unwrap();
+        assert_eq!(said, (code as i32).to_string().as_str(), "{topic}");
+    }
+}
