@@ -8,6 +8,7 @@ use foliomq_proto::v2::Code;
 use foliomq_store::{Store, TopicOptions};
 use tokio::sync::{Semaphore, watch};
 
+use crate::catch_up::CatchUp;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::inquiry::Inquiries;
@@ -30,6 +31,7 @@ pub(crate) struct Broker {
     pub(crate) inquiries: Inquiries,
     pub(crate) renewals: Renewals,
     pub(crate) producers: Producers,
+    pub(crate) catch_up: CatchUp,
     /// A permit for each receive that may wait.
     pub(crate) polls: Semaphore,
     /// True once the server is to stop.
@@ -54,6 +56,7 @@ impl Broker {
     pub(crate) fn new(config: Config, store: Store, groups: Groups, store_host: String) -> Self {
         Self {
             polls: Semaphore::new(config.max_long_polls.min(Semaphore::MAX_PERMITS)),
+            catch_up: CatchUp::new(config.catch_up_looks),
             config,
             store,
             groups,

@@ -29,6 +29,8 @@ pub struct Config {
     pub max_connections: usize,
     /// At most so many receives waiting at once.
     pub max_long_polls: usize,
+    /// Consumers that read what is not in memory look at it so many at a time, in turn; each may hold a thread meanwhile.
+    pub catch_up_looks: usize,
     /// Requests hold at most so many bytes of memory at once, all together; one that does not fit is refused.
     pub max_request_bytes: usize,
     /// Bytes of one answer that may wait for the socket; the rest waits where it can be let go of.
@@ -56,7 +58,8 @@ pub enum Encoding {
 }
 
 impl Config {
-    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 1 GiB of requests, by reference from 4 KiB,
+    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 32
+    /// looks at history at once, 1 GiB of requests, by reference from 4 KiB,
     /// our own encoding.
     pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
         Self {
@@ -69,6 +72,7 @@ impl Config {
             tls_dir,
             max_connections: 10_000,
             max_long_polls: 10_000,
+            catch_up_looks: 32,
             max_request_bytes: 1 << 30,
             unread_bytes: 256 << 10,
             pin_age: Duration::from_secs(5),

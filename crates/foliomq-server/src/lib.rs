@@ -27,6 +27,7 @@ mod answer;
 mod body;
 mod broker;
 mod caller;
+mod catch_up;
 mod clients;
 mod config;
 mod connected;

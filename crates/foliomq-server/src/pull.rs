@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Broker;
 use crate::caller::Caller;
+use crate::catch_up::Reader;
 use crate::name;
 use crate::offsets::{offset, queue};
 use crate::properties::unix_ms;
@@ -149,8 +150,9 @@ impl Pull {
     async fn look(&self, broker: &Broker, from: u64) -> Result<Found, Refusal> {
         let (topic, filter) = (self.topic.clone(), self.filter.clone());
         let (queue, most) = (self.queue, self.most);
+        let reader = Reader::of((&topic, queue));
         broker
-            .blocking(move |handles| {
+            .reading(reader, move |handles| {
                 let scan = Scan {
                     topic: &topic,
                     queue,

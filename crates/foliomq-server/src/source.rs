@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
+use crate::catch_up::Reader;
 use crate::credit::Allowance;
 use crate::delivered::{Item, Outgoing};
 use crate::name;
@@ -43,6 +44,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) struct Source {
     from: Origin,
     positions: bool,
+    reader: Reader,
     /// Which topic or queue comes next: all get their turn.
     turn: usize,
     /// Bytes of a body, by the last response.
@@ -154,6 +156,7 @@ impl Source {
             }
         };
         Ok(Self {
+            reader: from.reader(),
             from,
             positions: open.positions,
             turn: 0,
@@ -192,7 +195,7 @@ impl Source {
                 let batch = from.take(handles, turn, room)?;
                 Ok((from, batch))
             };
-            let (from, batch) = broker.blocking(work).await?;
+            let (from, batch) = broker.reading(self.reader, work).await?;
             (self.from, self.turn) = (from, turn.wrapping_add(1));
             if !batch.is_empty() {
                 broker.delivered.add(batch.len(), unix_ms());
@@ -254,6 +257,16 @@ impl Source {
 }
 
 impl Origin {
+    fn reader(&self) -> Reader {
+        match self {
+            Self::Group { group, topics, .. } => Reader::of((group, topics)),
+            Self::Queues { places, .. } => {
+                let place = |place: &Place| (place.topic.clone(), place.queue);
+                Reader::of(places.iter().map(place).collect::<Vec<_>>())
+            }
+        }
+    }
+
     fn take(&mut self, handles: &Handles, turn: usize, room: Room) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         match self {

@@ -122,6 +122,13 @@ pub const ROWS: &[Row] = &[
         |size: &Size| (1..=128 << 20).contains(&size.0)
     ),
     row!(
+        "cold-reads",
+        cold_reads,
+        "reads of history that wait for the device at once, each for 256KiB and 1MiB after it",
+        "1 to 256",
+        |count: &usize| (1..=256).contains(count)
+    ),
+    row!(
         "check-on-open",
         check_on_open,
         "how much of the log's end is checked when the store is opened",
@@ -277,6 +284,13 @@ pub const ROWS: &[Row] = &[
         "receives that wait at once",
         "at least 1",
         |count: &usize| *count > 0
+    ),
+    row!(
+        "catch-up-looks",
+        catch_up_looks,
+        "consumers of history that look for messages at once, in turn; those at the head are not among them",
+        "1 to 256",
+        |count: &usize| (1..=256).contains(count)
     ),
     row!(
         "max-request-bytes",
