@@ -53,6 +53,7 @@ mod offsets;
 mod outgoing;
 mod placing;
 mod positions;
+mod prepared;
 mod producers;
 mod properties;
 mod publish;
