@@ -93,7 +93,8 @@ impl Protocol {
         }
     }
 
-    async fn speak_http2<S>(self, stream: S, peer: SocketAddr) -> io::Result<()>
+    /// The same over a stream that is as it should be.
+    pub(crate) async fn speak_http2<S>(self, stream: S, peer: SocketAddr) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -51,6 +51,8 @@ mod messaging;
 mod name;
 mod offsets;
 mod outgoing;
+#[cfg(test)]
+mod passes;
 mod placing;
 mod positions;
 mod prepared;
