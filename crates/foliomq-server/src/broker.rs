@@ -1,7 +1,7 @@
 //! What every handler works on.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_delivery::Groups;
 use foliomq_proto::v2::Code;
@@ -13,6 +13,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::inquiry::Inquiries;
 use crate::log_control::LogControl;
+use crate::metrics::{Calls, Count};
 use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::rate::Rate;
@@ -46,8 +47,12 @@ pub(crate) struct Broker {
     pub(crate) wire: Arc<Wire>,
     /// Messages that are stored for a producer.
     pub(crate) sent: Rate,
+    /// Bytes of their bodies.
+    pub(crate) sent_bytes: AtomicU64,
     /// Messages that are leased or pulled.
     pub(crate) delivered: Rate,
+    pub(crate) connections: Count,
+    pub(crate) calls: Arc<Calls>,
     /// Whatever holds the store for a call: the server has ended once all of it has.
     pub(crate) tasks: Tasks,
 }
@@ -72,7 +77,10 @@ impl Broker {
             body_bytes_copied: AtomicU64::new(0),
             wire: Arc::default(),
             sent: Rate::default(),
+            sent_bytes: AtomicU64::new(0),
             delivered: Rate::default(),
+            connections: Count::default(),
+            calls: Arc::default(),
             tasks: Tasks::default(),
         }
     }
@@ -108,6 +116,12 @@ impl Broker {
             }
         })
         .await
+    }
+
+    /// So many messages, with bodies of so many bytes together, are stored for a producer.
+    pub(crate) fn stored(&self, messages: usize, bytes: usize) {
+        self.sent.add(messages, unix_ms());
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Where the log's filter is changed.

@@ -11,6 +11,8 @@ use crate::log_control::LogControl;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where metrics are read, as `http://ADDRESS/metrics`; `None`: nowhere. Whoever reaches it reads them.
+    pub metrics: Option<SocketAddr>,
     /// `host:port` that routes name when a client's request does not carry the address it dialled.
     pub advertise: Option<String>,
     /// Create topics (and groups) on first use.
@@ -58,12 +60,13 @@ pub enum Encoding {
 }
 
 impl Config {
-    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 32
+    /// No metrics, auto-create on, a self-signed certificate, 10,000 connections and long polls, 32
     /// looks at history at once, 1 GiB of requests, by reference from 4 KiB,
     /// our own encoding.
     pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
         Self {
             listen,
+            metrics: None,
             advertise: None,
             auto_create: true,
             max_topics: 100_000,

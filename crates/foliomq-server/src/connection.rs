@@ -245,6 +245,7 @@ async fn answer(
     waiting: Waiting,
 ) {
     let path = request.uri().path().to_owned();
+    let call = router.calls().begin(&path);
     let wire = router.wire();
     let patience = Patience {
         pin: router.config().pin_age,
@@ -256,6 +257,7 @@ async fn answer(
     };
     let Ok((head, body)) = response.map(Response::into_parts);
     let ended = body.is_end_stream();
+    call.answered();
     // Before the connection is woken.
     drop(waiting);
     let sent = respond.send_response(Response::from_parts(head, ()), ended);

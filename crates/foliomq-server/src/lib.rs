@@ -48,6 +48,7 @@ mod locate;
 mod log_control;
 mod message;
 mod messaging;
+mod metrics;
 mod name;
 mod offsets;
 mod outgoing;

@@ -31,6 +31,7 @@ use crate::incoming::Incoming;
 use crate::intake::{Counted, Intake};
 use crate::message::put_framed;
 use crate::messaging::{Messaging, admit};
+use crate::metrics::Calls;
 use crate::requests::Requests;
 use crate::tasks::Tasks;
 use crate::v1::V1;
@@ -109,6 +110,10 @@ impl Router {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.broker.tasks
+    }
+
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.broker.calls
     }
 
     pub(crate) fn wire(&self) -> Arc<Wire> {

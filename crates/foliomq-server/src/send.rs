@@ -51,7 +51,7 @@ pub(crate) async fn send(
         broker.blocking(work).await?
     };
     broker.store.committed(end).await?;
-    broker.sent.add(entries.len(), unix_ms());
+    broker.stored(entries.len(), bytes);
     Ok(SendMessageResponse {
         status: Some(ok()),
         entries,

@@ -398,7 +398,7 @@ impl v1::admin_server::Admin for Admin {
 }
 
 /// Bytes of pages that this process has dirtied, less what it took back before it was written; none without procfs.
-fn bytes_written() -> Option<u64> {
+pub(crate) fn bytes_written() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     let field = |name: &str| -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -21,6 +21,7 @@ use crate::units::{Share, Size, Span};
 pub struct Settings {
     pub store_dir: PathBuf,
     pub listen: SocketAddr,
+    pub metrics_listen: Option<SocketAddr>,
     pub advertise: Option<String>,
     pub flush: FlushMode,
     pub flush_interval: Span,
@@ -78,6 +79,7 @@ impl Default for Settings {
         Self {
             store_dir: store.dir,
             listen,
+            metrics_listen: server.metrics,
             advertise: None,
             flush: FlushMode::Sync,
             flush_interval: Span(Duration::from_millis(500)),
@@ -169,6 +171,7 @@ impl Settings {
     /// How to serve.
     pub fn server(&self) -> foliomq_server::Config {
         let mut config = foliomq_server::Config::new(self.listen, self.store_dir.join("tls"));
+        config.metrics = self.metrics_listen;
         config.advertise = self.advertise.clone();
         config.auto_create = self.auto_create;
         config.certificate = self.tls_certificate.clone().zip(self.tls_key.clone());

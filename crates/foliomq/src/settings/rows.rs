@@ -50,6 +50,12 @@ pub const ROWS: &[Row] = &[
         "an address such as 127.0.0.1:8081"
     ),
     row!(
+        "metrics-listen",
+        metrics_listen,
+        "address for Prometheus to scrape, http://ADDRESS/metrics; open to whoever reaches it",
+        "an address such as 127.0.0.1:9464, or off"
+    ),
+    row!(
         "advertise",
         advertise,
         "address for clients that do not say which one they dialled",
