@@ -16,8 +16,8 @@ use crate::message::StoredMessage;
 use crate::topic_settings::TopicUpdate;
 
 /// Creates, lists and changes topics and groups. Every call may fail with [`Error::Refused`](crate::Error::Refused)
-/// ([`NotFound`](crate::Code::NotFound) for a topic or group that is not there) or
-/// [`Error::Transport`](crate::Error::Transport).
+/// ([`TopicNotFound`](crate::Code::TopicNotFound) or [`ConsumerGroupNotFound`](crate::Code::ConsumerGroupNotFound) for what is
+/// not there) or [`Error::Transport`](crate::Error::Transport).
 #[derive(Debug, Clone)]
 pub struct Admin {
     connection: Connection,
@@ -30,7 +30,8 @@ impl Admin {
         Self { connection, calls }
     }
 
-    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same settings is no error.
+    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same settings is no error,
+    /// with others it is [`PreconditionFailed`](crate::Code::PreconditionFailed).
     pub async fn create_topic(&self, topic: &str, queues: u32, kind: TopicKind) -> Result<Topic> {
         let request = v1::CreateTopicRequest {
             topic: topic.to_owned(),

@@ -140,7 +140,7 @@ impl Admin {
     }
 
     /// Has a connected consumer consume a stored message on trial, beside its group's progress. An error with the client's
-    /// own code where it fails, [`PreconditionFailed`](crate::Code::PreconditionFailed) where it says nothing for 5 s.
+    /// own code where it fails, [`RequestTimeout`](crate::Code::RequestTimeout) where it says nothing for 5 s.
     pub async fn verify_message(
         &self,
         client_id: &str,

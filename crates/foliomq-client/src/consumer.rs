@@ -38,7 +38,7 @@ pub struct ConsumerOptions {
     pub mapped: bool,
 }
 
-/// Which messages a group wants.
+/// Which messages a group or a reader of queues wants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Filter {
     /// All.
@@ -63,7 +63,7 @@ impl Default for ConsumerOptions {
 }
 
 impl Filter {
-    fn into_wire(self) -> Option<FilterExpression> {
+    pub(crate) fn into_wire(self) -> Option<FilterExpression> {
         let (kind, expression) = match self {
             Self::All => return None,
             Self::Tags(tags) => (FilterType::Tag, tags),

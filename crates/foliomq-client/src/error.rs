@@ -72,8 +72,15 @@ impl Error {
         }
     }
 
-    /// From a gRPC status: the codes that the administration service uses mean a refusal, the others a broken call.
+    /// From a gRPC status: a refusal with the broker's own code where it says one, and with the nearest one where the call did
+    /// not get as far as that; otherwise a broken call.
     pub(crate) fn from_status(endpoint: &str, status: tonic::Status) -> Self {
+        if let Some(code) = own_code(&status) {
+            return Self::Refused {
+                code,
+                text: status.message().to_owned(),
+            };
+        }
         let code = match status.code() {
             tonic::Code::NotFound => Code::NotFound,
             tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Code::BadRequest,
@@ -94,6 +101,12 @@ impl Error {
         };
         Self::refused(code, status.message())
     }
+}
+
+/// The code of `apache.rocketmq.v2` in the status's metadata.
+fn own_code(status: &tonic::Status) -> Option<i32> {
+    let code = status.metadata().get(foliomq_proto::CODE_KEY)?;
+    code.to_str().ok()?.parse().ok()
 }
 
 /// OK, or the refusal that a status of the messaging service stands for.
@@ -170,6 +183,20 @@ mod tests {
         assert_eq!(refusal.code(), Some(Code::NotFound));
         let broken = Error::from_status("b:1", tonic::Status::unavailable("gone"));
         assert!(matches!(broken, Error::Transport { .. }), "{broken}");
+    }
+
+    #[test]
+    fn a_code_of_the_protocol_goes_before_that_of_grpc() {
+        let mut status = tonic::Status::not_found("no such topic");
+        let metadata = status.metadata_mut();
+        metadata.insert(foliomq_proto::CODE_KEY, 40402.into());
+        let refusal = Error::from_status("b:1", status.clone());
+        assert_eq!(refusal.code(), Some(Code::TopicNotFound));
+        // One that is no number is none.
+        let metadata = status.metadata_mut();
+        metadata.insert(foliomq_proto::CODE_KEY, "x".parse().unwrap());
+        let refusal = Error::from_status("b:1", status);
+        assert_eq!(refusal.code(), Some(Code::NotFound));
     }
 
     #[test]

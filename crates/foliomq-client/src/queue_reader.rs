@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
 use crate::client::Connection;
+use crate::consumer::Filter;
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::received::Received;
@@ -36,6 +37,8 @@ pub struct ReaderOptions {
     pub messages: u32,
     /// Bytes of the bodies of those, at most; one more message may exceed it. Default 8 MiB.
     pub bytes: u64,
+    /// Which messages are wanted; the others are passed over in the broker. Default: all.
+    pub filter: Filter,
     /// As in [`ConsumerOptions`](crate::ConsumerOptions::mapped). Default false.
     pub mapped: bool,
 }
@@ -45,6 +48,7 @@ impl Default for ReaderOptions {
         Self {
             messages: 4096,
             bytes: 8 << 20,
+            filter: Filter::All,
             mapped: false,
         }
     }
@@ -73,7 +77,7 @@ impl QueueReader {
             from: From::Queues(QueueSource {
                 queues: places.into_iter().map(start).collect(),
             }),
-            filter: None,
+            filter: options.filter.into_wire(),
             invisible: FOREVER,
             mapped: options.mapped,
         };
@@ -88,7 +92,7 @@ impl QueueReader {
     /// The next message; waits until there is one, over as many connections as it takes.
     ///
     /// # Errors
-    /// [`Error::Refused`](crate::Error::Refused) if the broker refuses, for an unknown topic or queue say; after that
+    /// [`Error::Refused`](crate::Error::Refused) if the broker refuses, for an unknown topic or queue, or a filter that is none; after that
     /// [`Error::Closed`](crate::Error::Closed).
     pub async fn next(&mut self) -> Result<MessageView> {
         std::future::poll_fn(|context| self.poll_message(context)).await

@@ -310,8 +310,16 @@ async fn an_unknown_topic_is_a_refusal_with_its_code() -> Result<()> {
         .await
         .unwrap_err();
     assert_eq!(error.code(), Some(Code::TopicNotFound), "{error}");
-    let error = client.admin().topic("nowhere").await.unwrap_err();
-    assert_eq!(error.code(), Some(Code::NotFound), "{error}");
+    let admin = client.admin();
+    let error = admin.topic("nowhere").await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::TopicNotFound), "{error}");
+    let error = admin.group("nobody").await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::ConsumerGroupNotFound), "{error}");
+    let error = admin.update_group("not allowed", 3).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::IllegalConsumerGroup), "{error}");
+    admin.create_topic("here", 1, TopicKind::Normal).await?;
+    let other = admin.create_topic("here", 2, TopicKind::Normal).await;
+    assert_eq!(other.unwrap_err().code(), Some(Code::PreconditionFailed));
     broker.stop().await;
     Ok(())
 }

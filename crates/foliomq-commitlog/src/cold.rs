@@ -92,15 +92,16 @@ impl Shared {
         let position = positions.start;
         let failed = |source| ReadError::Io { position, source };
         let at_once = positions.end - positions.start + self.options.read_ahead + BLOCK;
-        let mut came = false;
+        let mut place = None;
         let fetched = |block| {
-            came = true;
+            // Before the first block is read, until all are asked for.
+            place.get_or_insert_with(|| self.cold.place());
             self.fetched.push(segment, block);
         };
         segment
             .warm(positions, self.options.read_ahead, fetched)
             .map_err(failed)?;
-        if !came {
+        if place.take().is_none() {
             return Ok(());
         }
         // Never what this read has just brought in, nor what came for the next.

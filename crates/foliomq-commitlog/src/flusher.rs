@@ -284,9 +284,11 @@ impl Shared {
 
     fn flush_range(&self, start: u64, end: u64) -> io::Result<()> {
         self.release(start, end);
+        let begin = Instant::now();
         for segment in self.segments.overlapping(start, end) {
             segment.flush(start..end)?;
         }
+        self.flushed.add(end - start, begin.elapsed());
         Ok(())
     }
 

@@ -15,11 +15,13 @@ use crate::append::UNSET;
 use crate::bill::PreheatBill;
 use crate::cold::SegmentResidency;
 use crate::error::{AppendError, OpenError, ReadError};
+use crate::flushed::FlushBill;
 use crate::options::{Options, Preheat};
 use crate::read::Records;
 use crate::record::{Appended, Draft, Record};
 use crate::recovery::{self, Opened, Recovery};
 use crate::segments::SegmentInfo;
+use crate::share::ColdReads;
 use crate::shared::Shared;
 use crate::view::View;
 
@@ -195,6 +197,16 @@ impl CommitLog {
         let shared = &self.0.shared;
         let position = shared.publication.complete().value();
         shared.bill.total(shared.options.preheat, position)
+    }
+
+    /// The flushes since the log was opened.
+    pub fn flush_bill(&self) -> FlushBill {
+        self.0.shared.flushed.total()
+    }
+
+    /// Reads of what was not in memory, since the log was opened.
+    pub fn cold_reads(&self) -> ColdReads {
+        self.0.shared.cold.bill()
     }
 
     /// Why appends are refused now (disk full, poisoned), if they are.

@@ -62,6 +62,9 @@ pub struct Options {
     pub read_ahead: u64,
     /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back.
     pub cold_cache: u64,
+    /// At most so many reads wait for the device at once, each for a block and what is read ahead; others wait for these, in the
+    /// order in which they came, so that whoever catches up leaves the device to those at the head. At least 1.
+    pub cold_reads: usize,
     /// How many bytes before the durable position are checked against their checksums when the log is opened.
     pub check_on_open: u64,
 }
@@ -80,8 +83,8 @@ impl Options {
         })
     }
 
-    /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead and 64 MiB kept
-    /// of what was cold, the last 64 MiB checked on open.
+    /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead, 64 MiB kept
+    /// of what was cold and 4 reads of it at once, the last 64 MiB checked on open.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -93,6 +96,7 @@ impl Options {
             read_mode: ReadMode::Mapped,
             read_ahead: 1 << 20,
             cold_cache: 64 << 20,
+            cold_reads: 4,
             check_on_open: 64 << 20,
         }
     }

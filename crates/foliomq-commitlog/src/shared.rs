@@ -11,12 +11,14 @@ use crate::append::Head;
 use crate::bill::Bill;
 use crate::cold::Fetched;
 use crate::error::AppendError;
+use crate::flushed::Flushed;
 use crate::flusher::{Marks, Requests};
 use crate::folios::Choice;
 use crate::options::{Flush, Options};
 
 use crate::preparer::Preparation;
 use crate::segments::Segments;
+use crate::share::Share;
 use crate::turns::Turns;
 
 /// The state of an open log.
@@ -41,9 +43,12 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) segments: Segments,
     pub(crate) fetched: Fetched,
+    /// Of the device, for reads of what is not in memory.
+    pub(crate) cold: Share,
     pub(crate) preparation: Preparation,
     pub(crate) folios: Mutex<Choice>,
     pub(crate) bill: Bill,
+    pub(crate) flushed: Flushed,
     pub(crate) requests: Requests,
     /// Whoever flushes leads: the flusher, or one of those who wait.
     pub(crate) turns: Turns,
@@ -67,6 +72,7 @@ impl Shared {
         let (preparation, requests) = (Preparation::default(), Requests::default());
         let head = Mutex::new(head);
         let poison = OnceLock::new();
+        let cold = Share::new(options.cold_reads);
         Self {
             options,
             folder,
@@ -80,9 +86,11 @@ impl Shared {
             control,
             segments,
             fetched: Fetched::default(),
+            cold,
             preparation,
             folios: Mutex::default(),
             bill,
+            flushed: Flushed::default(),
             requests,
             turns: Turns::default(),
             marks: Mutex::new(marks),

@@ -129,3 +129,38 @@ fn a_cold_read_past_the_end_of_a_file_is_an_error_and_no_signal() {
     let stopped = log.records(0).find_map(Result::err).unwrap();
     assert!(matches!(stopped, ReadError::Io { .. }));
 }
+
+/// However many read at once, and whatever they find: no turn is kept, and the bound is on those at the device.
+#[test]
+fn many_who_read_history_share_a_few_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), ReadMode::Mapped);
+    fill(&log, [30_000; 300]);
+    log.close().unwrap();
+    drop(log);
+    let options = Options {
+        cold_reads: 2,
+        segment_size: SEGMENT,
+        check_on_open: 0,
+        ..Options::new(dir.path())
+    };
+    let log = CommitLog::open(options).unwrap().0;
+    cool(&log);
+    let before = log.cold_reads().reads;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let read = log.records(0).filter(|record| {
+                    assert!(log.cold_reads().running <= 2);
+                    record.as_ref().unwrap().verify()
+                });
+                assert_eq!(read.count(), 300);
+            });
+        }
+    });
+    let after = log.cold_reads();
+    assert_eq!((after.running, after.waiting), (0, 0));
+    if after.reads == before {
+        eprintln!("skipped: this file system keeps everything in memory");
+    }
+}

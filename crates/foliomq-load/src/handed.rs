@@ -49,6 +49,7 @@ fn reader(consumer: &Consumer, client: &Client) -> QueueReader {
         messages: WINDOW.0,
         bytes: WINDOW.1,
         mapped: consumer.plan.delivery == Delivery::Mapped,
+        ..ReaderOptions::default()
     };
     client.queue_reader(consumer.queues.iter().map(place), options)
 }

@@ -22,5 +22,8 @@ pub mod foliomq {
     }
 }
 
+/// Key of the metadata of a gRPC status in which `foliomq.v1` says its code of `apache.rocketmq.v2`, as a decimal number.
+pub const CODE_KEY: &str = "foliomq-code";
+
 /// The encoded `FileDescriptorSet` of every service, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

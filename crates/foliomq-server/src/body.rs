@@ -1,4 +1,4 @@
-//! The body of every response: tonic's, one message, or the frames of a receive.
+//! The body of every response: tonic's, one message, or the frames of a receive, a pull or a subscription.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use tokio_stream::Stream as _;
 
 use crate::delivered::Outgoing;
 use crate::encode::Frames;
+use crate::pulled::Pulled;
 use crate::responses::Responses;
 use crate::rope::Rope;
 
@@ -24,6 +25,8 @@ pub(crate) enum Body {
     Trailers,
     /// Received messages, from the mapped pages.
     Receive(Frames),
+    /// Pulled messages, in the same way.
+    Pull(Pulled),
     /// A subscription.
     Subscribe(Responses),
     /// Nothing more.
@@ -31,13 +34,23 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// Its reader takes nothing: it lets go of the log's pages. What a receive has not encoded yet goes to others.
+    /// Its reader takes nothing: it lets go of the log's pages. What a receive has not encoded yet goes to others, and what a
+    /// pull has not is pulled again.
     pub(crate) fn unpin(&mut self) {
         match self {
             Self::Receive(frames) => frames.give_back(),
+            Self::Pull(pulled) => pulled.cut(),
             Self::Subscribe(responses) => responses.unpin(),
             Self::Tonic(_) | Self::Unary(_) | Self::Trailers | Self::End => {}
         }
+    }
+
+    /// These bytes, or the end.
+    fn frame(&mut self, rope: Option<Rope>) -> Poll<Option<Result<Frame<Rope>, tonic::Status>>> {
+        if rope.is_none() {
+            *self = Self::End;
+        }
+        Poll::Ready(Some(Ok(rope.map_or_else(trailers, Frame::data))))
     }
 }
 
@@ -58,25 +71,18 @@ impl http_body::Body for Body {
                 *self = Self::Trailers;
                 Poll::Ready(Some(Ok(Frame::data(Rope::from(message)))))
             }
-            Self::Trailers => {
-                *self = Self::End;
-                Poll::Ready(Some(Ok(trailers())))
-            }
+            Self::Trailers => self.frame(None),
             Self::Receive(frames) => {
-                let frame = frames.next().map_or_else(trailers, Frame::data);
-                if frame.is_trailers() {
-                    *self = Self::End;
-                }
-                Poll::Ready(Some(Ok(frame)))
+                let rope = frames.next();
+                self.frame(rope)
+            }
+            Self::Pull(pulled) => {
+                let rope = pulled.next();
+                self.frame(rope)
             }
             Self::Subscribe(responses) => {
                 let response = std::task::ready!(Pin::new(responses).poll_next(context));
-                let rope = response.map(Outgoing::into_rope);
-                let frame = rope.map_or_else(trailers, Frame::data);
-                if frame.is_trailers() {
-                    *self = Self::End;
-                }
-                Poll::Ready(Some(Ok(frame)))
+                self.frame(response.map(Outgoing::into_rope))
             }
             Self::End => Poll::Ready(None),
         }
@@ -85,8 +91,8 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Tonic(body) => body.is_end_stream(),
-            Self::Unary(_) | Self::Trailers | Self::Receive(_) | Self::Subscribe(_) => false,
             Self::End => true,
+            _ => false,
         }
     }
 }

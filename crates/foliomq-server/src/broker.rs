@@ -1,17 +1,19 @@
 //! What every handler works on.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_delivery::Groups;
 use foliomq_proto::v2::Code;
 use foliomq_store::{Store, TopicOptions};
 use tokio::sync::{Semaphore, watch};
 
+use crate::catch_up::CatchUp;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::inquiry::Inquiries;
 use crate::log_control::LogControl;
+use crate::metrics::{Calls, Count};
 use crate::producers::Producers;
 use crate::properties::unix_ms;
 use crate::rate::Rate;
@@ -30,6 +32,7 @@ pub(crate) struct Broker {
     pub(crate) inquiries: Inquiries,
     pub(crate) renewals: Renewals,
     pub(crate) producers: Producers,
+    pub(crate) catch_up: CatchUp,
     /// A permit for each receive that may wait.
     pub(crate) polls: Semaphore,
     /// True once the server is to stop.
@@ -44,8 +47,12 @@ pub(crate) struct Broker {
     pub(crate) wire: Arc<Wire>,
     /// Messages that are stored for a producer.
     pub(crate) sent: Rate,
+    /// Bytes of their bodies.
+    pub(crate) sent_bytes: AtomicU64,
     /// Messages that are leased or pulled.
     pub(crate) delivered: Rate,
+    pub(crate) connections: Count,
+    pub(crate) calls: Arc<Calls>,
     /// Whatever holds the store for a call: the server has ended once all of it has.
     pub(crate) tasks: Tasks,
 }
@@ -54,6 +61,7 @@ impl Broker {
     pub(crate) fn new(config: Config, store: Store, groups: Groups, store_host: String) -> Self {
         Self {
             polls: Semaphore::new(config.max_long_polls.min(Semaphore::MAX_PERMITS)),
+            catch_up: CatchUp::new(config.catch_up_looks),
             config,
             store,
             groups,
@@ -69,7 +77,10 @@ impl Broker {
             body_bytes_copied: AtomicU64::new(0),
             wire: Arc::default(),
             sent: Rate::default(),
+            sent_bytes: AtomicU64::new(0),
             delivered: Rate::default(),
+            connections: Count::default(),
+            calls: Arc::default(),
             tasks: Tasks::default(),
         }
     }
@@ -105,6 +116,12 @@ impl Broker {
             }
         })
         .await
+    }
+
+    /// So many messages, with bodies of so many bytes together, are stored for a producer.
+    pub(crate) fn stored(&self, messages: usize, bytes: usize) {
+        self.sent.add(messages, unix_ms());
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Where the log's filter is changed.

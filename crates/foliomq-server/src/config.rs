@@ -11,6 +11,8 @@ use crate::log_control::LogControl;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where metrics are read, as `http://ADDRESS/metrics`; `None`: nowhere. Whoever reaches it reads them.
+    pub metrics: Option<SocketAddr>,
     /// `host:port` that routes name when a client's request does not carry the address it dialled.
     pub advertise: Option<String>,
     /// Create topics (and groups) on first use.
@@ -29,6 +31,8 @@ pub struct Config {
     pub max_connections: usize,
     /// At most so many receives waiting at once.
     pub max_long_polls: usize,
+    /// Consumers that read what is not in memory look at it so many at a time, in turn; each may hold a thread meanwhile.
+    pub catch_up_looks: usize,
     /// Requests hold at most so many bytes of memory at once, all together; one that does not fit is refused.
     pub max_request_bytes: usize,
     /// Bytes of one answer that may wait for the socket; the rest waits where it can be let go of.
@@ -45,7 +49,7 @@ pub struct Config {
     pub log: Option<LogControl>,
 }
 
-/// Who encodes the responses of ReceiveMessage and Subscribe.
+/// Who encodes the responses of ReceiveMessage, PullMessage and Subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// This crate, from the stored bytes; large bodies leave by reference to the mapped page.
@@ -56,11 +60,13 @@ pub enum Encoding {
 }
 
 impl Config {
-    /// Auto-create on, a self-signed certificate, 10,000 connections and long polls, 1 GiB of requests, by reference from 4 KiB,
+    /// No metrics, auto-create on, a self-signed certificate, 10,000 connections and long polls, 32
+    /// looks at history at once, 1 GiB of requests, by reference from 4 KiB,
     /// our own encoding.
     pub fn new(listen: SocketAddr, tls_dir: PathBuf) -> Self {
         Self {
             listen,
+            metrics: None,
             advertise: None,
             auto_create: true,
             max_topics: 100_000,
@@ -69,6 +75,7 @@ impl Config {
             tls_dir,
             max_connections: 10_000,
             max_long_polls: 10_000,
+            catch_up_looks: 32,
             max_request_bytes: 1 << 30,
             unread_bytes: 256 << 10,
             pin_age: Duration::from_secs(5),

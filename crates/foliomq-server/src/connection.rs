@@ -93,7 +93,8 @@ impl Protocol {
         }
     }
 
-    async fn speak_http2<S>(self, stream: S, peer: SocketAddr) -> io::Result<()>
+    /// The same over a stream that is as it should be.
+    pub(crate) async fn speak_http2<S>(self, stream: S, peer: SocketAddr) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -244,6 +245,7 @@ async fn answer(
     waiting: Waiting,
 ) {
     let path = request.uri().path().to_owned();
+    let call = router.calls().begin(&path);
     let wire = router.wire();
     let patience = Patience {
         pin: router.config().pin_age,
@@ -255,6 +257,7 @@ async fn answer(
     };
     let Ok((head, body)) = response.map(Response::into_parts);
     let ended = body.is_end_stream();
+    call.answered();
     // Before the connection is woken.
     drop(waiting);
     let sent = respond.send_response(Response::from_parts(head, ()), ended);

@@ -8,8 +8,8 @@ use tonic::Status;
 
 use crate::broker::Broker;
 use crate::config::Encoding;
-use crate::encode::{PREFIX, field_len, put_body, put_head};
 use crate::encoded;
+use crate::message::{FRAME, PREFIX, field_len, put_body, put_framed, put_head, put_prefix};
 use crate::positions::Runs;
 use crate::rope::{Rope, RopeBuilder};
 use crate::unsent::Unsent;
@@ -98,7 +98,7 @@ fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
         .map(|size| field_len(DELIVERIES, size.delivered))
         .sum();
     let mut out = RopeBuilder::default();
-    put_prefix(out.scratch(), total);
+    put_begin(out.scratch(), total);
     for ((head, message), size) in items.iter().zip(&sizes) {
         put_head(out.scratch(), DELIVERIES, size.delivered);
         head.encode_raw(out.scratch());
@@ -111,15 +111,13 @@ fn rope(broker: &Broker, items: &[Item], unsent: Option<Unsent>) -> Rope {
 /// A response without messages.
 fn plain(response: &SubscribeResponse, unsent: Option<Unsent>) -> Rope {
     let mut out = RopeBuilder::default();
-    put_prefix(out.scratch(), response.encoded_len());
-    response.encode_raw(out.scratch());
+    put_framed(out.scratch(), response);
     out.finish(unsent)
 }
 
-fn put_prefix(out: &mut BytesMut, len: usize) {
-    out.reserve(PREFIX + len.min(64 << 10));
-    out.put_u8(0);
-    out.put_u32(len as u32);
+fn put_begin(out: &mut BytesMut, len: usize) {
+    out.reserve(PREFIX + len.min(FRAME));
+    put_prefix(out, len);
 }
 
 fn put_message(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) {

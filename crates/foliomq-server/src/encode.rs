@@ -1,40 +1,22 @@
-//! The response of a receive, encoded from the stored bytes without decoding them.
-//!
-//! A stored message is already protobuf: its user properties go out verbatim, its system properties verbatim with what
-//! the delivery adds in the same field (never as a second one: a client replaces instead of merging), and its body is
-//! the mapped page itself, unless it is small enough for packing to be cheaper.
+//! The response of a receive: status, messages, moment of delivery, the messages encoded from the stored bytes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
 use foliomq_delivery::Delivery;
 use foliomq_proto::v2::{
-    self, ReceiveMessageResponse, Resource, Status, SystemProperties,
-    receive_message_response::Content,
+    self, ReceiveMessageResponse, Resource, Status, receive_message_response::Content,
 };
-use foliomq_store::{ReadMode, StoredMessage};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::broker::Broker;
 use crate::encoded;
+use crate::message::{FRAME, put_framed, put_response};
 use crate::properties::{of_delivery, timestamp, unix_ms};
 use crate::rope::{Rope, RopeBuilder};
 use crate::status::ok;
 use crate::unsent::Unsent;
-
-/// Fields of `ReceiveMessageResponse` and `Message`.
-const RESPONSE_MESSAGE: u32 = 2;
-const MESSAGE_TOPIC: u32 = 1;
-const MESSAGE_SYSTEM_PROPERTIES: u32 = 3;
-const MESSAGE_BODY: u32 = 4;
-/// Bytes before each gRPC message: compressed or not 1, length 4.
-pub(crate) const PREFIX: usize = 5;
-/// Messages are gathered in one frame up to this many bytes.
-const FRAME: usize = 64 << 10;
 
 /// The frames of one response: status, messages, delivery timestamp, in this order.
 ///
@@ -89,7 +71,7 @@ impl Frames {
         }
         let mut out = RopeBuilder::default();
         if let Some(status) = self.status.take() {
-            put_response(out.scratch(), Content::Status(status));
+            put_framed(out.scratch(), &response(Content::Status(status)));
         }
         let mut count = 0;
         while out.len() < FRAME
@@ -99,10 +81,8 @@ impl Frames {
             count += 1;
         }
         if self.deliveries.is_empty() {
-            put_response(
-                out.scratch(),
-                Content::DeliveryTimestamp(timestamp(unix_ms())),
-            );
+            let now = Content::DeliveryTimestamp(timestamp(unix_ms()));
+            put_framed(out.scratch(), &response(now));
             self.ended = true;
         }
         let unsent = self.unsent.as_mut().map(|unsent| unsent.split_to(count));
@@ -128,9 +108,7 @@ impl Frames {
         });
         let last = std::iter::once_with(|| Content::DeliveryTimestamp(timestamp(unix_ms())));
         let contents = status.into_iter().chain(messages).chain(last);
-        contents.map(|content| ReceiveMessageResponse {
-            content: Some(content),
-        })
+        contents.map(response)
     }
 
     fn message(&self, delivery: Delivery) -> v2::Message {
@@ -144,115 +122,37 @@ impl Frames {
 
     fn put_message(&self, out: &mut RopeBuilder, delivery: Delivery) {
         let message = delivery.message.clone();
-        let stored = message.encoded_system_properties();
         let added = of_delivery(delivery, self.invisible, &self.broker.store_host);
-        let size = Size::new(
-            &self.topic,
-            message.encoded_user_properties().len(),
-            stored.len(),
-            &added,
-            message.body().len(),
-        );
-        let scratch = out.scratch();
-        scratch.reserve(PREFIX + size.response - message.body().len());
-        scratch.put_u8(0);
-        scratch.put_u32(size.response as u32);
-        put_head(scratch, RESPONSE_MESSAGE, size.message);
-        put_head(scratch, MESSAGE_TOPIC, self.topic.encoded_len());
-        self.topic.encode_raw(scratch);
-        scratch.put_slice(message.encoded_user_properties());
-        put_head(scratch, MESSAGE_SYSTEM_PROPERTIES, size.system);
-        scratch.put_slice(stored);
-        added.encode_raw(scratch);
-        put_head(scratch, MESSAGE_BODY, message.body().len());
-        put_body(&self.broker, out, &message);
+        put_response(&self.broker, out, &self.topic, &message, &added);
     }
 }
 
-/// A body, packed with what is around it or by reference, and counted by the way it takes.
-pub(crate) fn put_body(broker: &Broker, out: &mut RopeBuilder, message: &StoredMessage) {
-    let len = message.body().len();
-    let counter = if len < broker.config.by_reference_from {
-        out.scratch().put_slice(message.body());
-        &broker.body_bytes_packed
-    } else {
-        // A store that reads into buffers has copied it already.
-        let mapped = broker.store.options().read_mode == ReadMode::Mapped;
-        out.push(message.body_bytes(), mapped);
-        match mapped {
-            true => &broker.body_bytes_by_reference,
-            false => &broker.body_bytes_copied,
-        }
-    };
-    counter.fetch_add(len as u64, Ordering::Relaxed);
-}
-
-/// Lengths that come before what they measure.
-struct Size {
-    /// Of the content of `system_properties`.
-    system: usize,
-    /// Of the `Message`.
-    message: usize,
-    /// Of the `ReceiveMessageResponse`.
-    response: usize,
-}
-
-impl Size {
-    fn new(
-        topic: &Resource,
-        user: usize,
-        stored: usize,
-        added: &SystemProperties,
-        body: usize,
-    ) -> Self {
-        let system = stored + added.encoded_len();
-        let message = field_len(MESSAGE_TOPIC, topic.encoded_len())
-            + user
-            + field_len(MESSAGE_SYSTEM_PROPERTIES, system)
-            + field_len(MESSAGE_BODY, body);
-        Self {
-            system,
-            message,
-            response: field_len(RESPONSE_MESSAGE, message),
-        }
-    }
-}
-
-pub(crate) fn field_len(field: u32, content: usize) -> usize {
-    key_len(field) + encoded_len_varint(content as u64) + content
-}
-
-pub(crate) fn put_head(out: &mut BytesMut, field: u32, len: usize) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(len as u64, out);
-}
-
-fn put_response(out: &mut BytesMut, content: Content) {
-    let response = ReceiveMessageResponse {
+fn response(content: Content) -> ReceiveMessageResponse {
+    ReceiveMessageResponse {
         content: Some(content),
-    };
-    let len = response.encoded_len();
-    out.reserve(PREFIX + len);
-    out.put_u8(0);
-    out.put_u32(len as u32);
-    response.encode_raw(out);
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use bytes::{Buf, Bytes};
+    use std::sync::atomic::Ordering;
+
+    use bytes::{Buf, BufMut, Bytes, BytesMut};
     use foliomq_delivery::{Filter, Groups, Receive};
-    use foliomq_proto::v2::{Message as Sent, SendMessageRequest};
+    use foliomq_proto::v2::{Message as Sent, SendMessageRequest, SystemProperties};
     use foliomq_store::{Flush, Options, Store};
     use proptest::prelude::*;
 
     use super::*;
     use crate::caller::Caller;
     use crate::config::Config;
+    use crate::message::{
+        MESSAGE_BODY, MESSAGE_SYSTEM_PROPERTIES, MESSAGE_TOPIC, PREFIX, RESPONSE_MESSAGE,
+    };
     use crate::send::send;
 
     const INVISIBLE: Duration = Duration::from_secs(30);
-    const SMALL: usize = 4096;
+    pub(crate) const SMALL: usize = 4096;
 
     pub(crate) fn broker() -> (tempfile::TempDir, Arc<Broker>) {
         let dir = tempfile::tempdir().unwrap();
@@ -269,7 +169,7 @@ pub(crate) mod tests {
         (dir, Arc::new(broker))
     }
 
-    fn topic(name: &str) -> Resource {
+    pub(crate) fn topic(name: &str) -> Resource {
         Resource {
             resource_namespace: String::new(),
             name: name.to_owned(),
@@ -338,12 +238,25 @@ pub(crate) mod tests {
         contents
     }
 
-    fn read_out(mut frames: Frames) -> Bytes {
+    /// The bytes of frames.
+    pub(crate) fn read_out(frames: impl Iterator<Item = Rope>) -> Bytes {
         let mut stream = BytesMut::new();
-        while let Some(mut rope) = frames.next() {
-            stream.put(rope.copy_to_bytes(rope.remaining()));
-        }
+        frames.for_each(|rope| stream.put(rope));
         stream.freeze()
+    }
+
+    fn all(mut frames: Frames) -> Bytes {
+        read_out(std::iter::from_fn(move || frames.next()))
+    }
+
+    /// Bytes of bodies: by reference, packed, copied.
+    pub(crate) fn counted(broker: &Broker) -> [usize; 3] {
+        let counters = [
+            &broker.body_bytes_by_reference,
+            &broker.body_bytes_packed,
+            &broker.body_bytes_copied,
+        ];
+        counters.map(|counter| counter.load(Ordering::Relaxed) as usize)
     }
 
     pub(crate) fn sent(name: &str, id: &str, body: Vec<u8>) -> Sent {
@@ -359,7 +272,7 @@ pub(crate) mod tests {
     }
 
     prop_compose! {
-        fn any_message()(
+        pub(crate) fn any_message()(
             body in prop_oneof![
                 prop::collection::vec(any::<u8>(), 1..200),
                 (1..40_000usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
@@ -408,7 +321,7 @@ pub(crate) mod tests {
                 message.system_properties.get_or_insert_default().message_id = format!("{n}");
             }
             publish(&broker, messages.clone());
-            let mut contents = decode(read_out(take(&broker, &name)));
+            let mut contents = decode(all(take(&broker, &name)));
 
             prop_assert_eq!(contents.remove(0), Content::Status(ok()));
             let last = contents.pop();
@@ -450,7 +363,7 @@ pub(crate) mod tests {
             };
             contents.into_iter().filter_map(message).collect::<Vec<_>>()
         };
-        let own = messages(decode(read_out(take(&broker, "same"))));
+        let own = messages(decode(all(take(&broker, "same"))));
         assert_eq!(own.len(), bodies.len());
         let second = take_for(&broker, "others", "same");
         let contents = second.responses().filter_map(|response| response.content);
@@ -462,7 +375,7 @@ pub(crate) mod tests {
     fn system_properties_come_once() {
         let (_dir, broker) = broker();
         publish(&broker, vec![sent("once", "1", vec![7; 10])]);
-        let mut stream = read_out(take(&broker, "once"));
+        let mut stream = all(take(&broker, "once"));
         let status = stream.slice(1..5).get_u32() as usize;
         stream.advance(PREFIX + status + PREFIX);
         let field = |bytes: &mut Bytes| prost::encoding::decode_key(bytes).unwrap().0;
@@ -511,10 +424,7 @@ pub(crate) mod tests {
             pages.contains(&address(mapped[0])),
             "the page that the store reads"
         );
-        let counted =
-            |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as usize;
-        assert_eq!(counted(&broker.body_bytes_by_reference), SMALL);
-        assert_eq!(counted(&broker.body_bytes_packed), SMALL - 1);
+        assert_eq!(counted(&broker), [SMALL, SMALL - 1, 0], "each body once");
     }
 
     #[test]
@@ -531,7 +441,7 @@ pub(crate) mod tests {
         // The client goes away: one message has left, one almost, one not at all.
         drop((first, second, frames));
 
-        let contents = decode(read_out(take(&broker, "gone")));
+        let contents = decode(all(take(&broker, "gone")));
         let again = contents.into_iter().filter_map(|content| match content {
             Content::Message(message) => message.system_properties,
             _ => None,

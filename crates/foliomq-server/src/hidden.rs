@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::name;
+use crate::prepared::Prepared;
 use crate::properties::{duration, read_message, unix_ms, unix_ms_of};
-use crate::send::{Prepared, sent};
+use crate::send::sent;
 use crate::status::{Refusal, ok};
 
 /// What new messages come to meanwhile is delivered together: without a pause each would cost a look.

@@ -1,6 +1,6 @@
 //! `apache.rocketmq.v2.MessagingService`: each call to the module that knows it.
 //!
-//! SendMessage, ReceiveMessage and Telemetry do not come this way: the router takes them past tonic's encoder and decoder.
+//! SendMessage, ReceiveMessage, PullMessage and Telemetry do not come this way: the router takes them past tonic's encoder and decoder.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::answer::{Answer, answer};
 use crate::broker::Broker;
 use crate::caller::{Caller, MAX_CLIENT_ID};
 use crate::status::{Refusal, ok};
-use crate::{hidden, lite, name, offsets, pull, renewal, route, settings, settle};
+use crate::{hidden, lite, name, offsets, renewal, route, settings, settle};
 
 /// The v2 protocol over a broker.
 #[derive(Debug, Clone)]
@@ -174,14 +174,9 @@ impl MessagingService for Messaging {
 
     async fn pull_message(
         &self,
-        request: Request<v2::PullMessageRequest>,
+        _: Request<v2::PullMessageRequest>,
     ) -> Result<Response<Self::PullMessageStream>, Status> {
-        let caller = caller(&request);
-        let answer = match admit(&self.0, &caller) {
-            Ok(()) => pull::pull(&self.0, &caller, request.into_inner()).await,
-            Err(refusal) => pull::refused(refusal, &caller, None),
-        };
-        Ok(Response::new(tokio_stream::iter(answer)))
+        Err(Status::internal("a pull came past the router"))
     }
 
     async fn update_offset(

@@ -49,6 +49,20 @@ pub(crate) fn upper_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Whether a text is these bytes in hex, in either case.
+pub(crate) fn is_hex(text: &str, bytes: &[u8]) -> bool {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16);
+    let byte = |digits: &[u8], byte: &u8| {
+        let value = digits
+            .iter()
+            .map(digit)
+            .try_fold(0, |sum, digit| Some(sum * 16 + digit?));
+        value == Some(u32::from(*byte))
+    };
+    let mut pairs = text.as_bytes().chunks(2).zip(bytes);
+    text.len() == 2 * bytes.len() && pairs.all(|(digits, of)| byte(digits, of))
+}
+
 /// What a delivery adds to the stored properties.
 pub(crate) fn of_delivery(
     delivery: Delivery,
@@ -65,7 +79,7 @@ pub(crate) fn of_delivery(
 }
 
 /// What every reader gets beside the stored properties.
-fn of_stored(message: &StoredMessage, store_host: &str) -> SystemProperties {
+pub(crate) fn of_stored(message: &StoredMessage, store_host: &str) -> SystemProperties {
     let has = present(message.encoded_system_properties());
     let has = |field: u32| has & (1 << field) != 0;
     let mut added = SystemProperties {
@@ -162,6 +176,18 @@ mod tests {
     #[test]
     fn digests_are_upper_case_hex() {
         assert_eq!(md5_digest(b"").checksum, "D41D8CD98F00B204E9800998ECF8427E");
+        for (text, same) in [
+            ("0AfF", true),
+            ("0aff", true),
+            ("0aFE", false),
+            ("0af", false),
+            ("0aff0", false),
+            ("0agf", false),
+            ("+aff", false),
+            ("", false),
+        ] {
+            assert_eq!(is_hex(text, &[0x0a, 0xff]), same, "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::intake::{Counted, Share};
 use crate::name;
 use crate::placing::{Placed, Target, place};
 use crate::producers::Progress;
-use crate::properties::unix_ms;
 use crate::sifted::{self, sift};
 use crate::status::{Refusal, ok};
 
@@ -153,9 +152,8 @@ impl Stream {
         let progress = self.progress(frame.producer_id)?;
         let target = Target { appender, progress };
         let placed = place(&self.broker, target, frame, bytes, &mut self.room).await?;
-        let new = placed.runs.iter().filter(|run| !run.duplicate);
-        let new: u32 = new.map(|run| run.count).sum();
-        self.broker.sent.add(new as usize, unix_ms());
+        let (messages, bytes) = new(&placed, frame);
+        self.broker.stored(messages, bytes);
         Ok((placed, refused))
     }
 
@@ -185,6 +183,20 @@ impl Stream {
         self.producer = Some((producer, progress.clone()));
         Ok(progress)
     }
+}
+
+/// How many messages of a frame were not stored before, and the bytes of their bodies.
+fn new(placed: &Placed, frame: &Frame<'_>) -> (usize, usize) {
+    let mut bodies = frame.messages.iter().map(|message| message.body.len());
+    let (mut messages, mut bytes) = (0, 0);
+    for run in &placed.runs {
+        let of_run: usize = bodies.by_ref().take(run.count as usize).sum();
+        if !run.duplicate {
+            messages += run.count as usize;
+            bytes += of_run;
+        }
+    }
+    (messages, bytes)
 }
 
 /// Whether the same frame may be taken later: nothing may overtake it then.

@@ -1,33 +1,28 @@
 //! PullMessage: messages of one queue from an offset on, without a lease. Who pulls keeps its own place, in the broker by
 //! UpdateOffset or elsewhere; several who pull for one group each get everything, as broadcast consumption wants it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_delivery::Filter;
-use foliomq_proto::v2::{
-    Code, PullMessageRequest, PullMessageResponse, Resource, pull_message_response::Content,
-};
-use foliomq_store::{Store, StoreError, StoredMessage};
+use foliomq_proto::v2::{Code, PullMessageRequest};
+use foliomq_store::StoredMessage;
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 
 use crate::broker::Broker;
 use crate::caller::Caller;
+use crate::catch_up::Reader;
 use crate::name;
 use crate::offsets::{offset, queue};
-use crate::properties::{read_message, unix_ms};
+use crate::properties::unix_ms;
+use crate::pulled::Pulled;
 use crate::receive::{MAX_BATCH, filter, polling_time};
-use crate::status::{Refusal, ok};
+use crate::scan::{Found, Scan};
+use crate::status::Refusal;
 use crate::topic_settings::readable;
 
-/// Most messages that one look goes over, for a filter that matches few.
-const MAX_SCANNED: usize = 4096;
-/// Index entries read at a time.
-const CHUNK: usize = 256;
 /// A pull that finds nothing, and yet moved, answers after this long, so that who pulls can note how far it is.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-
-type Parts = Vec<Result<PullMessageResponse, Status>>;
 
 /// A request that was found good.
 struct Pull {
@@ -38,57 +33,41 @@ struct Pull {
     until: Instant,
 }
 
-/// What a look at the queue found.
-struct Found {
-    messages: Vec<StoredMessage>,
-    /// Where to go on.
-    next: u64,
-}
-
-/// The parts of the answer: status, messages, next offset.
-pub(crate) async fn pull(broker: &Broker, caller: &Caller, request: PullMessageRequest) -> Parts {
+/// Answers one request; the errors of the protocol are in the frames.
+pub(crate) async fn pull(
+    broker: Arc<Broker>,
+    caller: &Caller,
+    request: PullMessageRequest,
+) -> Pulled {
     let topic = request
         .message_queue
         .as_ref()
         .and_then(|queue| queue.topic.clone())
         .unwrap_or_default();
-    match answer(broker, caller, request).await {
+    match answer(&broker, caller, request).await {
         Ok(found) if found.messages.is_empty() => {
             let none = Refusal::new(
                 Code::MessageNotFound,
                 "no message came within the polling time",
             );
-            refused(none, caller, Some(found.next))
+            refused(broker, none, caller, Some(found.next))
         }
-        Ok(found) => parts(broker, &topic, &found),
-        Err((refusal, nearest)) => refused(refusal, caller, nearest),
+        Ok(found) => {
+            broker.delivered.add(found.messages.len(), unix_ms());
+            Pulled::new(broker, topic, found.messages, found.next)
+        }
+        Err((refusal, nearest)) => refused(broker, refusal, caller, nearest),
     }
 }
 
 /// An answer without messages; `next` is where a pull can go on.
-pub(crate) fn refused(refusal: Refusal, caller: &Caller, next: Option<u64>) -> Parts {
-    let status = Content::Status(refusal.status(caller.language));
-    let next = next.map(|next| Content::NextOffset(next as i64));
-    [Some(status), next]
-        .into_iter()
-        .flatten()
-        .map(part)
-        .collect()
-}
-
-fn parts(broker: &Broker, topic: &Resource, found: &Found) -> Parts {
-    broker.delivered.add(found.messages.len(), unix_ms());
-    let message = |message| read_message(message, topic.clone(), &broker.store_host);
-    let messages = found.messages.iter().map(message).map(Content::Message);
-    let status = std::iter::once(Content::Status(ok()));
-    let next = std::iter::once(Content::NextOffset(found.next as i64));
-    status.chain(messages).chain(next).map(part).collect()
-}
-
-fn part(content: Content) -> Result<PullMessageResponse, Status> {
-    Ok(PullMessageResponse {
-        content: Some(content),
-    })
+pub(crate) fn refused(
+    broker: Arc<Broker>,
+    refusal: Refusal,
+    caller: &Caller,
+    next: Option<u64>,
+) -> Pulled {
+    Pulled::empty(broker, refusal.status(caller.language), next)
 }
 
 /// What there is, or why there can be nothing, and then perhaps the nearest offset at which there can.
@@ -171,71 +150,19 @@ impl Pull {
     async fn look(&self, broker: &Broker, from: u64) -> Result<Found, Refusal> {
         let (topic, filter) = (self.topic.clone(), self.filter.clone());
         let (queue, most) = (self.queue, self.most);
+        let reader = Reader::of((&topic, queue));
         broker
-            .blocking(move |handles| {
-                let found = scan(&handles.store, &topic, queue, from, most, &filter)?;
+            .reading(reader, move |handles| {
+                let scan = Scan {
+                    topic: &topic,
+                    queue,
+                    filter: &filter,
+                    most,
+                };
+                let found = scan.look(&handles.store, from)?;
                 found.messages.iter().for_each(StoredMessage::touch);
                 Ok(found)
             })
             .await
     }
-}
-
-fn scan(
-    store: &Store,
-    topic: &str,
-    queue: u32,
-    from: u64,
-    most: usize,
-    filter: &Filter,
-) -> Result<Found, StoreError> {
-    let mut found = Found {
-        messages: Vec::new(),
-        // Retention may have taken what was there when the pull began.
-        next: from.max(store.offsets(topic, queue)?.start),
-    };
-    let end = found.next.saturating_add(MAX_SCANNED as u64);
-    let mut entries = Vec::new();
-    while found.next < end {
-        entries.clear();
-        // They begin later where retention has moved the queue's start up meanwhile.
-        found.next = store
-            .entries(topic, queue, found.next, CHUNK, &mut entries)?
-            .start;
-        if entries.is_empty() {
-            break;
-        }
-        for entry in &entries {
-            if found.messages.len() == most {
-                return Ok(found);
-            }
-            found.next += 1;
-            if !filter.may_match(entry.tag_hash) {
-                continue;
-            }
-            match store.message(entry) {
-                Ok(message) if filter.matches(&message) => found.messages.push(message),
-                Ok(_) => {}
-                Err(error) if is_gone(store, topic, queue, found.next - 1, &error)? => {}
-                Err(_) if !found.messages.is_empty() => {
-                    // The next pull begins with it, and says why.
-                    found.next -= 1;
-                    return Ok(found);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Whether the message is lost for good, or retention took it meanwhile.
-fn is_gone(
-    store: &Store,
-    topic: &str,
-    queue: u32,
-    offset: u64,
-    error: &StoreError,
-) -> Result<bool, StoreError> {
-    Ok(matches!(error, StoreError::Lost { .. }) || offset < store.offsets(topic, queue)?.start)
 }

@@ -12,6 +12,7 @@ const SLOTS: usize = 16;
 pub(crate) struct Rate {
     /// Of each a second, and how many passed in it, 32 bits each.
     slots: [AtomicU64; SLOTS],
+    total: AtomicU64,
 }
 
 impl Rate {
@@ -20,6 +21,7 @@ impl Rate {
         if count == 0 {
             return;
         }
+        self.total.fetch_add(count as u64, Ordering::Relaxed);
         let (second, count) = (now / 1000, u32::try_from(count).unwrap_or(u32::MAX));
         let added = |before| {
             let counted = counted(before, second).saturating_add(count);
@@ -39,6 +41,11 @@ impl Rate {
         let window = end.saturating_sub(seconds)..end;
         let passed = window.map(|second| f64::from(passed(second)));
         passed.sum::<f64>() / seconds as f64
+    }
+
+    /// How many have passed since the broker started.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     fn slot(&self, second: u64) -> &AtomicU64 {
@@ -73,6 +80,7 @@ mod tests {
         assert_eq!(rate.per_second(0, NOW + 10_999), 4.0);
         assert_eq!(rate.per_second(0, NOW + 11_000), 0.0);
         // The same slot, later.
+        assert_eq!(rate.total(), 40);
         rate.add(5, NOW + 16_000);
         assert_eq!(rate.per_second(0, NOW + 17_000), 0.5);
         rate.add(usize::MAX, NOW + 16_000);

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Broker;
 use crate::caller::Caller;
+use crate::catch_up::Reader;
 use crate::encode::Frames;
 use crate::name;
 use crate::properties::{duration, unix_ms};
@@ -195,7 +196,8 @@ impl Poll {
                 .for_each(|delivery| delivery.message.touch());
             Ok((received, unsent))
         };
-        broker.blocking(work).await
+        let reader = Reader::of((&self.group, &self.topic));
+        broker.reading(reader, work).await
     }
 
     /// Lets the server renew the leases of a push consumer.

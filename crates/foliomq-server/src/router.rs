@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use foliomq_proto::v1::admin_server::AdminServer;
 use foliomq_proto::v1::messaging_server::MessagingServer;
 use foliomq_proto::v2::{
-    ReceiveMessageRequest, Resource, SendMessageRequest,
+    PullMessageRequest, ReceiveMessageRequest, Resource, SendMessageRequest,
     messaging_service_server::MessagingServiceServer,
 };
 use http::{HeaderValue, Request, Response, header};
@@ -26,15 +26,17 @@ use crate::config::{Config, Encoding};
 use crate::delivered::Outgoing;
 use crate::encode::Frames;
 use crate::encoded;
-use crate::framed::{Framed, PREFIX};
+use crate::framed::Framed;
 use crate::incoming::Incoming;
 use crate::intake::{Counted, Intake};
+use crate::message::put_framed;
 use crate::messaging::{Messaging, admit};
+use crate::metrics::Calls;
 use crate::requests::Requests;
 use crate::tasks::Tasks;
 use crate::v1::V1;
 use crate::wire::Wire;
-use crate::{publish, receive, send, subscribe, telemetry, v2_admin};
+use crate::{publish, pull, receive, send, subscribe, telemetry, v2_admin};
 
 /// Largest request, or frame of a stream, that sends messages, bytes: a batch of full-size messages.
 const MAX_SEND_REQUEST: usize = 64 << 20;
@@ -43,9 +45,10 @@ const MAX_REQUEST: usize = 1 << 20;
 /// Largest question about a symbol, bytes: an answer that it is not known repeats it in a header, where more than a few
 /// KiB would end the connection.
 const MAX_SYMBOL: usize = 2 << 10;
-/// Largest request of a receive.
+/// Largest request of a receive or a pull.
 const MAX_RECEIVE_REQUEST: usize = 256 << 10;
 const RECEIVE: &str = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
+const PULL: &str = "/apache.rocketmq.v2.MessagingService/PullMessage";
 const SUBSCRIBE: &str = "/foliomq.v1.Messaging/Subscribe";
 const PUBLISH: &str = "/foliomq.v1.Messaging/Publish";
 const SEND: &str = "/apache.rocketmq.v2.MessagingService/SendMessage";
@@ -109,6 +112,10 @@ impl Router {
         &self.broker.tasks
     }
 
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.broker.calls
+    }
+
     pub(crate) fn wire(&self) -> Arc<Wire> {
         self.broker.wire.clone()
     }
@@ -123,10 +130,7 @@ impl Router {
     ) -> Result<Response<Body>, Infallible> {
         let caller = Caller::of(&request);
         if request.uri().path() == SEND {
-            return Ok(self
-                .send(request, caller)
-                .await
-                .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
+            return Ok(answered(self.send(request, caller).await));
         }
         Box::pin(self.route_other(request, caller)).await
     }
@@ -137,12 +141,8 @@ impl Router {
         caller: Caller,
     ) -> Result<Response<Body>, Infallible> {
         match request.uri().path() {
-            RECEIVE => {
-                return Ok(self
-                    .receive(request, caller)
-                    .await
-                    .unwrap_or_else(|status| status.into_http().map(Body::Tonic)));
-            }
+            RECEIVE => return Ok(answered(self.receive(request, caller).await)),
+            PULL => return Ok(answered(self.pull(request, caller).await)),
             SUBSCRIBE => return Ok(self.subscribe(request, caller)),
             PUBLISH => return Ok(self.publish(request, caller)),
             TELEMETRY => return Ok(self.telemetry(request, caller)),
@@ -181,7 +181,7 @@ impl Router {
         request: Request<Incoming>,
         caller: Caller,
     ) -> Result<Response<Body>, Status> {
-        let request = decode(request).await?;
+        let request: ReceiveMessageRequest = decode(request).await?;
         let encoding = self.broker.config.encoding;
         let frames = match admit(&self.broker, &caller) {
             Ok(()) => receive::receive(self.broker, &caller, request).await,
@@ -193,6 +193,23 @@ impl Router {
         Ok(grpc(match encoding {
             Encoding::Own => Body::Receive(frames),
             Encoding::Tonic => encoded::body(tokio_stream::iter(frames.responses().map(Ok))),
+        }))
+    }
+
+    async fn pull(
+        self,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Status> {
+        let request: PullMessageRequest = decode(request).await?;
+        let encoding = self.broker.config.encoding;
+        let pulled = match admit(&self.broker, &caller) {
+            Ok(()) => pull::pull(self.broker, &caller, request).await,
+            Err(refusal) => pull::refused(self.broker, refusal, &caller, None),
+        };
+        Ok(grpc(match encoding {
+            Encoding::Own => Body::Pull(pulled),
+            Encoding::Tonic => encoded::body(tokio_stream::iter(pulled.responses().map(Ok))),
         }))
     }
 
@@ -232,6 +249,11 @@ impl Router {
     }
 }
 
+/// The answer, or the status of a call that got none.
+fn answered(answer: Result<Response<Body>, Status>) -> Response<Body> {
+    answer.unwrap_or_else(|status| status.into_http().map(Body::Tonic))
+}
+
 fn grpc(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(
@@ -243,11 +265,8 @@ fn grpc(body: Body) -> Response<Body> {
 
 /// A message with its prefix.
 fn unary(message: &impl Message) -> Bytes {
-    let len = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX + len);
-    bytes.put_u8(0);
-    bytes.put_u32(len as u32);
-    message.encode_raw(&mut bytes);
+    let mut bytes = BytesMut::new();
+    put_framed(&mut bytes, message);
     bytes.freeze()
 }
 
@@ -255,8 +274,8 @@ fn malformed(error: DecodeError) -> Status {
     Status::invalid_argument(format!("malformed request: {error}"))
 }
 
-/// The one message of a receive.
-async fn decode(request: Request<Incoming>) -> Result<ReceiveMessageRequest, Status> {
+/// The one message of a receive or a pull.
+async fn decode<M: Message + Default>(request: Request<Incoming>) -> Result<M, Status> {
     let message = Framed::new(request.into_body(), MAX_RECEIVE_REQUEST).only();
-    ReceiveMessageRequest::decode(message.await?).map_err(malformed)
+    M::decode(message.await?).map_err(malformed)
 }

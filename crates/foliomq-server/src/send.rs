@@ -1,21 +1,18 @@
 //! SendMessage: checks, stores, and answers when it is committed.
 
-use bytes::Bytes;
 use foliomq_delivery::{queue_of, queue_of_priority};
 use foliomq_proto::v2::{
-    Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SendMessageRequest,
-    SendMessageResponse, SendResultEntry, SystemProperties,
+    Code, Message, MessageType, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry,
+    SystemProperties,
 };
 use foliomq_store::{Topic, TopicType, lite_name};
-use md5::{Digest as _, Md5};
-use prost::Message as _;
-use sha1::Sha1;
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::hidden;
 use crate::name;
-use crate::properties::{clear_server_fields, md5_digest, timestamp, unix_ms, upper_hex};
+use crate::prepared::{Completed, Prepared};
+use crate::properties::unix_ms;
 use crate::status::{Refusal, ok};
 use crate::topic_settings;
 use crate::validate;
@@ -54,7 +51,7 @@ pub(crate) async fn send(
         broker.blocking(work).await?
     };
     broker.store.committed(end).await?;
-    broker.sent.add(entries.len(), unix_ms());
+    broker.stored(entries.len(), bytes);
     Ok(SendMessageResponse {
         status: Some(ok()),
         entries,
@@ -94,16 +91,8 @@ fn submit(
     messages: Vec<Message>,
 ) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
     let message_type = one_type(&messages)?;
-    // The bodies are parts of the request's buffer: the store copies them from there into its page.
-    let bodies: Vec<Bytes> = messages
-        .iter()
-        .map(|message| message.body.clone())
-        .collect();
-    let prepared = messages
-        .into_iter()
-        .zip(&bodies)
-        .map(|(message, body)| prepare(message, body, kind));
-    let prepared = prepared.collect::<Result<Vec<_>, Refusal>>()?;
+    let mut completed = Completed::new(messages, kind)?;
+    let prepared = completed.prepared()?;
     match message_type {
         MessageType::Delay => hidden::submit_delayed(&handles.groups, topic, queue, prepared),
         MessageType::Transaction => hidden::submit_half(&handles.groups, topic, queue, prepared),
@@ -204,26 +193,6 @@ fn place(message: &Message) -> (Option<&str>, Option<i32>, Option<&str>) {
     (group.as_deref(), system.priority, lite.as_deref())
 }
 
-/// A message that is found good: its completed properties, and what is stored.
-pub(crate) struct Prepared<'a> {
-    pub(crate) system: SystemProperties,
-    pub(crate) stored: foliomq_store::Message<'a>,
-}
-
-/// Completes a message.
-fn prepare(mut message: Message, body: &Bytes, kind: TopicType) -> Result<Prepared<'_>, Refusal> {
-    let mut system = message.system_properties.take().unwrap_or_default();
-    check_type(&system, kind)?;
-    complete(&mut system, body)?;
-    let properties = Message {
-        user_properties: message.user_properties,
-        ..Message::default()
-    };
-    let stored =
-        foliomq_store::Message::encoded(properties.encode_to_vec(), system.encode_to_vec(), body)?;
-    Ok(Prepared { system, stored })
-}
-
 /// Whether the topic takes messages of this type, and this version does.
 pub(crate) fn check_type(system: &SystemProperties, kind: TopicType) -> Result<(), Refusal> {
     check_kind(validate::message_type(system), kind)
@@ -270,68 +239,9 @@ pub(crate) fn accepted_types(kind: TopicType) -> &'static [MessageType] {
     }
 }
 
-/// Sets what the server answers for, and what every consumer relies on.
-fn complete(system: &mut SystemProperties, body: &[u8]) -> Result<(), Refusal> {
-    clear_server_fields(system);
-    system.body_digest = Some(digest(system.body_digest.take(), body)?);
-    system.message_type = validate::message_type(system).into();
-    if system.body_encoding == Encoding::Unspecified as i32 {
-        system.body_encoding = Encoding::Identity.into();
-    }
-    system
-        .born_timestamp
-        .get_or_insert_with(|| timestamp(unix_ms()));
-    Ok(())
-}
-
-/// The sender's digest where it fits and every client can check it; else one that they can, made once here and not with
-/// each delivery.
-fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
-    let Some(sent) = sent else {
-        return Ok(md5_digest(body));
-    };
-    let found = match sent.r#type() {
-        DigestType::Md5 => upper_hex(&Md5::digest(body)),
-        DigestType::Sha1 => upper_hex(&Sha1::digest(body)),
-        DigestType::Crc32 | DigestType::Unspecified => return Ok(md5_digest(body)),
-    };
-    if !found.eq_ignore_ascii_case(&sent.checksum) {
-        let what = format!(
-            "the body's digest is {found}, the message says {}",
-            sent.checksum
-        );
-        return Err(Refusal::new(Code::MessageCorrupted, what));
-    }
-    Ok(Digest {
-        checksum: found,
-        ..sent
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digests() {
-        let sent = |kind: DigestType, checksum: &str| {
-            Some(Digest {
-                r#type: kind.into(),
-                checksum: checksum.into(),
-            })
-        };
-        let md5 = "900150983cd24fb0d6963f7d28e17f72";
-        let sha1 = "a9993e364706816aba3e25717850c26c9cd0d89d";
-        assert_eq!(digest(None, b"abc").unwrap().checksum, md5.to_uppercase());
-        let checksum = |kind, sent_as| digest(sent(kind, sent_as), b"abc").unwrap().checksum;
-        assert_eq!(checksum(DigestType::Md5, md5), md5.to_uppercase());
-        assert_eq!(checksum(DigestType::Sha1, sha1), sha1.to_uppercase());
-        assert_eq!(checksum(DigestType::Crc32, "352441C2"), md5.to_uppercase());
-        assert_eq!(
-            digest(sent(DigestType::Md5, md5), b"abd").unwrap_err().code,
-            Code::MessageCorrupted
-        );
-    }
 
     #[test]
     fn types() {

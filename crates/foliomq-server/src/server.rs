@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::config::{Config, ServeError};
 use crate::connection::Protocol;
 use crate::hidden;
+use crate::metrics::Endpoint;
 use crate::renewal;
 use crate::route;
 use crate::router::Router;
@@ -29,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<Endpoint>,
     broker: Arc<Broker>,
     protocol: Protocol,
 }
@@ -53,6 +55,10 @@ impl Server {
         let error = |source| ServeError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
+        let metrics = match config.metrics {
+            Some(address) => Some(metrics(address).await?),
+            None => None,
+        };
         let broker = Arc::new(Broker::new(config, store, groups, address.to_string()));
         let router = Router::new(broker.clone())
             .await
@@ -66,6 +72,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
+            metrics,
             broker,
             protocol,
         })
@@ -76,9 +83,21 @@ impl Server {
         self.address
     }
 
+    /// Where metrics are read; the real port if 0 was asked for.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Endpoint::address)
+    }
+
     /// Serves until `shutdown` resolves; then stops accepting, finishes what is in flight (long polls answer at once; at
     /// most 10 s), and returns. The caller closes groups and store.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+    pub async fn serve(
+        mut self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        if let Some(metrics) = self.metrics.take() {
+            let serving = metrics.serve(self.broker.clone());
+            self.broker.tasks.spawn(serving);
+        }
         let connections = Arc::new(Semaphore::new(
             self.broker
                 .config
@@ -97,9 +116,10 @@ impl Server {
                 () = &mut shutdown => break,
             };
             let protocol = self.protocol.clone();
+            let counted = self.broker.connections.one();
             serving.spawn(async move {
                 protocol.serve(stream, peer).await;
-                drop(permit);
+                drop((permit, counted));
             });
         }
         drop(self.listener);
@@ -133,6 +153,11 @@ impl Server {
             }
         }
     }
+}
+
+async fn metrics(listen: SocketAddr) -> Result<Endpoint, ServeError> {
+    let error = |source| ServeError::Listen { listen, source };
+    Endpoint::bind(listen).await.map_err(error)
 }
 
 async fn pause_after(error: &io::Error) {

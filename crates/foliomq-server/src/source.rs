@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
+use crate::catch_up::Reader;
 use crate::credit::Allowance;
 use crate::delivered::{Item, Outgoing};
 use crate::name;
@@ -19,6 +20,7 @@ use crate::positions::{Position, Runs};
 use crate::properties::{duration, unix_ms};
 use crate::receive::filter;
 use crate::rules;
+use crate::scan::Scan;
 use crate::status::Refusal;
 use crate::topic_settings::readable;
 use crate::unsent::Unsent;
@@ -42,6 +44,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) struct Source {
     from: Origin,
     positions: bool,
+    reader: Reader,
     /// Which topic or queue comes next: all get their turn.
     turn: usize,
     /// Bytes of a body, by the last response.
@@ -72,7 +75,10 @@ enum Origin {
         filter: Filter,
         invisible: Duration,
     },
-    Queues(Vec<Place>),
+    Queues {
+        places: Vec<Place>,
+        filter: Filter,
+    },
 }
 
 /// A queue, and the offset that comes next.
@@ -93,6 +99,8 @@ struct Batch {
     bytes: usize,
     unsent: Option<Unsent>,
     next_visible: Option<u64>,
+    /// A filter has passed over messages: there may be more at once.
+    moved: bool,
 }
 
 impl Source {
@@ -132,9 +140,6 @@ impl Source {
                 if !(1..=MAX_QUEUES).contains(&source.queues.len()) {
                     return bad(format!("a subscription names 1 to {MAX_QUEUES} queues"));
                 }
-                if filter != Filter::All {
-                    return Err(Refusal::unsupported("filters without a group are"));
-                }
                 let mut places = Vec::new();
                 for start in source.queues {
                     let topic = name::topic(Some(&name::resource(&start.topic)), caller)?;
@@ -147,10 +152,11 @@ impl Source {
                         offset,
                     });
                 }
-                Origin::Queues(places)
+                Origin::Queues { places, filter }
             }
         };
         Ok(Self {
+            reader: from.reader(),
             from,
             positions: open.positions,
             turn: 0,
@@ -162,7 +168,7 @@ impl Source {
     pub(crate) fn group(&self) -> Option<&str> {
         match &self.from {
             Origin::Group { group, .. } => Some(group),
-            Origin::Queues(_) => None,
+            Origin::Queues { .. } => None,
         }
     }
 
@@ -189,11 +195,14 @@ impl Source {
                 let batch = from.take(handles, turn, room)?;
                 Ok((from, batch))
             };
-            let (from, batch) = broker.blocking(work).await?;
+            let (from, batch) = broker.reading(self.reader, work).await?;
             (self.from, self.turn) = (from, turn.wrapping_add(1));
             if !batch.is_empty() {
                 broker.delivered.add(batch.len(), unix_ms());
                 return Ok(self.response(broker, batch));
+            }
+            if batch.moved {
+                continue;
             }
             let left = batch.next_visible.map_or(LONGEST, |at| {
                 Duration::from_millis(at.saturating_sub(unix_ms()))
@@ -237,7 +246,9 @@ impl Source {
     fn topics(&self) -> Vec<&str> {
         let mut topics: Vec<&str> = match &self.from {
             Origin::Group { topics, .. } => topics.iter().map(String::as_str).collect(),
-            Origin::Queues(places) => places.iter().map(|place| place.topic.as_str()).collect(),
+            Origin::Queues { places, .. } => {
+                places.iter().map(|place| place.topic.as_str()).collect()
+            }
         };
         topics.sort_unstable();
         topics.dedup();
@@ -246,6 +257,16 @@ impl Source {
 }
 
 impl Origin {
+    fn reader(&self) -> Reader {
+        match self {
+            Self::Group { group, topics, .. } => Reader::of((group, topics)),
+            Self::Queues { places, .. } => {
+                let place = |place: &Place| (place.topic.clone(), place.queue);
+                Reader::of(places.iter().map(place).collect::<Vec<_>>())
+            }
+        }
+    }
+
     fn take(&mut self, handles: &Handles, turn: usize, room: Room) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         match self {
@@ -261,15 +282,16 @@ impl Origin {
                     }
                 }
             }
-            Self::Queues(places) => {
+            Self::Queues { places, filter } => {
                 for n in 0..places.len() {
                     let index = (turn + n) % places.len();
                     let place = &mut places[index];
-                    match room.positions {
-                        true => place.locate(handles, room, &mut batch)?,
-                        false => place.read(handles, room, &mut batch)?,
+                    match (&*filter, room.positions) {
+                        (Filter::All, true) => place.locate(handles, room, &mut batch)?,
+                        (Filter::All, false) => place.read(handles, room, &mut batch)?,
+                        (filter, _) => place.sift(handles, filter, room, &mut batch)?,
                     }
-                    if !batch.is_empty() {
+                    if !batch.is_empty() || batch.moved {
                         break;
                     }
                 }
@@ -343,6 +365,11 @@ impl Batch {
         }
     }
 
+    fn locate(&mut self, message: &StoredMessage) {
+        self.bytes += message.size() as usize;
+        self.runs.push(position(message));
+    }
+
     fn push(&mut self, head: Delivered, message: StoredMessage) {
         self.bytes += message.body().len();
         message.touch();
@@ -368,6 +395,36 @@ impl Place {
             }
             self.offset = message.queue_offset() + 1;
             batch.push(head(&message), message);
+        }
+        Ok(())
+    }
+
+    /// The messages that a filter lets through, or where they are. Of one that matches few, one look goes over so many only.
+    fn sift(
+        &mut self,
+        handles: &Handles,
+        filter: &Filter,
+        room: Room,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        let scan = Scan {
+            topic: &self.topic,
+            queue: self.queue,
+            filter,
+            most: room.messages,
+        };
+        let found = scan.look(&handles.store, self.offset)?;
+        batch.moved = found.next > self.offset;
+        self.offset = found.next;
+        for message in found.messages {
+            if batch.bytes >= room.bytes {
+                self.offset = message.queue_offset();
+                break;
+            }
+            match room.positions {
+                true => batch.locate(&message),
+                false => batch.push(head(&message), message),
+            }
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The one place that maps errors to the protocol's codes.
 
 use foliomq_delivery::DeliveryError;
+use foliomq_proto::CODE_KEY;
 use foliomq_proto::v2::{self, Code};
 use foliomq_store::{AppendError, StoreError};
+use tonic::metadata::MetadataMap;
 
 use crate::caller::Language;
 
@@ -77,7 +79,7 @@ impl From<StoreError> for Refusal {
             StoreError::UnknownTopic { .. } => Code::TopicNotFound,
             StoreError::UnknownQueue { .. } => Code::BadRequest,
             StoreError::Illegal { .. } => Code::BadRequest,
-            StoreError::TopicExists { .. } => Code::BadRequest,
+            StoreError::TopicExists { .. } => Code::PreconditionFailed,
             StoreError::BodyTooLarge { .. } | StoreError::Append(AppendError::TooLarge { .. }) => {
                 Code::MessageBodyTooLarge
             }
@@ -122,9 +124,16 @@ impl From<DeliveryError> for Refusal {
     }
 }
 
-/// For administration, whose errors are gRPC statuses.
+/// For calls without a status in their answer: the nearest gRPC status, and the protocol's own code in its metadata.
 pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
-    let code = match refusal.code {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(CODE_KEY, (refusal.code as i32).into());
+    tonic::Status::with_metadata(grpc_code(refusal.code), refusal.message, metadata)
+}
+
+fn grpc_code(code: Code) -> tonic::Code {
+    match code {
+        Code::PreconditionFailed => tonic::Code::AlreadyExists,
         Code::TopicNotFound
         | Code::ConsumerGroupNotFound
         | Code::MessageNotFound
@@ -138,8 +147,7 @@ pub(crate) fn grpc_status(refusal: Refusal) -> tonic::Status {
         Code::Forbidden => tonic::Code::PermissionDenied,
         Code::InternalServerError => tonic::Code::Internal,
         _ => tonic::Code::InvalidArgument,
-    };
-    tonic::Status::new(code, refusal.message)
+    }
 }
 
 #[cfg(test)]

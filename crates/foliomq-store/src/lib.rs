@@ -86,9 +86,9 @@ pub use appender::Appender;
 pub use cursor::{Cursor, MessageRef};
 pub use error::{OpenError, StoreError};
 pub use foliomq_commitlog::{
-    AppendError, Appended, Cut, Flush, Heat, Preheat, PreheatBill, ReadError, ReadMode,
-    ReaderError, Recovery, Residency, SegmentInfo, SegmentResidency, State, Usage, Wait,
-    Watermarks as LogWatermarks, WriterKind,
+    AppendError, Appended, ColdReads, Cut, Flush, FlushBill, Heat, Preheat, PreheatBill, ReadError,
+    ReadMode, ReaderError, Recovery, Residency, SegmentInfo, SegmentResidency, State, Usage, Wait,
+    Watermarks as LogWatermarks, WriterKind, cold_reads_here,
 };
 pub use foliomq_consumequeue::{Entry, IndexError, key_hash, tag_hash};
 pub use hidden::{Awaits, HiddenMessage};

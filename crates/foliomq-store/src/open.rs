@@ -220,6 +220,7 @@ fn log_options(options: &Options) -> foliomq_commitlog::Options {
         read_mode: options.read_mode,
         read_ahead: options.read_ahead,
         cold_cache: options.cold_cache,
+        cold_reads: options.cold_reads,
         check_on_open: options.check_on_open,
         ..foliomq_commitlog::Options::new(options.dir.join(COMMIT_LOG))
     }

@@ -61,6 +61,9 @@ pub struct Options {
     pub read_ahead: u64,
     /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back. Default 64 MiB.
     pub cold_cache: u64,
+    /// At most so many reads wait for the device at once, each for a block of 256 KiB and what is read ahead; others wait for these,
+    /// in the order in which they came: whoever catches up leaves the device to those at the head. Default 4, at least 1.
+    pub cold_reads: usize,
     /// When records may be dropped.
     pub retention: Retention,
     /// Queues of a topic that is created without saying how many. Default 8.
@@ -97,6 +100,7 @@ impl Options {
             read_mode: ReadMode::Mapped,
             read_ahead: 1 << 20,
             cold_cache: 64 << 20,
+            cold_reads: 4,
             retention: Retention::default(),
             default_queues: 8,
             max_body: 4 << 20,

@@ -4,8 +4,9 @@ mod drive;
 mod nats;
 mod process;
 mod redis;
+mod roundtrip;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use foliomq_benches::figures::{Spread, count, significant};
 use foliomq_benches::goal::Goal;
 use foliomq_benches::section::Table;
@@ -23,6 +24,8 @@ pub const BODY: usize = 1024;
 const WINDOWS: [usize; 3] = [1, 256, 4000];
 /// Messages that are read at a time, of other servers.
 const FETCH: usize = 256;
+/// Messages a second of a round trip.
+const RATE: u32 = 5000;
 /// Messages that are stored before they are read.
 const STORED: u64 = 200_000;
 
@@ -30,11 +33,13 @@ const STORED: u64 = 200_000;
 struct Contender {
     name: &'static str,
     /// What an acknowledgement stands for.
-    durability: &'static str,
+    durability: String,
     kind: Kind,
 }
 
 enum Kind {
+    /// It keeps nothing, and so takes and hands out, but passes nothing on.
+    Floor(Side),
     Ours(Side),
     Other(Peer),
 }
@@ -64,7 +69,10 @@ pub fn run(bench: &Bench) -> Result<Section> {
         for round in 0..bench.scale.rounds {
             for step in 0..able.len() {
                 let turn = (step + round) % able.len();
-                found[turn].push(able[turn].run(bench, &work)?);
+                let contender = able[turn];
+                let driven = contender.run(bench, &work);
+                let which = || format!("{}: {work}", contender.name);
+                found[turn].push(driven.with_context(which)?);
             }
         }
         rows.extend(
@@ -102,13 +110,22 @@ enum Work {
     Publish(usize, usize),
     /// Stored messages, from the first on.
     Read,
+    /// The same for a group or a consumer, which acknowledges each.
+    Consume,
+    /// So many a second, from the moment at which each was meant to leave to the hands of a consumer, which acknowledges it.
+    RoundTrip(u32),
 }
 
 fn works() -> Vec<Work> {
     let publish = WINDOWS.map(|window| Work::Publish(window, 1));
     publish
         .into_iter()
-        .chain([Work::Publish(4000, 100), Work::Read])
+        .chain([
+            Work::Publish(4000, 100),
+            Work::Read,
+            Work::Consume,
+            Work::RoundTrip(RATE),
+        ])
         .collect()
 }
 
@@ -120,6 +137,10 @@ impl std::fmt::Display for Work {
                 write!(f, "publish, {batch} a frame, {window} in flight")
             }
             Self::Read => write!(f, "read what is stored, without acknowledging"),
+            Self::Consume => write!(f, "consume what is stored, acknowledging each"),
+            Self::RoundTrip(rate) => {
+                write!(f, "round trip, {rate} /s, acknowledged by the consumer")
+            }
         }
     }
 }
@@ -128,7 +149,7 @@ fn contenders(bench: &Bench) -> Result<(Vec<Contender>, Vec<String>)> {
     let ours = |name, durability, flush| -> Result<Contender> {
         Ok(Contender {
             name,
-            durability,
+            durability: String::from(durability),
             kind: Kind::Ours(bench.broker(name, &[flush])?),
         })
     };
@@ -137,8 +158,8 @@ fn contenders(bench: &Bench) -> Result<(Vec<Contender>, Vec<String>)> {
     let mut contenders = vec![
         Contender {
             name: "bare tonic",
-            durability: "nothing is kept: the floor of a gRPC stream",
-            kind: Kind::Ours(bare),
+            durability: "nothing is kept: the floor of a gRPC stream".to_owned(),
+            kind: Kind::Floor(bare),
         },
         ours(
             "FolioMQ async",
@@ -156,7 +177,7 @@ fn contenders(bench: &Bench) -> Result<(Vec<Contender>, Vec<String>)> {
         match bench.on_its_core(|| Peer::start(which, bench.folder()))? {
             Some(peer) => contenders.push(Contender {
                 name: which.name(),
-                durability: which.durability(),
+                durability: peer.durability(),
                 kind: Kind::Other(peer),
             }),
             None => skipped.push(format!(
@@ -173,25 +194,26 @@ impl Contender {
     fn can(&self, work: &Work) -> bool {
         match (&self.kind, work) {
             (Kind::Other(_), Work::Publish(_, batch)) => *batch == 1,
+            (Kind::Floor(_), Work::Consume | Work::RoundTrip(_)) => false,
             _ => true,
         }
     }
 
     fn run(&self, bench: &Bench, work: &Work) -> Result<Driven> {
         match &self.kind {
-            Kind::Ours(side) => ours(bench, side, *work),
+            Kind::Floor(side) | Kind::Ours(side) => ours(bench, side, *work),
             Kind::Other(peer) => {
                 let drive = Drive {
                     warmup: bench.scale.warmup,
                     time: bench.scale.time,
                 };
+                let stored = (FETCH, STORED.min(bench.scale.stored / BODY as u64));
                 bench.runtime.block_on(async {
                     match *work {
                         Work::Publish(window, _) => peer.publish(&drive, window).await,
-                        Work::Read => {
-                            peer.read(&drive, FETCH, STORED.min(bench.scale.stored / BODY as u64))
-                                .await
-                        }
+                        Work::Read => peer.read(&drive, stored, false).await,
+                        Work::Consume => peer.read(&drive, stored, true).await,
+                        Work::RoundTrip(rate) => peer.round_trip(&drive, rate.into()).await,
                     }
                 })
             }
@@ -212,6 +234,17 @@ fn ours(bench: &Bench, side: &Side, work: Work) -> Result<Driven> {
             workload: Workload::Consume,
             body: BODY,
             acknowledge: false,
+            ..bench.plan()
+        },
+        Work::Consume => Plan {
+            workload: Workload::Consume,
+            body: BODY,
+            ..bench.plan()
+        },
+        Work::RoundTrip(rate) => Plan {
+            workload: Workload::Roundtrip,
+            body: BODY,
+            rate: Some(rate.into()),
             ..bench.plan()
         },
     };
@@ -269,7 +302,8 @@ fn table(rows: &[Row]) -> Table {
         ]
     };
     Table {
-        caption: "Closed loops; latency is from a message's departure to its acknowledgement."
+        caption: "Closed loops, and latency from a message's departure to its acknowledgement; the round trip is an open loop, and \
+                  its latency from the moment at which a message was meant to leave to the consumer's hands."
             .to_owned(),
         columns: columns.map(String::from).to_vec(),
         rows: rows.iter().map(row).collect(),

@@ -45,7 +45,7 @@ impl Which {
         }
     }
 
-    pub fn durability(self) -> &'static str {
+    fn durability(self) -> &'static str {
         match self {
             Self::Nats => {
                 "file storage, one replica, the default sync interval of 2 minutes: in the page cache"
@@ -96,6 +96,8 @@ impl Which {
 #[derive(Debug)]
 pub struct Peer {
     which: Which,
+    /// What the program says of itself.
+    version: String,
     child: Child,
     port: u16,
     _dir: TempDir,
@@ -120,6 +122,7 @@ impl Peer {
             .spawn();
         let peer = Self {
             which,
+            version: version(&program, which)?,
             child: child.with_context(|| format!("starting {}", program.display()))?,
             port,
             _dir: dir,
@@ -144,12 +147,30 @@ impl Peer {
         }
     }
 
-    pub async fn read(&self, drive: &Drive, fetch: usize, stored: u64) -> Result<Driven> {
+    pub async fn read(
+        &self,
+        drive: &Drive,
+        (fetch, stored): (usize, u64),
+        acknowledge: bool,
+    ) -> Result<Driven> {
+        let (stream, pid) = (self.connect().await?, self.pid());
+        match self.which {
+            Which::Nats => nats::read(stream, drive, fetch, stored, acknowledge, pid).await,
+            _ => redis::read(stream, drive, fetch, stored, acknowledge, pid).await,
+        }
+    }
+
+    pub async fn round_trip(&self, drive: &Drive, rate: f64) -> Result<Driven> {
         let stream = self.connect().await?;
         match self.which {
-            Which::Nats => nats::read(stream, drive, fetch, stored, self.pid()).await,
-            _ => redis::read(stream, drive, fetch, stored, self.pid()).await,
+            Which::Nats => nats::round_trip(stream, drive, rate, self.pid()).await,
+            _ => redis::round_trip(stream, drive, rate, self.pid()).await,
         }
+    }
+
+    /// Its version, and what an acknowledgement stands for.
+    pub fn durability(&self) -> String {
+        format!("{}; {}", self.version, self.which.durability())
     }
 
     fn pid(&self) -> u32 {
@@ -185,6 +206,19 @@ fn find(program: &str) -> Option<PathBuf> {
     folders
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+/// The first line that the program says when it is asked for its version.
+fn version(program: &Path, which: Which) -> Result<String> {
+    let option = match which {
+        Which::Nats => "-v",
+        Which::RedisEverySecond | Which::RedisAlways => "--version",
+    };
+    let said = Command::new(program).arg(option).output()?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    let line = said.lines().next().unwrap_or_default();
+    // Redis says how it was built, too.
+    Ok(line.split(" sha=").next().unwrap_or_default().to_owned())
 }
 
 /// Free at this moment.

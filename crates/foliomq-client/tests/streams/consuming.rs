@@ -262,6 +262,38 @@ async fn a_reader_of_queues_sees_each_message_once_and_in_order_whatever_breaks(
 }
 
 #[tokio::test]
+async fn a_reader_of_queues_gets_what_its_filter_lets_through_over_the_connection_and_from_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    let client = broker.client().await;
+    let publisher = client.publisher(PublisherOptions::default());
+    for n in 0..30 {
+        let tag = if n % 10 == 7 { "hot" } else { "cold" };
+        let message = Message::new("orders", n.to_string()).tag(tag);
+        publisher.publish(message).await.unwrap();
+    }
+    for mapped in [false, true] {
+        let place = QueuePlace {
+            topic: "orders".into(),
+            queue_id: 0,
+            queue_offset: 0,
+        };
+        let options = ReaderOptions {
+            filter: Filter::Tags("hot".into()),
+            mapped,
+            ..ReaderOptions::default()
+        };
+        let mut reader = client.queue_reader([place], options);
+        for expected in [7, 17, 27] {
+            let message = timeout(LIMIT, reader.next()).await.unwrap().unwrap();
+            assert_eq!(message.queue_offset(), expected);
+        }
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn messages_of_a_group_come_in_order_and_one_that_is_given_back_holds_the_later_ones() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path()).await;

@@ -57,28 +57,18 @@ impl v1::admin_server::Admin for Admin {
         request: Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::Topic>, Status> {
         let request = request.into_inner();
-        let kind = topic_kind(request.r#type());
-        let created = self.0.blocking(move |handles| {
-            let created = handles.store.create_topic(
-                &request.topic,
-                TopicOptions {
-                    queues: request.queues,
-                    kind,
-                },
-            );
-            match created {
-                Err(error @ StoreError::TopicExists { .. }) => {
-                    Ok(Err(Status::already_exists(error.to_string())))
-                }
-                other => Ok(Ok(describe_topic(handles, &other?.name)?)),
-            }
+        let options = TopicOptions {
+            queues: request.queues,
+            kind: topic_kind(request.r#type()),
+        };
+        let created = self.work(move |handles| {
+            let created = handles.store.create_topic(&request.topic, options)?;
+            describe_topic(handles, &created.name)
         });
-        let created = created.await.map_err(grpc_status)?;
+        let created = created.await?;
         // Some read it already, and were told what holds of a topic that is not there.
-        if let Ok(topic) = &created {
-            settings::renew_readers(&self.0, &topic.topic);
-        }
-        created.map(Response::new)
+        settings::renew_readers(&self.0, &created.get_ref().topic);
+        Ok(created)
     }
 
     async fn list_topics(
@@ -419,7 +409,7 @@ impl v1::admin_server::Admin for Admin {
 }
 
 /// Bytes of pages that this process has dirtied, less what it took back before it was written; none without procfs.
-fn bytes_written() -> Option<u64> {
+pub(crate) fn bytes_written() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     let field = |name: &str| -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

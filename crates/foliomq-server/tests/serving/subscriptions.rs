@@ -5,13 +5,13 @@ use foliomq_proto::v1::{
     Delivered, GroupSource, LocateRequest, Open, QueueSource, QueueStart, Settle, Settlement,
     SubscribeRequest, SubscribeResponse, open::From, subscribe_request::Request,
 };
-use foliomq_proto::v2::Code;
+use foliomq_proto::v2::{Code, FilterExpression, FilterType, Message, SendMessageRequest};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::broker::{Broker, LIMIT, of, publish};
+use crate::broker::{Broker, LIMIT, of, publish, resource};
 
 struct Subscription {
     requests: mpsc::Sender<SubscribeRequest>,
@@ -261,5 +261,138 @@ async fn a_bad_subscription_ends_with_the_protocols_code() {
         assert_eq!(status.code, code as i32, "{}", status.message);
         let end = timeout(LIMIT, stream.responses.message()).await.unwrap();
         assert_eq!(end.unwrap(), None);
+    }
+}
+
+/// Messages of the queue 0 of topic `t`, each with its number as the property `n`, every thousandth with the tag `thousandth`.
+async fn send_tagged(broker: &Broker, count: usize) {
+    let message = |n: usize| Message {
+        topic: Some(resource("t")),
+        user_properties: [("n".to_owned(), n.to_string())].into(),
+        system_properties: Some(foliomq_proto::v2::SystemProperties {
+            message_id: format!("id-{n}"),
+            tag: (n % 1000 == 999).then(|| "thousandth".to_owned()),
+            ..Default::default()
+        }),
+        body: n.to_string().into(),
+    };
+    let messages: Vec<_> = (0..count).map(message).collect();
+    let mut client = broker.client().await;
+    for batch in messages.chunks(500) {
+        let messages = batch.to_vec();
+        let sent = client.send_message(of("c", "JAVA", SendMessageRequest { messages }));
+        let status = sent.await.unwrap().into_inner().status.unwrap();
+        assert_eq!(status.code, Code::Ok as i32, "{}", status.message);
+    }
+}
+
+fn filtered(kind: FilterType, expression: &str) -> Open {
+    Open {
+        from: Some(From::Queues(QueueSource {
+            queues: vec![QueueStart {
+                topic: "t".into(),
+                ..QueueStart::default()
+            }],
+        })),
+        filter: Some(FilterExpression {
+            r#type: kind.into(),
+            expression: expression.to_owned(),
+        }),
+        credit: 100,
+        ..Open::default()
+    }
+}
+
+/// The first of these comes from behind more messages than one look goes over, and none is waited for meanwhile.
+#[tokio::test]
+async fn queues_are_filtered_by_tag_and_by_condition() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    send_tagged(&broker, 9500).await;
+    let offsets = |taken: &[Delivered]| -> Vec<u64> {
+        taken.iter().map(|taken| taken.queue_offset).collect()
+    };
+    let thousandths: Vec<u64> = (0..9).map(|n| n * 1000 + 999).collect();
+    let by_tag = filtered(FilterType::Tag, "thousandth || none");
+    let mut stream = Subscription::open(&broker, by_tag.clone()).await;
+    assert_eq!(offsets(&stream.take(9).await), thousandths);
+
+    let late = "n BETWEEN 8999 AND 9001 AND TAGS IS NULL";
+    let mut by_condition = Subscription::open(&broker, filtered(FilterType::Sql, late)).await;
+    let taken = by_condition.take(2).await;
+    assert_eq!(offsets(&taken), [9000, 9001]);
+    let body = |taken: &Delivered| taken.message.clone().unwrap().body;
+    assert_eq!(body(&taken[0]), b"9000".as_slice());
+
+    let mut positions = Subscription::open(
+        &broker,
+        Open {
+            positions: true,
+            ..by_tag
+        },
+    )
+    .await;
+    let mut found = Vec::new();
+    while found.len() < 9 {
+        for run in positions.next().await.positions {
+            assert_eq!(run.positions.len(), 1, "no two are next to each other");
+            let at = (0, run.queue_offset, run.positions[0] as u64);
+            found.push(at.1);
+            let reader = foliomq_store::Store::open_reader(broker.dir.path()).unwrap();
+            compare(&broker, &reader, at).await;
+        }
+    }
+    assert_eq!(found, thousandths);
+    // What comes later is filtered as well.
+    send_tagged(&broker, 1000).await;
+    assert_eq!(offsets(&stream.take(1).await), [10_499]);
+}
+
+#[tokio::test]
+async fn a_filter_of_queues_has_the_grammar_and_the_errors_of_a_group_s() {
+    let broker = Broker::start().await;
+    send(&broker, 0..1, 100).await;
+    for (kind, expression) in [(FilterType::Sql, "n >"), (FilterType::Tag, "a|b")] {
+        let queues = filtered(kind, expression);
+        let of_group = Open {
+            from: group(1).from,
+            ..queues.clone()
+        };
+        let mut said = Vec::new();
+        for open in [queues, of_group] {
+            let mut stream = Subscription::open(&broker, open).await;
+            said.push(stream.next().await.status.unwrap());
+        }
+        assert_eq!(said[0].code, Code::IllegalFilterExpression as i32);
+        assert_eq!(said[0], said[1]);
+    }
+}
+
+/// A unary call has no status in its answer: the code stands beside gRPC's.
+#[tokio::test]
+async fn locate_refuses_with_the_codes_of_the_protocol() {
+    let broker = Broker::start_with(|config| config.auto_create = false).await;
+    broker.create_topic("t", 1);
+    let mut client = MessagingClient::new(broker.channel().await);
+    let cases = [
+        ("none", 0, Code::TopicNotFound, tonic::Code::NotFound),
+        (
+            "not allowed",
+            0,
+            Code::IllegalTopic,
+            tonic::Code::InvalidArgument,
+        ),
+        ("t", 1, Code::BadRequest, tonic::Code::InvalidArgument),
+    ];
+    for (topic, queue_id, code, grpc) in cases {
+        let request = LocateRequest {
+            topic: topic.into(),
+            queue_id,
+            ..LocateRequest::default()
+        };
+        let refused = client.locate(request).await.unwrap_err();
+        assert_eq!(refused.code(), grpc, "{topic}");
+        let said = refused.metadata().get(foliomq_proto::CODE_KEY).unwrap();
+        assert_eq!(said, (code as i32).to_string().as_str(), "{topic}");
     }
 }

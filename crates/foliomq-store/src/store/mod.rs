@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
-use foliomq_commitlog::{AppendError, PreheatBill, Recovery, SegmentInfo};
+use foliomq_commitlog::{AppendError, ColdReads, FlushBill, PreheatBill, Recovery, SegmentInfo};
 use parking_lot::Mutex;
 
 use crate::dispatcher::Gap;
@@ -164,6 +164,16 @@ impl Store {
     /// What preheating cost and bought since the store was opened.
     pub fn preheat_bill(&self) -> PreheatBill {
         self.0.shared.log.preheat_bill()
+    }
+
+    /// The flushes of the log since the store was opened.
+    pub fn flush_bill(&self) -> FlushBill {
+        self.0.shared.log.flush_bill()
+    }
+
+    /// Reads of what was not in memory, since the store was opened.
+    pub fn cold_reads(&self) -> ColdReads {
+        self.0.shared.log.cold_reads()
     }
 
     /// Why appends are refused now, if they are.

@@ -33,6 +33,10 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
 
+    /// Address on which Prometheus scrapes /metrics; port 0 takes a free one [default: off]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<String>,
+
     /// Address for clients that do not say which one they dialled
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
@@ -119,6 +123,7 @@ impl Serve {
         let flags = [
             ("store-dir", self.store_dir.clone()),
             ("listen", self.listen.clone()),
+            ("metrics-listen", self.metrics_listen.clone()),
             ("advertise", self.advertise.clone()),
             ("flush", self.flush.clone()),
             ("segment-size", self.segment_size.clone()),
@@ -187,12 +192,15 @@ async fn serve(
 
 /// One line on standard output, for people and for scripts that wait for it. A closed output stops no broker.
 fn announce(server: &Server, settings: &Settings) {
+    let metrics = server.metrics_addr();
+    let metrics = metrics.map(|address| format!(", metrics http://{address}/metrics"));
     let line = format!(
-        "foliomq {} ready on {} (store {}, flush {})\n",
+        "foliomq {} ready on {} (store {}, flush {}{})\n",
         env!("CARGO_PKG_VERSION"),
         server.local_addr(),
         settings.store_dir.display(),
         settings::Value::show(&settings.flush),
+        metrics.unwrap_or_default(),
     );
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

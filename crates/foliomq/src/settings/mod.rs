@@ -21,6 +21,7 @@ use crate::units::{Share, Size, Span};
 pub struct Settings {
     pub store_dir: PathBuf,
     pub listen: SocketAddr,
+    pub metrics_listen: Option<SocketAddr>,
     pub advertise: Option<String>,
     pub flush: FlushMode,
     pub flush_interval: Span,
@@ -32,6 +33,7 @@ pub struct Settings {
     pub auto_create: bool,
     pub default_queues: u32,
     pub max_body: Size,
+    pub cold_reads: usize,
     pub check_on_open: Size,
     pub max_attempts: u32,
     pub max_in_flight: usize,
@@ -55,6 +57,7 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     pub max_connections: usize,
     pub max_long_polls: usize,
+    pub catch_up_looks: usize,
     pub max_request_bytes: Size,
     pub max_topics: usize,
     pub unread_bytes: Size,
@@ -76,6 +79,7 @@ impl Default for Settings {
         Self {
             store_dir: store.dir,
             listen,
+            metrics_listen: server.metrics,
             advertise: None,
             flush: FlushMode::Sync,
             flush_interval: Span(Duration::from_millis(500)),
@@ -87,6 +91,7 @@ impl Default for Settings {
             auto_create: server.auto_create,
             default_queues: store.default_queues,
             max_body: Size(store.max_body as u64),
+            cold_reads: store.cold_reads,
             check_on_open: Size(store.check_on_open),
             max_attempts: groups.max_attempts,
             max_in_flight: groups.max_in_flight,
@@ -110,6 +115,7 @@ impl Default for Settings {
             tls_key: None,
             max_connections: server.max_connections,
             max_long_polls: server.max_long_polls,
+            catch_up_looks: server.catch_up_looks,
             max_request_bytes: Size(server.max_request_bytes as u64),
             max_topics: server.max_topics,
             unread_bytes: Size(server.unread_bytes as u64),
@@ -133,6 +139,7 @@ impl Settings {
             .read_mode(self.read_mode)
             .retention(self.retention());
         options.lock_memory = self.lock_memory;
+        options.cold_reads = self.cold_reads;
         options.check_on_open = self.check_on_open.0;
         options.default_queues = self.default_queues;
         options.max_body = usize::try_from(self.max_body.0).unwrap_or(usize::MAX);
@@ -164,6 +171,7 @@ impl Settings {
     /// How to serve.
     pub fn server(&self) -> foliomq_server::Config {
         let mut config = foliomq_server::Config::new(self.listen, self.store_dir.join("tls"));
+        config.metrics = self.metrics_listen;
         config.advertise = self.advertise.clone();
         config.auto_create = self.auto_create;
         config.certificate = self.tls_certificate.clone().zip(self.tls_key.clone());
@@ -171,6 +179,7 @@ impl Settings {
         config.max_long_polls = self.max_long_polls;
         config.max_request_bytes = usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX);
         config.max_topics = self.max_topics;
+        config.catch_up_looks = self.catch_up_looks;
         config.max_attempts = self.max_attempts;
         config.unread_bytes = usize::try_from(self.unread_bytes.0).unwrap_or(usize::MAX);
         config.pin_age = self.pin_age.0;

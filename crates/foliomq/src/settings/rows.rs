@@ -50,6 +50,12 @@ pub const ROWS: &[Row] = &[
         "an address such as 127.0.0.1:8081"
     ),
     row!(
+        "metrics-listen",
+        metrics_listen,
+        "address for Prometheus to scrape, http://ADDRESS/metrics; open to whoever reaches it",
+        "an address such as 127.0.0.1:9464, or off"
+    ),
+    row!(
         "advertise",
         advertise,
         "address for clients that do not say which one they dialled",
@@ -120,6 +126,13 @@ pub const ROWS: &[Row] = &[
         "largest body of a message",
         "1B to 128MiB",
         |size: &Size| (1..=128 << 20).contains(&size.0)
+    ),
+    row!(
+        "cold-reads",
+        cold_reads,
+        "reads of history that wait for the device at once, each for 256KiB and 1MiB after it",
+        "1 to 256",
+        |count: &usize| (1..=256).contains(count)
     ),
     row!(
         "check-on-open",
@@ -277,6 +290,13 @@ pub const ROWS: &[Row] = &[
         "receives that wait at once",
         "at least 1",
         |count: &usize| *count > 0
+    ),
+    row!(
+        "catch-up-looks",
+        catch_up_looks,
+        "consumers of history that look for messages at once, in turn; those at the head are not among them",
+        "1 to 256",
+        |count: &usize| (1..=256).contains(count)
     ),
     row!(
         "max-request-bytes",

@@ -7,6 +7,7 @@ mod delayed;
 mod failures;
 mod groups;
 mod messages;
+mod metrics;
 mod offline;
 mod serving;
 mod settings;
