@@ -53,7 +53,7 @@ pub(crate) async fn query_assignment(
     topic_settings::readable(broker, &topic.name)?;
     // A consumer works through what one assignment brings in order: with one for each queue, queues do not wait for
     // each other.
-    let queues = match broker.groups.order(&group, &topic) {
+    let queues = match broker.groups.order(&group, topic.kind) {
         // A client's lite topics all come by one receive.
         _ if topic.kind == TopicType::Lite => ALL_QUEUES..ALL_QUEUES + 1,
         Order::Free => ALL_QUEUES..ALL_QUEUES + 1,

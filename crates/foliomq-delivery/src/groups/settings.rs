@@ -1,16 +1,16 @@
 //! Groups, their settings, and where they are.
 
-use foliomq_store::Topic;
+use foliomq_store::{Topic, TopicType};
 
 use super::Groups;
 use crate::{Backoff, DeliveryError, Group, Order, Redriven, ResetTo, Rules, Timestamp};
 
 impl Groups {
-    /// The order in which the group gets the messages of a topic; never [`Order::Auto`].
-    pub fn order(&self, group: &str, topic: &Topic) -> Order {
+    /// The order in which the group gets the messages of topics of a type; never [`Order::Auto`].
+    pub fn order(&self, group: &str, kind: TopicType) -> Order {
         let policy = self.shared.registry.read().group(group);
         let order = policy.map_or(Order::Auto, |policy| policy.order.load());
-        order.within(topic.kind)
+        order.within(kind)
     }
 
     /// Sets how the group is held to the order of messages, from the next receive on; creates the group if it is not there.
