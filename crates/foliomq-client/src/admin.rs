@@ -30,13 +30,20 @@ impl Admin {
         Self { connection, calls }
     }
 
-    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same settings is no error.
+    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same queues and type is no error.
     pub async fn create_topic(&self, topic: &str, queues: u32, kind: TopicKind) -> Result<Topic> {
-        let request = v1::CreateTopicRequest {
-            topic: topic.to_owned(),
-            queues,
-            r#type: kind.to_wire().into(),
+        let settings = TopicUpdate {
+            queues: Some(queues),
+            kind: Some(kind),
+            ..TopicUpdate::default()
         };
+        self.create_topic_with(topic, settings).await
+    }
+
+    /// Creates a topic that has these settings from its first moment on; what is `None` is as for any topic. One that is
+    /// there with the same settings, as far as they are given, is no error.
+    pub async fn create_topic_with(&self, topic: &str, settings: TopicUpdate) -> Result<Topic> {
+        let request = settings.to_creation(topic);
         self.answer(self.calls.clone().create_topic(short(request)).await)?
             .try_into()
     }

@@ -10,7 +10,6 @@ use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
 use foliomq_consumequeue::{Entry, key_hash, tag_hash};
 
-use crate::change::{Change, TopicMeta};
 use crate::error::{OpenError, StoreError};
 use crate::hidden::{Control, Verdict};
 use crate::known::Known;
@@ -20,7 +19,8 @@ use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
 use crate::stored::{LOST, system_properties};
-use crate::topic::{MAX_QUEUES, TopicType};
+use crate::topic::{MAX_QUEUES, TopicOptions, TopicType};
+use crate::topic_settings::TopicSettings;
 
 /// What a queue offset means that the log leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +304,8 @@ impl Shared {
             queues,
             "a topic is missing in the metadata: made from the log"
         );
-        self.make_topic(name, queues, kind, position)
+        let options = TopicOptions { queues, kind };
+        self.make_topic(name, options, TopicSettings::default(), position)
             .map_err(failed)
     }
 
@@ -323,34 +324,6 @@ impl Shared {
             }
         }
         Ok(queues.min(MAX_QUEUES))
-    }
-
-    /// Makes a topic, durably, unless one of this name is there.
-    pub(crate) fn make_topic(
-        &self,
-        name: &str,
-        queues: u32,
-        kind: TopicType,
-        since: u64,
-    ) -> Result<Arc<TopicState>, StoreError> {
-        let topic = {
-            let _changing = self.changing.lock();
-            self.registry.add(name, |id, first_number| {
-                let meta = TopicMeta {
-                    name: name.to_owned(),
-                    id,
-                    queues,
-                    kind,
-                    first_number,
-                    since,
-                };
-                self.meta.append(&Change::Topic(meta.clone()))?;
-                Ok(meta)
-            })?
-        };
-        // Outside the lock: one flush serves all who make topics at once.
-        self.meta.flush()?;
-        Ok(topic)
     }
 
     /// Nothing new can be read any more: so nothing more is taken either.

@@ -55,16 +55,16 @@ impl v1::admin_server::Admin for Admin {
         request: Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::Topic>, Status> {
         let request = request.into_inner();
-        let kind = topic_kind(request.r#type());
+        let given = request.settings.unwrap_or_default();
+        topic_settings::check(Some(request.r#type), &given).map_err(grpc_status)?;
         let created = self.0.blocking(move |handles| {
-            let created = handles.store.create_topic(
-                &request.topic,
-                TopicOptions {
-                    queues: request.queues,
-                    kind,
-                },
-            );
-            match created {
+            let options = TopicOptions {
+                queues: request.queues,
+                kind: topic_kind(request.r#type()),
+            };
+            let set = |settings: &mut _| topic_settings::apply(&given, settings);
+            let store = &handles.store;
+            match store.create_topic_with(&request.topic, options, set) {
                 Err(error @ StoreError::TopicExists { .. }) => {
                     Ok(Err(Status::already_exists(error.to_string())))
                 }
