@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use foliomq_proto::v1;
-use foliomq_proto::v1::query_messages_request::By;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admin_types::{
@@ -13,6 +12,7 @@ use crate::client::{Administration, Connection, within};
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::message::StoredMessage;
+use crate::search::{Found, Search, SearchKey};
 use crate::topic_settings::TopicUpdate;
 
 /// Creates, lists and changes topics and groups. Every call may fail with [`Error::Refused`](crate::Error::Refused)
@@ -201,12 +201,18 @@ impl Admin {
 
     /// The messages with an id, at most 64. A sender that repeats itself may have stored several.
     pub async fn find_by_id(&self, topic: &str, id: &str) -> Result<Vec<StoredMessage>> {
-        self.find(topic, By::MessageId(id.to_owned())).await
+        self.find(topic, SearchKey::Id(id.to_owned())).await
     }
 
     /// The messages with a key, at most 64.
     pub async fn find_by_key(&self, topic: &str, key: &str) -> Result<Vec<StoredMessage>> {
-        self.find(topic, By::Key(key.to_owned())).await
+        self.find(topic, SearchKey::Key(key.to_owned())).await
+    }
+
+    /// A page of messages by id, key, queue and the time at which they were stored.
+    pub async fn search(&self, search: Search) -> Result<Found> {
+        let request = search.into_wire();
+        Found::from_wire(self.answer(self.calls.clone().query_messages(short(request)).await)?)
     }
 
     /// The broker itself.
@@ -220,14 +226,13 @@ impl Admin {
         .map(Broker::from)
     }
 
-    async fn find(&self, topic: &str, by: By) -> Result<Vec<StoredMessage>> {
-        let request = v1::QueryMessagesRequest {
+    async fn find(&self, topic: &str, key: SearchKey) -> Result<Vec<StoredMessage>> {
+        let search = Search {
             topic: topic.to_owned(),
-            by: Some(by),
-            limit: 0,
+            key: Some(key),
+            ..Search::default()
         };
-        let answer = self.answer(self.calls.clone().query_messages(short(request)).await)?;
-        answer.messages.into_iter().map(tailed).collect()
+        Ok(self.search(search).await?.messages)
     }
 
     pub(crate) fn answer<T>(&self, answer: std::result::Result<Response<T>, Status>) -> Result<T> {

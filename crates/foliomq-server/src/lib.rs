@@ -62,6 +62,7 @@ mod requests;
 mod responses;
 mod rope;
 mod route;
+mod route_data;
 mod router;
 mod rules;
 mod send;

@@ -56,7 +56,7 @@ pub enum Command {
     Receive(receive::Receive),
     /// Watch a topic without a group
     Tail(tail::Tail),
-    /// Find messages by id or key
+    /// Find messages by id, key and time
     Query(query::Query),
     /// Show how a broker does
     Status(status::Status),
@@ -148,6 +148,8 @@ mod tests {
             "foliomq receive orders --group g --max 3 --wait 1s --raw",
             "foliomq tail orders --from -5",
             "foliomq query orders --key k",
+            "foliomq query orders --key k --from 1h",
+            "foliomq query orders --from 2026-11-23T10:15:00Z --to 5m --queue 3 --max 1000 --page 3.17 --json",
             "foliomq bench produce",
             "foliomq bench roundtrip --api v2 --rate 5000 --size 256B --duration 5s --json out.json --plot out.svg",
             "foliomq bench consume --endpoint b:1 --topic orders --no-ack --connections 4 --streams 2 --tls",
@@ -185,6 +187,9 @@ mod tests {
             "foliomq tail orders --from sometime",
             "foliomq query orders",
             "foliomq query orders --id 01 --key k",
+            "foliomq query orders --page 0.1",
+            "foliomq query orders --key k --page 0.1",
+            "foliomq query orders --from sometime",
             "foliomq group update g",
             "foliomq bench",
             "foliomq bench sleep",

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::broker::{Broker, Handles};
 use crate::config::Encoding;
 use crate::inquiry::Trial;
+use crate::listing::Place;
 use crate::messaging::caller;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
@@ -25,9 +26,6 @@ use crate::{connected, inquiry, listing, rules, settings, topic_settings};
 use tail::{TAIL_BATCH, Tail, tailed};
 pub(crate) use words::topic_kind;
 use words::{backoff_of, group, group_lite, order_of, topic_type};
-
-/// Most messages of one query.
-const MAX_FOUND: u32 = 64;
 
 /// Administration of a broker.
 #[derive(Debug, Clone)]
@@ -265,30 +263,12 @@ impl v1::admin_server::Admin for Admin {
         &self,
         request: Request<v1::QueryMessagesRequest>,
     ) -> Result<Response<v1::QueryMessagesResponse>, Status> {
+        let query = words::query(request.into_inner()).map_err(grpc_status)?;
         self.work(move |handles| {
-            let v1::QueryMessagesRequest { topic, by, limit } = request.into_inner();
-            let most = if limit == 0 {
-                MAX_FOUND
-            } else {
-                limit.min(MAX_FOUND)
-            } as usize;
-            let mut found = match by {
-                Some(v1::query_messages_request::By::MessageId(id)) => {
-                    handles.store.find_by_id(&topic, &id, most)?
-                }
-                Some(v1::query_messages_request::By::Key(key)) => {
-                    handles.store.find_by_key(&topic, &key, most)?
-                }
-                None => {
-                    return Err(Refusal::new(
-                        v2::Code::BadRequest,
-                        "a query names a message id or a key",
-                    ));
-                }
-            };
-            listing::cut(&mut found);
+            let (found, next) = listing::find(handles, &query)?;
             Ok(v1::QueryMessagesResponse {
                 messages: found.iter().map(tailed).collect(),
+                next_page: next.map(Place::text).unwrap_or_default(),
             })
         })
         .await

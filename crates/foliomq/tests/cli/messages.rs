@@ -374,6 +374,52 @@ fn messages_are_found_by_id_and_by_key() {
 }
 
 #[test]
+fn messages_are_found_by_time_page_by_page() {
+    let broker = Broker::start();
+    broker
+        .run(["topic", "create", "orders", "--queues", "2"])
+        .ok();
+    let text: String = (0..150).map(|n| format!("{n}\n")).collect();
+    for _ in 0..2 {
+        let lines = ["send", "orders", "--lines", "-", "--key", "k"];
+        broker.run_with(text.as_bytes(), lines).ok();
+    }
+    broker.holds("orders", 300);
+    let query = |more: &[&str]| {
+        let args = [&["query", "orders", "--from", "1h", "--json"], more].concat();
+        broker.run(args)
+    };
+    // More than the broker hands out at once, and a place where to go on.
+    let mut lines = query(&["--max", "200"]).json_lines();
+    let last = lines.pop().unwrap();
+    let page = last["next_page"].as_str().unwrap().to_owned();
+    assert_eq!(lines.len(), 200);
+    lines.extend(query(&["--max", "200", "--page", &page]).json_lines());
+    let mut places: Vec<_> = lines
+        .iter()
+        .map(|line| (line["queue_id"].as_u64(), line["queue_offset"].as_u64()))
+        .collect();
+    assert!(places.is_sorted(), "queue by queue, in the order of each");
+    places.dedup();
+    assert_eq!(places.len(), 300, "each once, and all of them");
+    assert_eq!(
+        query(&["--max", "300", "--queue", "1"]).json_lines().len(),
+        places.iter().filter(|(queue, _)| *queue == Some(1)).count()
+    );
+    let first = broker.run(["query", "orders", "--to", "0s", "--max", "1"]);
+    assert_eq!(first.ok().lines().count(), 1);
+    assert!(first.stderr.contains("--page 0.1"), "{first:?}");
+    for none in [["--to", "1h"], ["--from", "2099-01-01T00:00:00Z"]] {
+        let run = broker.run([&["query", "orders"], &none[..]].concat());
+        assert!(run.failed(1).contains("no such message"), "{run:?}");
+        let key = broker.run([&["query", "orders", "--key", "k"], &none[..]].concat());
+        assert!(key.failed(1).contains("no such message"), "{key:?}");
+    }
+    let bad = query(&["--page", "made-up"]);
+    assert!(bad.failed(1).contains("next one"), "{bad:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command_quietly() {
     let broker = Broker::start();
     let body = "x".repeat(100_000);
