@@ -49,6 +49,7 @@ mod messaging;
 mod name;
 mod offsets;
 mod outgoing;
+mod parts;
 mod placing;
 mod positions;
 mod producers;

@@ -11,7 +11,7 @@ use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
 use foliomq_consumequeue::{Entry, key_hash, tag_hash};
 
 use crate::error::{OpenError, StoreError};
-use crate::hidden::{Control, Verdict};
+use crate::hidden::{Awaits, Control, Prefix, Verdict};
 use crate::known::Known;
 use crate::ledger::LedgerEvent;
 use crate::lite::lite_parts;
@@ -158,11 +158,7 @@ impl Shared {
         match record.header().kind {
             Kind::Message => self.enter_message(record, known, gap),
             Kind::Control => self.enter_control(record, known, gap),
-            Kind::Hidden => {
-                let event = LedgerEvent::of_hidden(record.message())
-                    .ok_or_else(|| contradiction(record, "not a hidden message"))?;
-                self.enter_ledger(record, event)
-            }
+            Kind::Hidden => self.enter_hidden(record),
             Kind::Filler => Ok(()),
         }
     }
@@ -182,6 +178,23 @@ impl Shared {
         let keys = keys.map(|key| key_hash(&topic.meta.name, key));
         self.enter_queue(record, topic, gap, tag_hash(system.tag()), keys)?;
         known.touch();
+        Ok(())
+    }
+
+    /// A delayed message is found by its id while it waits, too: its sender may not know that it is there.
+    fn enter_hidden(&self, record: &RecordRef<'_>) -> Result<(), CatchUpError> {
+        let parts = Prefix::split(record.message());
+        let (prefix, message) =
+            parts.ok_or_else(|| contradiction(record, "not a hidden message"))?;
+        self.enter_ledger(record, LedgerEvent::of_prefix(prefix))?;
+        let system = system_properties(message)
+            .ok_or_else(|| contradiction(record, "not a hidden message"))?;
+        let topic = std::str::from_utf8(record.topic())
+            .map_err(|_| contradiction(record, "of a topic whose name is not UTF-8"))?;
+        if let (Awaits::Time(_), Some(id)) = (prefix.awaits, system.sender_id()) {
+            let position = record.header().position;
+            self.keys.put(key_hash(topic, id), position)?;
+        }
         Ok(())
     }
 

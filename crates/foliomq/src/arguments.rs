@@ -46,7 +46,7 @@ pub enum Command {
     Group(group::Groups),
     /// List, describe and question the clients that are connected
     Client(client::Clients),
-    /// Have a connected client consume a message on trial
+    /// Recall a delayed message, or have a connected client consume one on trial
     Message(message::Messages),
     /// Show which log lines a broker writes, or change that until it ends
     Log(log::Log),
@@ -140,10 +140,13 @@ mod tests {
             "foliomq client describe host@1",
             "foliomq client threads host@1",
             "foliomq message verify orders 01AB --client host@1 --group g",
+            "foliomq message recall orders HANDLE --json",
             "foliomq log",
             "foliomq log warn,foliomq=debug --json",
             "foliomq send orders hello --tag a --key k --key l --property a=b --id 01",
             "foliomq send orders -",
+            "foliomq send orders hello --priority 3",
+            "foliomq send orders --lines - --lite-topic room:1",
             "foliomq send orders --lines -",
             "foliomq receive orders --group g --max 3 --wait 1s --raw",
             "foliomq tail orders --from -5",
@@ -180,6 +183,11 @@ mod tests {
             "foliomq send orders",
             "foliomq send orders body --lines f",
             "foliomq send orders body --property novalue",
+            "foliomq send orders body --priority -1",
+            "foliomq send orders body --priority 1 --lite-topic l",
+            "foliomq send orders body --priority 1 --delay 1s",
+            "foliomq send orders body --lite-topic l --message-group g",
+            "foliomq message recall orders",
             "foliomq send orders --lines f --id 01",
             "foliomq receive orders",
             "foliomq receive orders --group g --wait 5",
