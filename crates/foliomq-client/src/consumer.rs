@@ -63,7 +63,7 @@ impl Default for ConsumerOptions {
 }
 
 impl Filter {
-    fn into_wire(self) -> Option<FilterExpression> {
+    pub(crate) fn into_wire(self) -> Option<FilterExpression> {
         let (kind, expression) = match self {
             Self::All => return None,
             Self::Tags(tags) => (FilterType::Tag, tags),

@@ -501,3 +501,85 @@ fn tail_reads_a_folder_beside_its_broker() {
     broker.stop();
     assert!(tail("earliest").failed(1).contains("no process has"));
 }
+
+#[test]
+fn the_highest_priority_comes_first() {
+    let broker = Broker::start();
+    let create = "topic create orders --type priority --queues 3";
+    broker.run(create.split(' ')).ok();
+    for (body, priority) in [("low", "0"), ("high", "9"), ("middle", "1")] {
+        broker
+            .run(["send", "orders", body, "--priority", priority])
+            .ok();
+    }
+    broker.holds("orders", 3);
+    let received = broker.run(["receive", "orders", "--group", "g", "--json"]);
+    let received = received.json_lines();
+    let bodies: Vec<_> = received.iter().map(|one| &one["body"]).collect();
+    assert_eq!(bodies, ["high", "middle", "low"]);
+    assert_eq!(received[0]["priority"], 9);
+    let none = broker.run(["send", "orders", "none"]);
+    let code = "MESSAGE_PROPERTY_CONFLICT_WITH_TYPE";
+    assert!(none.failed(1).contains(code), "{none:?}");
+}
+
+#[test]
+fn a_message_goes_to_a_lite_topic() {
+    let broker = Broker::start();
+    let lines = ["send", "orders", "--lines", "-", "--lite-topic", "room 1"];
+    broker.run_with(b"one\ntwo\n", lines).ok();
+    let described = || broker.run(["topic", "describe", "orders", "--json"]).json();
+    assert_eq!(described()["lite_topics"], 1);
+    let query = ["query", "orders$room 1", "--from", "1h", "--json"];
+    let found = broker.run(query).json_lines();
+    assert_eq!(
+        (found.len(), &found[1]["body"], &found[1]["lite_topic"]),
+        (2, &"two".into(), &"room 1".into())
+    );
+    let blank = broker.run(["send", "orders", "x", "--lite-topic", " "]);
+    assert!(blank.failed(1).contains("ILLEGAL_LITE_TOPIC"), "{blank:?}");
+}
+
+#[test]
+fn a_group_receives_the_lite_topics_that_it_names() {
+    let broker = Broker::start();
+    let create = "topic create orders --type lite --queues 1";
+    broker.run(create.split(' ')).ok();
+    for (lite, body) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")] {
+        broker
+            .run(["send", "orders", body, "--lite-topic", lite])
+            .ok();
+    }
+    let receive = |lite: &[&str]| {
+        let flags = lite.iter().flat_map(|name| ["--lite-topic", *name]);
+        let args = [
+            "receive", "orders", "--group", "g", "--wait", "3s", "--json",
+        ];
+        let received = broker.run(args.into_iter().chain(flags)).json_lines();
+        let bodies = received.iter().map(|one| one["body"].as_str().unwrap());
+        let mut bodies: Vec<_> = bodies.map(str::to_owned).collect();
+        bodies.sort_unstable();
+        bodies
+    };
+    assert_eq!(receive(&["a", "b"]), ["1", "2", "3"]);
+    assert_eq!(receive(&["c", "a", "new"]), ["4"]);
+}
+
+#[test]
+fn a_group_receives_what_a_condition_is_true_of() {
+    let broker = Broker::start();
+    for price in ["10", "30"] {
+        let property = format!("price={price}");
+        broker
+            .run(["send", "orders", price, "--property", &property])
+            .ok();
+    }
+    broker.holds("orders", 2);
+    let args = ["receive", "orders", "--group", "g", "--sql", "price > 20"];
+    let received = broker.run(args.into_iter().chain(["--raw"]));
+    assert_eq!(received.ok(), "30");
+    let args = ["receive", "orders", "--group", "g", "--sql", "price >"];
+    let bad = broker.run(args);
+    let code = "ILLEGAL_FILTER_EXPRESSION";
+    assert!(bad.failed(1).contains(code), "{bad:?}");
+}
