@@ -174,6 +174,17 @@ impl Admin {
             .map(Group::from)
     }
 
+    /// Forgets a group, or what it has of a topic: progress, deliveries and attempts; none of its clients may be connected. Its
+    /// dead letters stay.
+    pub async fn delete_group(&self, group: &str, topic: Option<&str>) -> Result<()> {
+        let request = v1::DeleteGroupRequest {
+            group: group.to_owned(),
+            topic: topic.unwrap_or_default().to_owned(),
+        };
+        self.answer(self.calls.clone().delete_group(short(request)).await)
+            .map(drop)
+    }
+
     /// Gives a group up to `most` of its dead letters again (`None`: all). Returns how many it gets, and of how many the
     /// original is gone.
     pub async fn redrive_group(&self, group: &str, most: Option<u64>) -> Result<(u64, u64)> {

@@ -58,6 +58,7 @@ mod ended;
 mod error;
 mod filter;
 mod filters;
+mod forgotten;
 mod group;
 mod groups;
 mod handle;

@@ -35,6 +35,7 @@ mod credit;
 mod delivered;
 mod encode;
 mod encoded;
+mod forget;
 mod frame;
 mod framed;
 mod hidden;

@@ -24,7 +24,9 @@ use crate::settings::of_group;
 use crate::status::{Refusal, grpc_status, ok};
 use crate::time_span::time_spans;
 use crate::topic_settings::on_route;
-use crate::{accumulation, connected, inquiry, listing, log_control, name, route_data, subscribed};
+use crate::{
+    accumulation, connected, forget, inquiry, listing, log_control, name, route_data, subscribed,
+};
 
 /// The protocol's administration of a broker.
 #[derive(Debug, Clone)]
@@ -38,12 +40,6 @@ macro_rules! answered {
             response.status = Some(status(refusal));
             response
         })))
-    };
-}
-
-macro_rules! unsupported {
-    ($response:ident, $what:expr) => {
-        answered!($response, Err(Refusal::unsupported($what)))
     };
 }
 
@@ -110,12 +106,13 @@ impl v2::admin_server::Admin for Admin {
 
     async fn delete_subscription(
         &self,
-        _: Request<v2::DeleteSubscriptionRequest>,
+        request: Request<v2::DeleteSubscriptionRequest>,
     ) -> Result<Response<v2::DeleteSubscriptionResponse>, Status> {
-        unsupported!(
+        let caller = Caller::new(request.metadata().as_ref());
+        let deleted = self.delete(&caller, request.get_ref()).await;
+        answered!(
             DeleteSubscriptionResponse,
-            "a subscription comes with each receive, and goes with its client; what stays is the group's progress, which \
-             ResetGroupOffset moves: deleting subscriptions is"
+            deleted.map(|()| v2::DeleteSubscriptionResponse { status: Some(ok()) })
         )
     }
 
@@ -337,6 +334,17 @@ impl Admin {
             accumulation::describe(handles, &group, &topics, lite.as_deref())
         };
         self.0.blocking(work).await
+    }
+
+    /// A filter comes with each receive: whichever is named, it is what the group has of the topic that goes.
+    async fn delete(
+        &self,
+        caller: &Caller,
+        request: &v2::DeleteSubscriptionRequest,
+    ) -> Result<(), Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topic = name::topic(request.topic.as_ref(), caller)?;
+        forget::group(&self.0, group, Some(topic)).await
     }
 
     async fn reset(

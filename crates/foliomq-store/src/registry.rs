@@ -384,6 +384,7 @@ impl Inner {
             | Change::Deleted { .. }
             | Change::Settings { .. }
             | Change::Grown { .. }
+            | Change::Forgotten { .. }
             | Change::Progress { .. } => {}
         }
     }

@@ -42,7 +42,7 @@ pub enum Command {
     Serve(Box<serve::Serve>),
     /// Create, list, describe and delete topics
     Topic(topic::Topics),
-    /// List, describe, change and move consumer groups
+    /// List, describe, change, move and delete consumer groups
     Group(group::Groups),
     /// List, describe and question the clients that are connected
     Client(client::Clients),
@@ -136,6 +136,7 @@ mod tests {
             "foliomq topic list --json --endpoint b:1",
             "foliomq group reset g orders --to earliest",
             "foliomq group update g --max-attempts 3",
+            "foliomq group delete g --topic orders --json",
             "foliomq client list --group g --json",
             "foliomq client describe host@1",
             "foliomq client threads host@1",

@@ -75,6 +75,12 @@ impl Groups {
         policy.map_or_else(Rules::default, |policy| policy.rules.lock().clone())
     }
 
+    /// Forgets the group, or what it has of a topic and its lite topics: progress, leases and attempts, durably. Whoever reads
+    /// on behalf of it later begins anew, where the group's rules say. Its dead letters stay where they are.
+    pub fn forget(&self, group: &str, topic: Option<&str>) -> Result<(), DeliveryError> {
+        self.shared.forget(group, topic)
+    }
+
     /// Gives the group up to `most` of its dead letters again that it was not given again yet, oldest first: the
     /// originals, in their places, from attempt 1. They stay in `%DLQ%group` as well.
     pub fn redrive(

@@ -21,7 +21,7 @@ use crate::messaging::caller;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
 use crate::topic_settings::Update;
-use crate::{connected, inquiry, listing, rules, settings, topic_settings};
+use crate::{connected, forget, inquiry, listing, rules, settings, topic_settings};
 
 use tail::{TAIL_BATCH, Tail, tailed};
 pub(crate) use words::topic_kind;
@@ -220,6 +220,17 @@ impl v1::admin_server::Admin for Admin {
             Ok(group(handles.groups.reset(&name, &topic, to, unix_ms())?))
         })
         .await
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        let v1::DeleteGroupRequest { group, topic } = request.into_inner();
+        let topic = Some(topic).filter(|topic| !topic.is_empty());
+        let forgotten = forget::group(&self.0, group, topic).await;
+        forgotten.map_err(grpc_status)?;
+        Ok(Response::new(v1::DeleteGroupResponse {}))
     }
 
     async fn redrive_group(

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use foliomq_proto::v2::admin_client::AdminClient;
 use foliomq_proto::v2::list_message_request::SearchKey;
+use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
 use foliomq_proto::v2::{
-    AdminSendMessageRequest, ClientType, Code, DescribeGroupAccumulationRequest,
-    DescribeTopicStatusRequest, GetProxyRuntimeStatsRequest, GetTopicRouteRequest,
-    ListMessageRequest, PrintThreadStackTraceRequest, QueryTimeSpanRequest,
-    ResetGroupOffsetRequest, Settings, Status, Subscription, TelemetryCommand, ThreadStackTrace,
-    VerifyMessageRequest, VerifyMessageResult,
+    AdminSendMessageRequest, ClientType, Code, DeleteSubscriptionRequest,
+    DescribeGroupAccumulationRequest, DescribeTopicStatusRequest, GetProxyRuntimeStatsRequest,
+    GetTopicRouteRequest, HeartbeatRequest, ListMessageRequest, NotifyClientTerminationRequest,
+    PrintThreadStackTraceRequest, QueryTimeSpanRequest, ResetGroupOffsetRequest, Settings, Status,
+    Subscription, TelemetryCommand, ThreadStackTrace, VerifyMessageRequest, VerifyMessageResult,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -379,4 +380,53 @@ async fn a_route_is_told_in_the_words_of_the_older_protocol() {
     assert_eq!(address, &broker.address.to_string());
     assert_eq!(route("nowhere").await.0, Code::TopicNotFound);
     assert!(broker.store.topic("nowhere").is_none());
+}
+
+#[tokio::test]
+async fn a_subscription_is_deleted_once_its_consumers_are_gone() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let mut client = broker.client().await;
+    let sent = client.send_message(of("p", "JAVA", publish("t", 1, 4)));
+    sent.await.unwrap();
+    broker.store.catch_up();
+    let mut received = async || {
+        let poll = of("c", "JAVA", poll("t", 1));
+        let mut stream = client.receive_message(poll).await.unwrap().into_inner();
+        let mut messages = 0;
+        while let Some(part) = stream.message().await.unwrap() {
+            messages += usize::from(matches!(part.content, Some(Content::Message(_))));
+        }
+        messages
+    };
+    assert_eq!((received().await, received().await), (1, 0));
+    let mut other = broker.client().await;
+    let beat = HeartbeatRequest {
+        group: Some(resource("readers")),
+        ..HeartbeatRequest::default()
+    };
+    other.heartbeat(of("c", "JAVA", beat)).await.unwrap();
+    let mut admin = AdminClient::new(broker.channel().await);
+    let mut delete = async |group: &str| {
+        let request = DeleteSubscriptionRequest {
+            group: Some(resource(group)),
+            topic: Some(resource("t")),
+            ..DeleteSubscriptionRequest::default()
+        };
+        let answer = admin.delete_subscription(request).await.unwrap();
+        answer.into_inner().status.unwrap()
+    };
+    let refused = delete("readers").await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert!(refused.message.contains("such as c"), "{refused:?}");
+    let end = NotifyClientTerminationRequest {
+        group: Some(resource("readers")),
+    };
+    other
+        .notify_client_termination(of("c", "JAVA", end))
+        .await
+        .unwrap();
+    assert_eq!(delete("readers").await.code(), Code::Ok);
+    assert_eq!(received().await, 1, "it begins anew");
+    assert_eq!(delete("nobody").await.code(), Code::ConsumerGroupNotFound);
 }
