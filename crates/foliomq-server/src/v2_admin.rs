@@ -1,5 +1,5 @@
 //! `apache.rocketmq.v2.Admin`, as far as it means something for one process. What a group lags, who is connected, resets,
-//! messages by id and key, a test message. The rest is refused with UNSUPPORTED and its reason.
+//! messages by id, key and time, a test message. What has no meaning here is refused with UNSUPPORTED and its reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
