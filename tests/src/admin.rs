@@ -102,6 +102,7 @@ impl Admin {
             topic: topic.into(),
             queues: QUEUES,
             r#type: kind.into(),
+            ..CreateTopicRequest::default()
         };
         self.client
             .create_topic(request)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use foliomq_proto::v1;
-use foliomq_proto::v1::query_messages_request::By;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admin_types::{
@@ -13,6 +12,7 @@ use crate::client::{Administration, Connection, within};
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::message::StoredMessage;
+use crate::search::{Found, Search, SearchKey};
 use crate::topic_settings::TopicUpdate;
 
 /// Creates, lists and changes topics and groups. Every call may fail with [`Error::Refused`](crate::Error::Refused)
@@ -30,14 +30,21 @@ impl Admin {
         Self { connection, calls }
     }
 
-    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same settings is no error,
+    /// Creates a topic; 0 queues stand for the broker's default. One that is there with the same queues and type is no error,
     /// with others it is [`PreconditionFailed`](crate::Code::PreconditionFailed).
     pub async fn create_topic(&self, topic: &str, queues: u32, kind: TopicKind) -> Result<Topic> {
-        let request = v1::CreateTopicRequest {
-            topic: topic.to_owned(),
-            queues,
-            r#type: kind.to_wire().into(),
+        let settings = TopicUpdate {
+            queues: Some(queues),
+            kind: Some(kind),
+            ..TopicUpdate::default()
         };
+        self.create_topic_with(topic, settings).await
+    }
+
+    /// Creates a topic that has these settings from its first moment on; what is `None` is as for any topic. One that is
+    /// there with the same settings, as far as they are given, is no error.
+    pub async fn create_topic_with(&self, topic: &str, settings: TopicUpdate) -> Result<Topic> {
+        let request = settings.to_creation(topic);
         self.answer(self.calls.clone().create_topic(short(request)).await)?
             .try_into()
     }
@@ -168,6 +175,17 @@ impl Admin {
             .map(Group::from)
     }
 
+    /// Forgets a group, or what it has of a topic: progress, deliveries and attempts; none of its clients may be connected. Its
+    /// dead letters stay.
+    pub async fn delete_group(&self, group: &str, topic: Option<&str>) -> Result<()> {
+        let request = v1::DeleteGroupRequest {
+            group: group.to_owned(),
+            topic: topic.unwrap_or_default().to_owned(),
+        };
+        self.answer(self.calls.clone().delete_group(short(request)).await)
+            .map(drop)
+    }
+
     /// Gives a group up to `most` of its dead letters again (`None`: all). Returns how many it gets, and of how many the
     /// original is gone.
     pub async fn redrive_group(&self, group: &str, most: Option<u64>) -> Result<(u64, u64)> {
@@ -195,12 +213,18 @@ impl Admin {
 
     /// The messages with an id, at most 64. A sender that repeats itself may have stored several.
     pub async fn find_by_id(&self, topic: &str, id: &str) -> Result<Vec<StoredMessage>> {
-        self.find(topic, By::MessageId(id.to_owned())).await
+        self.find(topic, SearchKey::Id(id.to_owned())).await
     }
 
     /// The messages with a key, at most 64.
     pub async fn find_by_key(&self, topic: &str, key: &str) -> Result<Vec<StoredMessage>> {
-        self.find(topic, By::Key(key.to_owned())).await
+        self.find(topic, SearchKey::Key(key.to_owned())).await
+    }
+
+    /// A page of messages by id, key, queue and the time at which they were stored.
+    pub async fn search(&self, search: Search) -> Result<Found> {
+        let request = search.into_wire();
+        Found::from_wire(self.answer(self.calls.clone().query_messages(short(request)).await)?)
     }
 
     /// The broker itself.
@@ -214,14 +238,13 @@ impl Admin {
         .map(Broker::from)
     }
 
-    async fn find(&self, topic: &str, by: By) -> Result<Vec<StoredMessage>> {
-        let request = v1::QueryMessagesRequest {
+    async fn find(&self, topic: &str, key: SearchKey) -> Result<Vec<StoredMessage>> {
+        let search = Search {
             topic: topic.to_owned(),
-            by: Some(by),
-            limit: 0,
+            key: Some(key),
+            ..Search::default()
         };
-        let answer = self.answer(self.calls.clone().query_messages(short(request)).await)?;
-        answer.messages.into_iter().map(tailed).collect()
+        Ok(self.search(search).await?.messages)
     }
 
     pub(crate) fn answer<T>(&self, answer: std::result::Result<Response<T>, Status>) -> Result<T> {

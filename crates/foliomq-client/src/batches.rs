@@ -1,8 +1,10 @@
 //! What a publisher has not been acknowledged: open batches, and sealed ones in the order of their numbers.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
-use foliomq_proto::v1::{PublishAck, PublishRequest};
+use foliomq_proto::v1::{DelayedMessage, PublishAck, PublishRequest, RefusedMessage, Run};
 use foliomq_proto::v2::Code;
 use tokio::time::Instant;
 
@@ -227,28 +229,75 @@ fn settle(producer: u64, batch: Batch, ack: PublishAck, refusal: Option<Error>) 
         };
         return batch.give_up(refused);
     }
-    let mut places = ack.runs.iter().flat_map(|run| {
-        (0..u64::from(run.count)).map(move |n| (run.queue_id, run.queue_offset + n, run.duplicate))
-    });
-    let mut refused = ack.refused.into_iter().peekable();
+    let mut answers = Answers::new(producer, batch.request.sequence, ack);
     for (index, done) in batch.done.into_iter().enumerate() {
-        if let Some(refused) = refused.next_if(|refused| refused.index as usize == index) {
-            let error = check(refused.status).err();
-            done.tell(Err(
-                error.unwrap_or_else(|| missing("a refusal without a reason"))
-            ));
-            continue;
+        done.tell(answers.next(index as u64));
+    }
+}
+
+/// What an acknowledgement says of one message after the other.
+struct Answers {
+    producer: u64,
+    sequence: u64,
+    runs: VecDeque<Run>,
+    delayed: Peekable<IntoIter<DelayedMessage>>,
+    refused: Peekable<IntoIter<RefusedMessage>>,
+}
+
+impl Answers {
+    fn new(producer: u64, sequence: u64, ack: PublishAck) -> Self {
+        Self {
+            producer,
+            sequence,
+            runs: ack.runs.into(),
+            delayed: ack.delayed.into_iter().peekable(),
+            refused: ack.refused.into_iter().peekable(),
         }
-        let number = batch.request.sequence + index as u64;
-        done.tell(match places.next() {
-            Some((queue_id, queue_offset, duplicate)) => Ok(Published {
-                message_id: format!("02{producer:016X}{number:016X}"),
-                queue_id,
-                queue_offset,
-                duplicate,
-            }),
-            None => Err(missing("no place for a message")),
-        });
+    }
+
+    /// Of the message with this index, which is one more than the last.
+    fn next(&mut self, index: u64) -> Result<Published> {
+        let (producer, number) = (self.producer, self.sequence + index);
+        let is_refused = |refused: &RefusedMessage| u64::from(refused.index) == index;
+        if let Some(refused) = self.refused.next_if(is_refused) {
+            check(refused.status)?;
+            return Err(missing("a refusal without a reason"));
+        }
+        let published = Published {
+            message_id: format!("02{producer:016X}{number:016X}"),
+            queue_id: 0,
+            queue_offset: 0,
+            recall_handle: None,
+            duplicate: false,
+        };
+        let is_delayed = |delayed: &DelayedMessage| u64::from(delayed.index) == index;
+        if let Some(delayed) = self.delayed.next_if(is_delayed) {
+            return Ok(Published {
+                recall_handle: Some(delayed.recall_handle),
+                duplicate: delayed.duplicate,
+                ..published
+            });
+        }
+        let (queue_id, queue_offset, duplicate) = self.place()?;
+        Ok(Published {
+            queue_id,
+            queue_offset,
+            duplicate,
+            ..published
+        })
+    }
+
+    /// Where the next message is that is in a queue.
+    fn place(&mut self) -> Result<(u32, u64, bool)> {
+        while self.runs.front().is_some_and(|run| run.count == 0) {
+            self.runs.pop_front();
+        }
+        let run = self.runs.front_mut();
+        let run = run.ok_or_else(|| missing("no place for a message"))?;
+        let place = (run.queue_id, run.queue_offset, run.duplicate);
+        run.count -= 1;
+        run.queue_offset += 1;
+        Ok(place)
     }
 }
 

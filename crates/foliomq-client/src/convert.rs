@@ -1,6 +1,6 @@
 //! Small conversions between Rust's types and the protocol's.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use foliomq_proto::v2;
 
@@ -42,6 +42,12 @@ pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
         nanos: 0,
     };
     prost_types::Duration::try_from(duration).unwrap_or(longest)
+}
+
+/// The first whole Unix millisecond that is not before a time.
+pub(crate) fn not_before(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// `None` for a time that this platform cannot express.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use foliomq_proto::v2;
+use foliomq_proto::{v1, v2};
 
-use crate::convert::{resource, stored_name, system_time};
+use crate::convert::{not_before, resource, stored_name, system_time};
 use crate::error::{Error, Result};
+use crate::headers::unix_millis;
 
 /// A message to send: a topic, a body, and what goes with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct Message {
     pub message_group: Option<String>,
     /// Makes it a delayed message: consumers get it then. It has no queue offset before.
     pub deliver_at: Option<SystemTime>,
+    /// In topics of the type priority the highest comes first; 0 is the lowest. No message group, time or lite topic beside it.
+    pub priority: Option<u32>,
+    /// The lite topic that it goes to, 1 to 64 characters; made if it is not there. No message group, time or priority beside it.
+    pub lite_topic: Option<String>,
 }
 
 impl Message {
@@ -76,12 +81,56 @@ impl Message {
         self
     }
 
+    /// Sets the priority.
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets the lite topic.
+    pub fn lite_topic(mut self, lite: impl Into<String>) -> Self {
+        self.lite_topic = Some(lite.into());
+        self
+    }
+
+    fn kind(&self) -> v2::MessageType {
+        match self {
+            Self {
+                deliver_at: Some(_),
+                ..
+            } => v2::MessageType::Delay,
+            Self {
+                message_group: Some(_),
+                ..
+            } => v2::MessageType::Fifo,
+            Self {
+                lite_topic: Some(_),
+                ..
+            } => v2::MessageType::Lite,
+            Self {
+                priority: Some(_), ..
+            } => v2::MessageType::Priority,
+            _ => v2::MessageType::Normal,
+        }
+    }
+
+    /// As a Publish stream carries it, apart from its topic.
+    pub(crate) fn into_new(self) -> v1::NewMessage {
+        v1::NewMessage {
+            body: self.body,
+            tag: self.tag,
+            keys: self.keys,
+            properties: self.properties,
+            born_unix_ms: unix_millis() as u64,
+            message_group: self.message_group,
+            priority: self.priority.map(on_wire),
+            lite_topic: self.lite_topic,
+            deliver_unix_ms: self.deliver_at.map(not_before),
+        }
+    }
+
     pub(crate) fn into_wire(self, host: &str, new_id: impl FnOnce() -> String) -> v2::Message {
-        let kind = match (self.deliver_at, &self.message_group) {
-            (Some(_), _) => v2::MessageType::Delay,
-            (None, Some(_)) => v2::MessageType::Fifo,
-            (None, None) => v2::MessageType::Normal,
-        };
+        let kind = self.kind();
         v2::Message {
             topic: Some(resource(self.topic)),
             user_properties: self.properties,
@@ -93,6 +142,8 @@ impl Message {
                 message_type: kind.into(),
                 message_group: self.message_group,
                 delivery_timestamp: self.deliver_at.map(Into::into),
+                priority: self.priority.map(on_wire),
+                lite_topic: self.lite_topic,
                 born_timestamp: Some(SystemTime::now().into()),
                 born_host: host.to_owned(),
                 ..Default::default()
@@ -100,6 +151,11 @@ impl Message {
             body: self.body,
         }
     }
+}
+
+/// A priority as the protocol has it: what is above its range is above every level, too.
+fn on_wire(priority: u32) -> i32 {
+    i32::try_from(priority).unwrap_or(i32::MAX)
 }
 
 /// A message as the broker holds it.
@@ -127,6 +183,10 @@ pub struct StoredMessage {
     pub born_at: Option<SystemTime>,
     /// When it was stored, by the broker's clock.
     pub stored_at: Option<SystemTime>,
+    /// The priority that it was sent with.
+    pub priority: Option<u32>,
+    /// The lite topic that holds it, if one does.
+    pub lite_topic: Option<String>,
 }
 
 /// One delivery of one message: acknowledge it, or it comes again when its invisible time is over.
@@ -176,6 +236,8 @@ impl StoredMessage {
                 .unwrap_or_default(),
             born_at: system.born_timestamp.and_then(system_time),
             stored_at: system.store_timestamp.and_then(system_time),
+            priority: system.priority.and_then(|given| given.try_into().ok()),
+            lite_topic: system.lite_topic,
         })
     }
 }
@@ -200,6 +262,28 @@ mod tests {
         assert_eq!(stored.properties["size"], "big");
         assert_eq!(stored.id, "01AA");
         assert!(stored.born_at.is_some() && !stored.gzip);
+    }
+
+    #[test]
+    fn a_message_is_of_the_kind_that_it_says() {
+        let kind = |message: Message| {
+            let wire = message.into_wire("here", String::new);
+            wire.system_properties.unwrap().message_type()
+        };
+        let message = || Message::new("t", "b");
+        assert_eq!(kind(message()), v2::MessageType::Normal);
+        assert_eq!(kind(message().priority(7)), v2::MessageType::Priority);
+        assert_eq!(kind(message().lite_topic("l")), v2::MessageType::Lite);
+        assert_eq!(kind(message().message_group("g")), v2::MessageType::Fifo);
+        let due = SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_000_001);
+        assert_eq!(kind(message().deliver_at(due)), v2::MessageType::Delay);
+        let all = message().priority(u32::MAX).lite_topic("l").deliver_at(due);
+        let new = all.into_new();
+        assert_eq!(
+            (new.priority, new.deliver_unix_ms),
+            (Some(i32::MAX), Some(2))
+        );
+        assert_eq!(new.lite_topic.as_deref(), Some("l"));
     }
 
     #[test]

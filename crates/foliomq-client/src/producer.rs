@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foliomq_proto::v2::{Code, SendMessageRequest, SendResultEntry, Status};
+use foliomq_proto::v2::{Code, RecallMessageRequest, SendMessageRequest, SendResultEntry, Status};
 
 use crate::client::{Connection, Messaging, within};
+use crate::convert::resource;
 use crate::error::{Error, Result, check};
 use crate::headers::{Headers, host_name};
 use crate::message::Message;
@@ -55,6 +56,24 @@ impl Producer {
             Err(Error::RefusedMessage { code, text, .. }) => Err(Error::Refused { code, text }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives up a delayed message before its time, by the handle that its sender got; returns its message id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with [`MessageNotFound`](Code::MessageNotFound) if it is delivered or recalled already, and with
+    /// [`BadRequest`](Code::BadRequest) for what is no such handle.
+    pub async fn recall(&self, topic: &str, handle: &str) -> Result<String> {
+        let request = RecallMessageRequest {
+            topic: Some(resource(topic)),
+            recall_handle: handle.to_owned(),
+        };
+        let request = within(request, Duration::ZERO);
+        let answer = self.calls.clone().recall_message(request).await;
+        let answer = answer.map_err(|status| self.connection.error(status))?;
+        let answer = answer.into_inner();
+        check(answer.status)?;
+        Ok(answer.message_id)
     }
 
     /// Sends messages of one topic together: all are stored, one after the other in one queue, or none.

@@ -88,10 +88,12 @@ pub(crate) struct Done {
 pub struct Published {
     /// The id under which it can be found.
     pub message_id: String,
-    /// The queue that holds it.
+    /// The queue that holds it; of a lite topic its only one. 0 for a delayed message, which is in none yet.
     pub queue_id: u32,
     /// Its place there.
     pub queue_offset: u64,
+    /// Of a delayed message: [recalls](crate::Producer::recall) it.
+    pub recall_handle: Option<String>,
     /// It was stored by an earlier try, whose acknowledgement was lost.
     pub duplicate: bool,
 }
@@ -146,8 +148,8 @@ impl Publisher {
         self.send_to(message, None).await
     }
 
-    /// The same, to one queue of the topic; otherwise the broker takes them in turn, batch by batch, and a message group has
-    /// its own.
+    /// The same, to one queue of the topic; otherwise the broker takes them in turn, batch by batch, and a message group, a
+    /// priority and a lite topic have their own.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -160,20 +162,9 @@ impl Publisher {
             let text = "a published message gets its id from the publisher";
             return Err(Error::refused(crate::Code::IllegalMessageId, text));
         }
-        if message.deliver_at.is_some() {
-            let text = "a stream takes no delayed messages: a Producer does";
-            return Err(Error::refused(crate::Code::IllegalDeliveryTime, text));
-        }
         let bytes = message.body.len() + OVERHEAD;
-        let topic = message.topic;
-        let message = NewMessage {
-            body: message.body,
-            tag: message.tag,
-            keys: message.keys,
-            properties: message.properties,
-            born_unix_ms: crate::headers::unix_millis() as u64,
-            message_group: message.message_group,
-        };
+        let topic = message.topic.clone();
+        let message = message.into_new();
         let encoded = message.encoded_len() + FIELD;
         if !batches::fits(&topic, encoded) {
             let text = format!("a message of {encoded} bytes is more than a stream carries");

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::{
-    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression,
-    FilterType, MessageQueue, NotifyClientTerminationRequest, ReceiveMessageRequest,
-    ReceiveMessageResponse,
+    AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code,
+    LiteSubscriptionAction, MessageQueue, NotifyClientTerminationRequest, ReceiveMessageRequest,
+    ReceiveMessageResponse, SyncLiteSubscriptionRequest,
 };
 use tonic::Streaming;
 
 use crate::client::{Connection, Messaging, within};
+use crate::consumer::Filter;
 use crate::convert::{duration, resource};
 use crate::error::{Error, Result, check};
 use crate::headers::Headers;
@@ -30,7 +31,7 @@ pub struct SimpleConsumer {
     calls: Messaging,
     group: String,
     topic: String,
-    filter: String,
+    filter: Filter,
     _heartbeat: Heartbeat,
 }
 
@@ -44,15 +45,63 @@ impl SimpleConsumer {
             calls,
             group,
             topic,
-            filter: "*".to_owned(),
+            filter: Filter::All,
             _heartbeat: heartbeat,
         }
     }
 
     /// Only messages with these tags: `A || B`, exact. `*` stands for all. What does not match is skipped for the group.
-    pub fn filter(mut self, tags: impl Into<String>) -> Self {
-        self.filter = tags.into();
+    pub fn filter(self, tags: impl Into<String>) -> Self {
+        self.filter_by(Filter::Tags(tags.into()))
+    }
+
+    /// Only messages that this wants. What does not match is skipped for the group.
+    pub fn filter_by(mut self, filter: Filter) -> Self {
+        self.filter = filter;
         self
+    }
+
+    /// Subscribes to lite topics of the topic, beside those that it subscribes to already; those that are not there are made. A
+    /// consumer of a topic of the type lite receives what it subscribes to and nothing else, each lite topic in order.
+    ///
+    /// # Errors
+    /// [`Code::LiteSubscriptionQuotaExceeded`] and [`Code::LiteTopicQuotaExceeded`]: then it subscribes to none of them.
+    pub async fn subscribe_lite<T: Into<String>>(
+        &self,
+        lite: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        self.sync_lite(LiteSubscriptionAction::PartialAdd, lite)
+            .await
+    }
+
+    /// Receives nothing of these lite topics any more.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub async fn unsubscribe_lite<T: Into<String>>(
+        &self,
+        lite: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        self.sync_lite(LiteSubscriptionAction::PartialRemove, lite)
+            .await
+    }
+
+    async fn sync_lite<T: Into<String>>(
+        &self,
+        action: LiteSubscriptionAction,
+        lite: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let request = SyncLiteSubscriptionRequest {
+            action: action.into(),
+            topic: Some(resource(&self.topic)),
+            group: Some(resource(&self.group)),
+            lite_topic_set: lite.into_iter().map(Into::into).collect(),
+            ..Default::default()
+        };
+        let request = within(request, Duration::ZERO);
+        let answer = self.calls.clone().sync_lite_subscription(request).await;
+        let answer = answer.map_err(|status| self.connection.error(status))?;
+        check(answer.into_inner().status)
     }
 
     /// Waits up to `wait` for messages and returns up to `max` (at most 32) of them, as soon as there is one; none when
@@ -165,10 +214,7 @@ impl SimpleConsumer {
                 id: ANY_QUEUE,
                 ..Default::default()
             }),
-            filter_expression: Some(FilterExpression {
-                r#type: FilterType::Tag.into(),
-                expression: self.filter.clone(),
-            }),
+            filter_expression: self.filter.clone().into_wire(),
             batch_size: i32::try_from(max).unwrap_or(i32::MAX),
             invisible_duration: Some(duration(invisible)),
             auto_renew: false,
@@ -216,6 +262,7 @@ impl SimpleConsumer {
             receipt_handle: delivery.handle.clone(),
             invisible_duration: Some(duration(invisible)),
             message_id: delivery.message.id.clone(),
+            lite_topic: delivery.message.lite_topic.clone(),
             ..Default::default()
         };
         let answer = self
@@ -240,6 +287,6 @@ fn ack_entry(delivery: &Delivery) -> AckMessageEntry {
     AckMessageEntry {
         message_id: delivery.message.id.clone(),
         receipt_handle: delivery.handle.clone(),
-        lite_topic: None,
+        lite_topic: delivery.message.lite_topic.clone(),
     }
 }

@@ -87,7 +87,7 @@ impl From<v1::TopicSettings> for TopicSettings {
     }
 }
 
-/// A change of a topic: what is `None` stays as it is, and 0 of a setting is without it.
+/// A change of a topic, or a new one: what is `None` stays as it is, and 0 of a setting is without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TopicUpdate {
     /// No fewer than there are, at most 1024.
@@ -110,23 +110,35 @@ pub struct TopicUpdate {
 
 impl TopicUpdate {
     pub(crate) fn to_wire(self, topic: &str) -> v1::UpdateTopicRequest {
-        // Upwards: 0 would be without.
-        let millis = |time: Duration| time.as_nanos().div_ceil(1_000_000);
-        let millis = |time| u64::try_from(millis(time)).unwrap_or(u64::MAX);
         v1::UpdateTopicRequest {
             topic: topic.to_owned(),
             queues: self.queues.unwrap_or(0),
             r#type: self.kind.map(|kind| kind.to_wire().into()),
-            settings: Some(v1::TopicSettings {
-                permission: self
-                    .permission
-                    .map(|permission| permission.to_wire().into()),
-                keep_for_ms: self.keep_for.map(millis),
-                keep_bytes: self.keep_bytes,
-                lite_ttl_ms: self.lite_ttl.map(millis),
-                lite_topics: self.lite_topics,
-                lite_subscriptions: self.lite_subscriptions,
-            }),
+            settings: Some(self.settings()),
+        }
+    }
+
+    pub(crate) fn to_creation(self, topic: &str) -> v1::CreateTopicRequest {
+        v1::CreateTopicRequest {
+            topic: topic.to_owned(),
+            queues: self.queues.unwrap_or(0),
+            r#type: self.kind.unwrap_or_default().to_wire().into(),
+            settings: Some(self.settings()),
+        }
+    }
+
+    fn settings(self) -> v1::TopicSettings {
+        // Upwards: 0 would be without.
+        let millis = |time: Duration| time.as_nanos().div_ceil(1_000_000);
+        let millis = |time| u64::try_from(millis(time)).unwrap_or(u64::MAX);
+        let permission = |permission: TopicPermission| permission.to_wire().into();
+        v1::TopicSettings {
+            permission: self.permission.map(permission),
+            keep_for_ms: self.keep_for.map(millis),
+            keep_bytes: self.keep_bytes,
+            lite_ttl_ms: self.lite_ttl.map(millis),
+            lite_topics: self.lite_topics,
+            lite_subscriptions: self.lite_subscriptions,
         }
     }
 }

@@ -40,13 +40,8 @@ impl Shared {
         messages: &[(Timestamp, Message<'_>)],
         now: Timestamp,
     ) -> Result<Vec<Delayed>, DeliveryError> {
-        let latest = now.saturating_add(self.options.max_delay.as_millis() as u64);
-        if messages.iter().any(|(due, _)| *due > latest) {
-            let what = format!(
-                "the delivery time is more than {:?} ahead",
-                self.options.max_delay
-            );
-            return Err(DeliveryError::IllegalTime { what });
+        for (due, _) in messages {
+            self.check_due(*due, now)?;
         }
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting >= self.options.max_delayed {
@@ -59,19 +54,45 @@ impl Shared {
             .map(|(due, message)| (Awaits::Time(*due), message))
             .collect();
         let appended = self.store.submit_hidden(topic, queue, &hidden)?;
-        let delayed = |(appended, (due, _)): (Appended, &(Timestamp, Message<'_>))| {
-            let ticket = Ticket {
-                purpose: Purpose::Recall,
-                topic_id: found.id,
-                id: appended.position,
-                time: *due,
-            };
-            Delayed {
-                appended,
-                recall_handle: ticket.seal(&self.key),
-            }
+        let delayed = |(appended, (due, _)): (Appended, &(Timestamp, Message<'_>))| Delayed {
+            recall_handle: self.recall_handle(found.id, appended.position, *due),
+            appended,
         };
         Ok(appended.into_iter().zip(messages).map(delayed).collect())
+    }
+
+    /// Whether a message may wait for so long.
+    pub fn check_due(&self, due: Timestamp, now: Timestamp) -> Result<(), DeliveryError> {
+        let horizon = self.options.max_delay;
+        if due <= now.saturating_add(horizon.as_millis() as u64) {
+            return Ok(());
+        }
+        let what = format!("the delivery time is more than {horizon:?} ahead");
+        Err(DeliveryError::IllegalTime { what })
+    }
+
+    /// The recall handle of the delayed message with this message id, if one was ever appended that the log still has.
+    pub fn find_delayed(
+        &self,
+        topic: &str,
+        message_id: &str,
+    ) -> Result<Option<String>, DeliveryError> {
+        let found = self.store.topic(topic).ok_or_else(|| unknown(topic))?;
+        let hidden = self.store.find_delayed(topic, message_id)?;
+        Ok(hidden.and_then(|hidden| match hidden.awaits {
+            Awaits::Time(due) => Some(self.recall_handle(found.id, hidden.id, due)),
+            Awaits::Decision(_) => None,
+        }))
+    }
+
+    fn recall_handle(&self, topic_id: u32, id: u64, time: Timestamp) -> String {
+        let ticket = Ticket {
+            purpose: Purpose::Recall,
+            topic_id,
+            id,
+            time,
+        };
+        ticket.seal(&self.key)
     }
 
     pub fn recall(

@@ -65,7 +65,7 @@ impl Shared {
     fn report(&self, subscription: &Subscription, number: u32) -> Result<(), DeliveryError> {
         let (mut queue, _) = self.enter(subscription, number)?;
         let committed = queue.leases().committed();
-        if queue.reported != Some(committed) {
+        if queue.reported != Some(committed) && !subscription.has_ended() {
             self.store.set_progress(
                 &subscription.group.name,
                 &subscription.topic,

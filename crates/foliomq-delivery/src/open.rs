@@ -110,6 +110,7 @@ impl Replay {
                 name,
                 max_attempts,
             } => self.registry.replay_group(id, name, max_attempts),
+            Record::Forgotten { group, topic } => self.registry.replay_forgotten(group, topic),
             Record::Order { group, order } => self.registry.replay_order(group, order),
             Record::Subscription {
                 id,

@@ -136,6 +136,28 @@ impl Registry {
         }
     }
 
+    /// The name of the group with this number.
+    pub fn name_of(&self, id: u32) -> Option<&str> {
+        self.group_names.get(&id).map(String::as_str)
+    }
+
+    /// The group is no more; what it reads goes apart.
+    pub fn drop_group(&mut self, id: u32) {
+        if let Some(name) = self.group_names.remove(&id) {
+            self.groups.remove(&name);
+        }
+    }
+
+    /// No client of the group reads lite topics any more: of this topic, or of any.
+    pub fn leave(&mut self, group: u32, topic: Option<&str>) {
+        self.members.retain(|parent, members| {
+            if topic.is_none_or(|topic| topic == parent) {
+                members.retain(|one| one.group != group);
+            }
+            !members.is_empty()
+        });
+    }
+
     /// The group, created with `max_attempts` if it is not there.
     pub fn join(
         &mut self,
@@ -318,7 +340,7 @@ impl Registry {
         sequence: u32,
     ) -> Result<(), DeliveryError> {
         let more = queues.saturating_sub(subscription.queue_count());
-        if more == 0 {
+        if more == 0 || subscription.has_ended() {
             return Ok(());
         }
         self.check_room(&subscription.group.name, more as usize)?;

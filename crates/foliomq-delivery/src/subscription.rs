@@ -1,6 +1,6 @@
 //! A group that reads a topic: the leases of each queue, and who waits for them to change.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use event_listener::{Event, EventListener};
@@ -46,6 +46,8 @@ pub(crate) struct Subscription {
     plain: Option<Box<Plain>>,
     queues: Box<[Mutex<Queue>]>,
     turn: AtomicUsize,
+    /// Forgotten: who still holds it tells nobody of it.
+    ended: AtomicBool,
 }
 
 /// What a subscription has that is not of a lite topic.
@@ -95,7 +97,28 @@ impl Subscription {
             plain,
             queues: queues(id, 0, starts),
             turn: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
         }
+    }
+
+    /// It is forgotten from now on: whoever has told the store of it before is done with that when this returns.
+    pub fn end(&self) {
+        self.mark_ended();
+        (0..self.queue_count()).for_each(|queue| drop(self.queue(queue)));
+    }
+
+    /// The same, without a wait.
+    pub fn mark_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// It could not be forgotten.
+    pub fn go_on(&self) {
+        self.ended.store(false, Ordering::Release);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     pub fn queue_count(&self) -> u32 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foliomq_delivery::Groups;
+use foliomq_delivery::{Filters, Groups};
 use foliomq_proto::v2::Code;
 use foliomq_store::{Store, TopicOptions};
 use tokio::sync::{Semaphore, watch};
@@ -28,6 +28,7 @@ pub(crate) struct Broker {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) groups: Groups,
+    pub(crate) filters: Filters,
     pub(crate) clients: Clients,
     pub(crate) inquiries: Inquiries,
     pub(crate) renewals: Renewals,
@@ -65,6 +66,7 @@ impl Broker {
             config,
             store,
             groups,
+            filters: Filters::default(),
             clients: Clients::default(),
             inquiries: Inquiries::default(),
             renewals: Renewals::default(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::{Resource, Settings, TelemetryCommand};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
@@ -35,6 +35,8 @@ pub(crate) struct Clients {
     asked: AtomicUsize,
     /// For clients past the limit: never tells of an end.
     unknown: watch::Sender<u64>,
+    /// Held while settings are read and on their way.
+    telling: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -193,6 +195,12 @@ impl Clients {
         let commands = client.and_then(|client| client.commands.clone());
         drop(clients);
         commands.is_some_and(|commands| commands.try_send(Ok(command)).is_ok())
+    }
+
+    /// Lets one at a time tell a client its settings: from before they are read until they are sent. Otherwise one who read them
+    /// before a change could send them after the one who read them since, and the old ones would hold.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock()
     }
 
     /// Keeps what the client declares of itself, unless that is too large to be remembered.

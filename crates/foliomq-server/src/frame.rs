@@ -25,6 +25,9 @@ mod message {
     pub(super) const PROPERTIES: u32 = 4;
     pub(super) const BORN: u32 = 5;
     pub(super) const MESSAGE_GROUP: u32 = 6;
+    pub(super) const PRIORITY: u32 = 7;
+    pub(super) const LITE_TOPIC: u32 = 8;
+    pub(super) const DELIVER: u32 = 9;
 }
 
 /// Most messages of one frame.
@@ -60,6 +63,9 @@ pub(crate) struct Message<'a> {
     pub(crate) tag: Option<&'a str>,
     pub(crate) message_group: Option<&'a str>,
     pub(crate) born_unix_ms: u64,
+    pub(crate) priority: Option<i32>,
+    pub(crate) lite_topic: Option<&'a str>,
+    pub(crate) deliver_unix_ms: Option<u64>,
     /// In its frame, from 0.
     pub(crate) index: u32,
     /// All of it: where keys and properties are, if there are any.
@@ -135,6 +141,9 @@ impl<'a> Message<'a> {
             }
             message::BORN => self.born_unix_ms = number(wire_type, bytes)?,
             message::MESSAGE_GROUP => self.message_group = Some(text(wire_type, bytes)?),
+            message::PRIORITY => self.priority = Some(number(wire_type, bytes)? as i32),
+            message::LITE_TOPIC => self.lite_topic = Some(text(wire_type, bytes)?),
+            message::DELIVER => self.deliver_unix_ms = Some(number(wire_type, bytes)?),
             _ => skip_field(wire_type, field, bytes, DecodeContext::default())?,
         }
         Ok(())
@@ -154,9 +163,16 @@ impl<'a> Message<'a> {
 
     /// What kind of message it is.
     pub(crate) fn kind(&self) -> MessageType {
-        match self.message_group {
-            Some(_) => MessageType::Fifo,
-            None => MessageType::Normal,
+        if self.deliver_unix_ms.is_some() {
+            MessageType::Delay
+        } else if self.message_group.is_some() {
+            MessageType::Fifo
+        } else if self.lite_topic.is_some() {
+            MessageType::Lite
+        } else if self.priority.is_some() {
+            MessageType::Priority
+        } else {
+            MessageType::Normal
         }
     }
 }
@@ -234,6 +250,9 @@ pub(crate) mod tests {
                 .collect(),
             born_unix_ms: message.born_unix_ms,
             message_group: message.message_group.map(str::to_owned),
+            priority: message.priority,
+            lite_topic: message.lite_topic.map(str::to_owned),
+            deliver_unix_ms: message.deliver_unix_ms,
         }
     }
 
@@ -258,16 +277,23 @@ pub(crate) mod tests {
             prop::collection::vec(text(), 0..3),
             properties.prop_map(|map| map.into_iter().collect::<HashMap<_, _>>()),
             prop_oneof![Just(0), any::<u64>()],
-            prop::option::of(text()),
+            prop::collection::vec(prop::option::of(text()), 2),
+            any::<Option<i32>>(),
+            any::<Option<u64>>(),
         )
             .prop_map(
-                |(body, tag, keys, properties, born_unix_ms, message_group)| NewMessage {
-                    body: body.into(),
-                    tag,
-                    keys,
-                    properties,
-                    born_unix_ms,
-                    message_group,
+                |(body, tag, keys, properties, born_unix_ms, names, priority, deliver_unix_ms)| {
+                    NewMessage {
+                        body: body.into(),
+                        tag,
+                        keys,
+                        properties,
+                        born_unix_ms,
+                        message_group: names[0].clone(),
+                        priority,
+                        lite_topic: names[1].clone(),
+                        deliver_unix_ms,
+                    }
                 },
             )
     }

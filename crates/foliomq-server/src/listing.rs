@@ -39,7 +39,8 @@ impl Place {
                 offset: offset.parse().ok()?,
             })
         });
-        place.ok_or_else(|| Refusal::new(Code::BadRequest, "no page has brought this scroll id"))
+        place
+            .ok_or_else(|| Refusal::new(Code::BadRequest, "no page has named this as the next one"))
     }
 
     pub(crate) fn text(self) -> String {
@@ -58,6 +59,8 @@ pub(crate) struct Query {
     pub(crate) times: RangeInclusive<u64>,
     /// At most so many, and no more than [`MAX_FOUND`].
     pub(crate) most: usize,
+    /// Without so many that come before, unless a place says where to begin.
+    pub(crate) skip: u64,
 }
 
 /// A page, and where the next one begins.
@@ -66,70 +69,117 @@ pub(crate) type Page = (Vec<StoredMessage>, Option<Place>);
 /// Finds a page. What is found by id or key comes in one.
 pub(crate) fn find(handles: &Handles, query: &Query) -> Result<Page, Refusal> {
     let (store, most) = (&handles.store, query.most.clamp(1, MAX_FOUND));
+    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+    let with_skipped = most.saturating_add(skip).min(MAX_FOUND);
     let mut found = match &query.search {
-        Search::Id(id) => store.find_by_id(&query.topic, id, most)?,
-        Search::Key(key) => store.find_by_key(&query.topic, key, most)?,
+        Search::Id(id) => store.find_by_id(&query.topic, id, with_skipped)?,
+        Search::Key(key) => store.find_by_key(&query.topic, key, with_skipped)?,
         Search::All(from) => return list(store, query, *from, most),
     };
     found.retain(|message| {
         let queue = query.queue.is_none_or(|queue| queue == message.queue_id());
         queue && query.times.contains(&message.store_time())
     });
-    cut(&mut found);
+    found.drain(..skip.min(found.len()));
+    cut(&mut found, &[]);
     Ok((found, None))
 }
 
-/// Gives up what would make the answer too large; the first stays in any case.
-pub(crate) fn cut(found: &mut Vec<StoredMessage>) {
-    let mut bytes = 0;
+/// Leaves out what would make an answer too large that has `before` already; the first of all stays in any case. Returns the
+/// offset of the first that is left out.
+fn cut(found: &mut Vec<StoredMessage>, before: &[StoredMessage]) -> Option<u64> {
+    let size = |message: &StoredMessage| message.body().len().max(1);
+    let mut bytes = before.iter().map(size).sum::<usize>();
     let fits = found.iter().take_while(|message| {
         let first = bytes == 0;
-        bytes += message.body().len().max(1);
+        bytes += size(message);
         first || bytes <= MAX_BYTES
     });
     let fits = fits.count();
+    let left_out = found.get(fits).map(StoredMessage::queue_offset);
     found.truncate(fits);
+    left_out
 }
 
 fn list(store: &Store, query: &Query, from: Option<Place>, most: usize) -> Result<Page, Refusal> {
-    let unknown = || StoreError::UnknownTopic {
-        topic: query.topic.clone(),
-    };
-    let topic = store.topic(&query.topic).ok_or_else(unknown)?;
-    let (first, last) = match query.queue {
-        Some(queue) => (queue, queue),
-        None => (0, topic.queues.saturating_sub(1)),
+    let queues = queues(store, query)?;
+    let (first, last) = (*queues.start(), *queues.end());
+    let from = match from {
+        None if query.skip > 0 => match behind(store, query, queues)? {
+            None => return Ok((Vec::new(), None)),
+            place => place,
+        },
+        from => from,
     };
     let first = from.map_or(first, |from| from.queue.max(first));
+    let mut page = Vec::new();
     for queue in first..=last {
         let mut offset = store.offset_at(&query.topic, queue, *query.times.start())?;
         if let Some(from) = from.filter(|from| from.queue == queue) {
             offset = offset.max(from.offset);
         }
-        let page = read(store, query, queue, offset, most)?;
-        let next = match page.1 {
-            None if queue < last => Some(Place {
+        let mut next = read(store, query, Place { queue, offset }, most, &mut page)?;
+        if next.is_none() && queue < last && page.len() >= most {
+            next = Some(Place {
                 queue: queue + 1,
                 offset: 0,
-            }),
-            next => next,
-        };
-        if !page.0.is_empty() || next.is_none_or(|next| next.queue == queue) {
-            return Ok((page.0, next));
+            });
+        }
+        if next.is_some() {
+            return Ok((page, next));
         }
     }
-    Ok((Vec::new(), None))
+    Ok((page, None))
 }
 
-/// A page of one queue; a place where it has more within the times.
+/// The queues that are looked into.
+fn queues(store: &Store, query: &Query) -> Result<RangeInclusive<u32>, Refusal> {
+    let unknown = || StoreError::UnknownTopic {
+        topic: query.topic.clone(),
+    };
+    let topic = store.topic(&query.topic).ok_or_else(unknown)?;
+    Ok(match query.queue {
+        Some(queue) => queue..=queue,
+        None => 0..=topic.queues.saturating_sub(1),
+    })
+}
+
+/// Where those begin that come behind the skipped ones; `None`: there are none.
+fn behind(
+    store: &Store,
+    query: &Query,
+    queues: RangeInclusive<u32>,
+) -> Result<Option<Place>, Refusal> {
+    let (topic, mut skip) = (&query.topic, query.skip);
+    for queue in queues {
+        let begin = store.offset_at(topic, queue, *query.times.start())?;
+        let end = match query.times.end().checked_add(1) {
+            Some(after) => store.offset_at(topic, queue, after)?,
+            None => store.offsets(topic, queue)?.end,
+        };
+        let held = end.saturating_sub(begin);
+        if skip < held {
+            let offset = begin + skip;
+            return Ok(Some(Place { queue, offset }));
+        }
+        skip -= held;
+    }
+    Ok(None)
+}
+
+/// Adds what one queue has from a place on, until the page has as many as it may; returns where it has more within the times.
 fn read(
     store: &Store,
     query: &Query,
-    queue: u32,
-    offset: u64,
+    from: Place,
     most: usize,
-) -> Result<Page, Refusal> {
-    let end = store.offsets(&query.topic, queue)?.end;
+    page: &mut Vec<StoredMessage>,
+) -> Result<Option<Place>, Refusal> {
+    let Place { queue, offset } = from;
+    let (most, end) = (
+        most.saturating_sub(page.len()),
+        store.offsets(&query.topic, queue)?.end,
+    );
     let mut found = store.read_many(&query.topic, queue, offset, most)?;
     let read_to = match found.last() {
         Some(last) => last.queue_offset() + 1,
@@ -139,13 +189,10 @@ fn read(
     let in_time = found.partition_point(|message| message.store_time() <= *query.times.end());
     let over = in_time < found.len();
     found.truncate(in_time);
-    let whole = found.len();
-    cut(&mut found);
-    let next = match found.last() {
-        Some(last) if found.len() < whole => Some(last.queue_offset() + 1),
-        _ => (!over && read_to < end).then_some(read_to),
-    };
-    Ok((found, next.map(|offset| Place { queue, offset })))
+    let left_out = cut(&mut found, page);
+    page.append(&mut found);
+    let more = left_out.or((!over && read_to < end).then_some(read_to));
+    Ok(more.map(|offset| Place { queue, offset }))
 }
 
 #[cfg(test)]

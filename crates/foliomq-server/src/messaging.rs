@@ -97,11 +97,11 @@ impl MessagingService for Messaging {
             // Of a group that cannot be, none is noted.
             let group = request.group.as_ref();
             let group = group.and_then(|group| name::group(Some(group), &caller).ok());
-            if self.0.clients.heartbeat(&caller, group)
-                && let Some(settings) = settings::current(&self.0, &caller.client_id)
-            {
-                // A client that does not read misses it.
-                self.0.clients.send_to(&caller.client_id, settings);
+            if self.0.clients.heartbeat(&caller, group) {
+                settings::tell(&self.0, &caller.client_id, |settings| {
+                    // A client that does not read misses it.
+                    self.0.clients.send_to(&caller.client_id, settings);
+                });
             }
             Ok(v2::HeartbeatResponse { status: Some(ok()) })
         })

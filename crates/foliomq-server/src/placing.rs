@@ -1,22 +1,19 @@
 //! Storing a frame of a Publish stream once, however often it comes.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foliomq_delivery::queue_of;
-use foliomq_proto::v1::Run;
-use foliomq_proto::v2::MessageType;
+use foliomq_proto::v1::{DelayedMessage, RefusedMessage, Run};
 use foliomq_store::{Appender, StoredMessage};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::broker::{Broker, Handles};
-use crate::frame::{Frame, Message};
-use crate::producers::{self, Progress};
+use crate::frame::Frame;
+use crate::parts::{Part, Parts};
+use crate::producers::{self, Found, Progress};
 use crate::properties::unix_ms;
 use crate::send::{LARGE, check_kind};
 use crate::status::Refusal;
-use crate::stored_properties::{Stored, write_properties};
 use crate::topic_settings;
 
 /// Bytes of room for properties that a stream keeps between two frames: enough for 2,000 small messages.
@@ -33,29 +30,28 @@ pub(crate) struct Target {
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     pub(crate) runs: Vec<Run>,
+    pub(crate) delayed: Vec<DelayedMessage>,
+    /// Those whose lite topics cannot be made.
+    pub(crate) refused: Vec<RefusedMessage>,
+    /// How many were not stored before, and the bytes of their bodies.
+    pub(crate) fresh: usize,
+    pub(crate) fresh_bytes: usize,
     /// They may be acknowledged once so much of the log is committed.
     pub(crate) end: u64,
 }
 
-/// A message that is ready to be stored.
-struct Part {
-    number: u64,
-    kind: MessageType,
-    /// Where it goes; `None`: to the next queue in turn.
-    queue: Option<u32>,
-    /// Its place in the frame's bytes.
-    body: Range<usize>,
-    /// Their place in what was written.
-    properties: Stored,
-}
-
-/// The messages of a frame, apart from what they were decoded to: they may go to another thread, and nothing is decoded twice.
-struct Ready {
-    producer: u64,
-    bytes: Bytes,
-    /// The properties of all.
-    written: Vec<u8>,
-    parts: Vec<Part>,
+impl Placed {
+    /// Adds one that was there before.
+    fn add_found(&mut self, part: &Part, found: Found) {
+        match found {
+            Found::InQueue(message) => extend(&mut self.runs, &message),
+            Found::Delayed(recall_handle) => self.delayed.push(DelayedMessage {
+                index: part.index,
+                recall_handle,
+                duplicate: true,
+            }),
+        }
+    }
 }
 
 /// Stores those messages of the frame that are not stored yet. It is what is left of `bytes` once the bad ones are sifted out,
@@ -70,15 +66,15 @@ pub(crate) async fn place(
     let mut progress = target.progress.lock_owned().await;
     let appender = target.appender;
     let size: usize = frame.messages.iter().map(|one| one.body.len()).sum();
-    let ready = Ready::new(frame, bytes, appender.queues(), std::mem::take(room));
-    let (placed, written) = if ready.is_next(&progress) && size < LARGE {
-        let placed = ready.append(&appender, &mut progress, Vec::new());
-        (placed, ready.written)
+    let mut parts = Parts::new(frame, bytes, &appender, std::mem::take(room));
+    let (placed, written) = if parts.are_next(&progress) && size < LARGE && parts.are_plain() {
+        let placed = parts.append(&broker.handles(), &appender, &mut progress, Vec::new());
+        (placed, parts.written)
     } else {
-        // Looking into the log may wait for the disk.
+        // Looking into the log may wait for the disk, and so may making a lite topic.
         let work = move |handles: &Handles| {
-            let placed = find_and_append(handles, &appender, &ready, progress);
-            Ok((placed, ready.written))
+            let placed = find_and_append(handles, &appender, &mut parts, progress);
+            Ok((placed, parts.written))
         };
         broker.blocking(work).await?
     };
@@ -92,68 +88,43 @@ pub(crate) async fn place(
 fn find_and_append(
     handles: &Handles,
     appender: &Appender,
-    ready: &Ready,
+    parts: &mut Parts,
     mut progress: OwnedMutexGuard<Progress>,
 ) -> Result<Placed, Refusal> {
-    let stored = match ready.is_next(&progress) {
+    // First of all: what is refused for its lite topic is no more stored already than what was sifted out.
+    let refused = parts.make_lite_topics(handles, appender);
+    let found = match parts.are_next(&progress) {
         // None of it: nothing has to be committed before it is appended.
         true => Vec::new(),
-        false => {
-            let numbers = ready.parts.iter().map(|part| part.number);
-            let topic = appender.topic();
-            producers::stored(&handles.store, topic, ready.producer, numbers, &progress)?
-        }
+        false => producers::stored(handles, appender.topic(), parts, &progress)?,
     };
-    ready.append(appender, &mut progress, stored)
+    let placed = parts.append(handles, appender, &mut progress, found)?;
+    Ok(Placed { refused, ..placed })
 }
 
-impl Ready {
-    fn new(frame: &Frame<'_>, bytes: &Bytes, queues: u32, mut written: Vec<u8>) -> Self {
-        let now = unix_ms();
-        let part = |message: &Message<'_>| {
-            let number = frame.number(message);
-            let of_group = || message.message_group.map(|group| queue_of(group, queues));
-            Part {
-                number,
-                kind: message.kind(),
-                queue: frame.queue_id.or_else(of_group),
-                body: place_in(bytes, message.body),
-                properties: write_properties(
-                    message,
-                    (frame.producer_id, number),
-                    now,
-                    &mut written,
-                ),
-            }
-        };
-        let parts = frame.messages.iter().map(part).collect();
-        Self {
-            producer: frame.producer_id,
-            bytes: bytes.clone(),
-            written,
-            parts,
-        }
-    }
-
+impl Parts {
     /// Whether none of them can be stored already.
-    fn is_next(&self, progress: &Progress) -> bool {
-        let first = self.parts.first().map_or(0, |part| part.number);
+    fn are_next(&self, progress: &Progress) -> bool {
+        let first = self.all.first().map_or(0, |part| part.number);
         progress.last > 0 && first > progress.last
     }
 
     /// Appends those behind the stored ones.
     fn append(
         &self,
+        handles: &Handles,
         appender: &Appender,
         progress: &mut Progress,
-        stored: Vec<StoredMessage>,
+        stored: Vec<Found>,
     ) -> Result<Placed, Refusal> {
-        let fresh = &self.parts[stored.len()..];
-        let mut runs = Vec::with_capacity(1);
-        stored.iter().for_each(|message| extend(&mut runs, message));
+        let (known, fresh) = self.all.split_at(stored.len());
+        let mut placed = Placed::default();
+        for (part, found) in known.iter().zip(stored) {
+            placed.add_found(part, found);
+        }
         if fresh.is_empty() {
             // Found by the index: committed. Which one is the last is not learned from it: the log may hold more after these.
-            return Ok(Placed { runs, end: 0 });
+            return Ok(placed);
         }
         // Now, and not when the stream opened the topic: both may change meanwhile.
         topic_settings::may_write(appender.topic(), appender.permission())?;
@@ -162,41 +133,66 @@ impl Ready {
             check_kind(part.kind, kind)?;
         }
         let encoded = self.encoded(fresh)?;
-        let mut first = 0;
+        let mut rest = &encoded[..];
         // One after the other, so that what a crash leaves are the first ones.
-        for part in fresh.chunk_by(|one, other| one.queue == other.queue) {
-            let end = first + part.len();
-            let submitted = appender.submit(part[0].queue, &encoded[first..end])?;
-            first = end;
-            progress.last = part.last().map_or(0, |part| part.number);
-            progress.end = submitted.end();
-            runs.push(Run {
-                queue_id: submitted.queue,
-                queue_offset: submitted.appended[0].queue_offset,
-                count: part.len() as u32,
-                duplicate: false,
-            });
+        for chunk in fresh.chunk_by(|before, part| part.goes_with(before)) {
+            let (messages, later) = rest.split_at(chunk.len());
+            rest = later;
+            progress.end = submit(handles, appender, chunk, messages, &mut placed)?;
+            progress.last = chunk.last().map_or(0, |part| part.number);
+            placed.fresh += chunk.len();
+            placed.fresh_bytes += chunk.iter().map(Part::body_len).sum::<usize>();
         }
-        let end = progress.end;
-        Ok(Placed { runs, end })
-    }
-
-    /// As the store takes them.
-    fn encoded(&self, parts: &[Part]) -> Result<Vec<foliomq_store::Message<'_>>, Refusal> {
-        let one = |part: &Part| {
-            let body = self.bytes.get(part.body.clone()).unwrap_or_default();
-            Ok(part.properties.message(&self.written, body)?)
-        };
-        parts.iter().map(one).collect()
+        placed.end = progress.end;
+        Ok(placed)
     }
 }
 
-/// Where a part of the bytes lies in them.
-fn place_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-    let place = start..start.wrapping_add(part.len());
-    debug_assert!(part.is_empty() || bytes.get(place.clone()) == Some(part));
-    place
+/// Appends messages that go together; returns the position to wait for.
+fn submit(
+    handles: &Handles,
+    appender: &Appender,
+    parts: &[Part],
+    messages: &[foliomq_store::Message<'_>],
+    placed: &mut Placed,
+) -> Result<u64, Refusal> {
+    let first = &parts[0];
+    if first.due.is_some() {
+        return submit_delayed(handles, appender.topic(), parts, messages, placed);
+    }
+    let submitted = match first.held_by(appender.topic()) {
+        Some(lite) => handles.store.submit(&lite, first.queue, messages)?,
+        None => appender.submit(first.queue, messages)?,
+    };
+    placed.runs.push(Run {
+        queue_id: submitted.queue,
+        queue_offset: submitted.appended[0].queue_offset,
+        count: parts.len() as u32,
+        duplicate: false,
+    });
+    Ok(submitted.end())
+}
+
+fn submit_delayed(
+    handles: &Handles,
+    topic: &str,
+    parts: &[Part],
+    messages: &[foliomq_store::Message<'_>],
+    placed: &mut Placed,
+) -> Result<u64, Refusal> {
+    let timed = parts.iter().zip(messages);
+    let timed = timed.map(|(part, message)| (part.due.unwrap_or(0), message.clone()));
+    let timed: Vec<_> = timed.collect();
+    let groups = &handles.groups;
+    let delayed = groups.submit_delayed(topic, parts[0].queue, &timed, unix_ms())?;
+    let end = delayed.last().map_or(0, |one| one.appended.end());
+    let answers = parts.iter().zip(delayed).map(|(part, one)| DelayedMessage {
+        index: part.index,
+        recall_handle: one.recall_handle,
+        duplicate: false,
+    });
+    placed.delayed.extend(answers);
+    Ok(end)
 }
 
 /// Adds a message that was there before.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_proto::v2::Code;
-use foliomq_store::{Store, StoredMessage};
+use foliomq_store::{StoreError, StoredMessage};
 use parking_lot::Mutex;
 
+use crate::broker::Handles;
+use crate::parts::{Part, Parts};
 use crate::status::Refusal;
 
 /// Producers that are kept in memory, about 150 bytes each; then those go that were not heard of for longest.
@@ -101,32 +103,55 @@ pub(crate) fn write_id<T>(producer: u64, sequence: u64, take: impl FnOnce(&str) 
     take(std::str::from_utf8(&id).unwrap_or_default())
 }
 
-/// Those of the messages with these numbers, which grow, that are stored already: always the first ones.
+/// Where a message is that is stored already.
+#[derive(Debug)]
+pub(crate) enum Found {
+    InQueue(StoredMessage),
+    /// It was delayed: what recalls it. It may be in its queue since, or recalled.
+    Delayed(String),
+}
+
+/// Those of the messages of a frame that are stored already: always the first ones.
 pub(crate) fn stored(
-    store: &Store,
+    handles: &Handles,
     topic: &str,
-    producer: u64,
-    numbers: impl Iterator<Item = u64>,
+    parts: &Parts,
     progress: &Progress,
-) -> Result<Vec<StoredMessage>, Refusal> {
+) -> Result<Vec<Found>, Refusal> {
     // What this process has appended is found once it is committed, and indexed.
-    store.wait_committed(progress.end)?;
+    handles.store.wait_committed(progress.end)?;
     let mut found = Vec::new();
-    for number in numbers {
+    for part in &parts.all {
+        let number = part.number;
         if progress.last > 0 && number > progress.last {
             break;
         }
-        let indexed = store.watermarks().dispatched;
-        match store
-            .find_by_id(topic, &message_id(producer, number), 1)?
-            .pop()
-        {
+        let indexed = handles.store.watermarks().dispatched;
+        match find(handles, topic, part, &message_id(parts.producer, number))? {
             Some(message) => found.push(message),
             None if number <= progress.last => return Err(missing(number, progress, indexed)),
             None => break,
         }
     }
     Ok(found)
+}
+
+fn find(handles: &Handles, topic: &str, part: &Part, id: &str) -> Result<Option<Found>, Refusal> {
+    if part.due.is_some()
+        && let Some(handle) = handles.groups.find_delayed(topic, id)?
+    {
+        return Ok(Some(Found::Delayed(handle)));
+    }
+    let lite = part.held_by(topic);
+    let found = match handles
+        .store
+        .find_by_id(lite.as_deref().unwrap_or(topic), id, 1)
+    {
+        // Its topic takes none, so that it was not made.
+        Err(StoreError::UnknownTopic { .. }) if lite.is_some() => return Ok(None),
+        found => found?.pop(),
+    };
+    Ok(found.map(Found::InQueue))
 }
 
 /// Why a message that was numbered before is not found, in a log that was indexed so far as it was looked for.

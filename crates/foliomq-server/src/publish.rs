@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foliomq_proto::v1::{PublishAck, PublishResponse, RefusedMessage, Run};
+use foliomq_proto::v1::{PublishAck, PublishResponse};
 use foliomq_proto::v2::Code;
 use foliomq_store::Appender;
 use tokio::sync::{Mutex, mpsc};
@@ -111,38 +111,36 @@ impl Stream {
         let over = placed
             .as_ref()
             .is_err_and(|refusal| ends_stream(refusal.code));
-        let (status, Placed { runs, end }, refused) = match placed {
-            Ok((placed, refused)) => (ok(), placed, refused),
-            Err(refusal) => {
-                let status = refusal.status(Language::Other);
-                (status, Placed::default(), Vec::new())
-            }
+        let (status, placed) = match placed {
+            Ok(placed) => (ok(), placed),
+            Err(refusal) => (refusal.status(Language::Other), Placed::default()),
         };
         let ack = PublishAck {
             sequence: frame.sequence,
             count: frame.count as u32,
             status: Some(status),
-            runs,
-            refused,
+            runs: placed.runs,
+            refused: placed.refused,
+            delayed: placed.delayed,
         };
+        let end = placed.end;
         (Pending { ack, end }, over)
     }
 
     /// Stores the messages of a frame that are found good; returns where they are, and the others.
-    async fn store(
-        &mut self,
-        frame: &mut Frame<'_>,
-        bytes: &Bytes,
-    ) -> Result<(Placed, Vec<RefusedMessage>), Refusal> {
+    async fn store(&mut self, frame: &mut Frame<'_>, bytes: &Bytes) -> Result<Placed, Refusal> {
         sifted::check(frame)?;
         let known = self.known_topic(frame.topic);
         let name = match known {
             Some(_) => String::new(),
             None => self.name(frame.topic)?,
         };
-        let refused = sift(frame, self.broker.store.options().max_body);
+        let mut refused = sift(frame, &self.broker);
         if frame.messages.is_empty() {
-            return Ok((Placed::default(), refused));
+            return Ok(Placed {
+                refused,
+                ..Placed::default()
+            });
         }
         // After the checks: a message that is refused creates no topic.
         let appender = match known {
@@ -151,10 +149,11 @@ impl Stream {
         };
         let progress = self.progress(frame.producer_id)?;
         let target = Target { appender, progress };
-        let placed = place(&self.broker, target, frame, bytes, &mut self.room).await?;
-        let (messages, bytes) = new(&placed, frame);
-        self.broker.stored(messages, bytes);
-        Ok((placed, refused))
+        let mut placed = place(&self.broker, target, frame, bytes, &mut self.room).await?;
+        self.broker.stored(placed.fresh, placed.fresh_bytes);
+        placed.refused.append(&mut refused);
+        placed.refused.sort_unstable_by_key(|refused| refused.index);
+        Ok(placed)
     }
 
     /// The topic of the last frame, if this one names the same and it is still there.
@@ -183,20 +182,6 @@ impl Stream {
         self.producer = Some((producer, progress.clone()));
         Ok(progress)
     }
-}
-
-/// How many messages of a frame were not stored before, and the bytes of their bodies.
-fn new(placed: &Placed, frame: &Frame<'_>) -> (usize, usize) {
-    let mut bodies = frame.messages.iter().map(|message| message.body.len());
-    let (mut messages, mut bytes) = (0, 0);
-    for run in &placed.runs {
-        let of_run: usize = bodies.by_ref().take(run.count as usize).sum();
-        if !run.duplicate {
-            messages += run.count as usize;
-            bytes += of_run;
-        }
-    }
-    (messages, bytes)
 }
 
 /// Whether the same frame may be taken later: nothing may overtake it then.
@@ -255,8 +240,9 @@ async fn acknowledge(
 fn lost(waiting: VecDeque<Pending>, refusal: Refusal) -> PublishResponse {
     let ack = |pending: Pending| PublishAck {
         status: Some(refusal.clone().status(Language::Other)),
-        runs: Vec::<Run>::new(),
+        runs: Vec::new(),
         refused: Vec::new(),
+        delayed: Vec::new(),
         ..pending.ack
     };
     PublishResponse {

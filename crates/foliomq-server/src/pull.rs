@@ -97,7 +97,7 @@ async fn answer(
     let pull = Pull {
         topic,
         queue,
-        filter: filter(request.filter_expression.as_ref()).map_err(plain)?,
+        filter: filter(broker, request.filter_expression.as_ref()).map_err(plain)?,
         most: usize::try_from(request.batch_size)
             .unwrap_or(0)
             .clamp(1, MAX_BATCH),

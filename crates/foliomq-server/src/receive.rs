@@ -93,7 +93,7 @@ impl Poll {
             .and_then(|queue| queue.topic.as_ref());
         let topic = name::topic(topic, caller)?;
         let invisible = invisible(request, &broker.groups.rules(&group))?;
-        let filter = filter(request.filter_expression.as_ref())?;
+        let filter = filter(broker, request.filter_expression.as_ref())?;
         let kind = broker.topic(&topic).await?.kind;
         if !broker.config.auto_create && broker.groups.group(&group).is_none() {
             return Err(foliomq_delivery::DeliveryError::UnknownGroup { group }.into());
@@ -239,13 +239,18 @@ fn invisible(request: &ReceiveMessageRequest, rules: &Rules) -> Result<Duration,
     rules::invisible(rules, asked)
 }
 
-pub(crate) fn filter(expression: Option<&v2::FilterExpression>) -> Result<Filter, Refusal> {
+/// The filter of an expression, compiled by whoever named it first.
+pub(crate) fn filter(
+    broker: &Broker,
+    expression: Option<&v2::FilterExpression>,
+) -> Result<Filter, Refusal> {
     let Some(expression) = expression else {
         return Ok(Filter::All);
     };
+    let (filters, text) = (&broker.filters, &expression.expression);
     match expression.r#type() {
-        FilterType::Sql => Ok(Filter::sql(&expression.expression)?),
-        FilterType::Tag | FilterType::Unspecified => Ok(Filter::tags(&expression.expression)?),
+        FilterType::Sql => Ok(filters.sql(text)?),
+        FilterType::Tag | FilterType::Unspecified => Ok(filters.tags(text)?),
     }
 }
 
@@ -328,6 +333,28 @@ mod tests {
             long_polling_timeout: seconds(20),
             batch_size: 1,
             ..ReceiveMessageRequest::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_filter_is_compiled_once_and_another_one_counts_from_its_receive_on() {
+        let (_dir, broker) = broker();
+        let asked = async |text: &str| {
+            let request = ReceiveMessageRequest {
+                filter_expression: Some(v2::FilterExpression {
+                    r#type: FilterType::Sql.into(),
+                    expression: text.to_owned(),
+                }),
+                ..request("filtered")
+            };
+            let poll = Poll::new(&broker, &caller("60S"), &request).await;
+            (poll.unwrap().filter, broker.filters.compiled())
+        };
+        for _ in 0..3 {
+            assert_eq!(asked("a = 1").await, (Filter::sql("a = 1").unwrap(), 1));
+        }
+        for _ in 0..3 {
+            assert_eq!(asked("a = 2").await, (Filter::sql("a = 2").unwrap(), 2));
         }
     }
 

@@ -19,9 +19,9 @@ use crate::status::{Refusal, ok};
 use crate::topic_settings;
 
 /// The one broker's name.
-const BROKER: &str = "foliomq";
+pub(crate) const BROKER: &str = "foliomq";
 /// Clients take the broker with this id for the one to write to.
-const MASTER: i32 = 0;
+pub(crate) const MASTER: i32 = 0;
 /// Instead of a queue's id: all queues, from which a receive takes in turn.
 const ALL_QUEUES: i32 = -1;
 
@@ -53,7 +53,7 @@ pub(crate) async fn query_assignment(
     topic_settings::readable(broker, &topic.name)?;
     // A consumer works through what one assignment brings in order: with one for each queue, queues do not wait for
     // each other.
-    let queues = match broker.groups.order(&group, &topic) {
+    let queues = match broker.groups.order(&group, topic.kind) {
         // A client's lite topics all come by one receive.
         _ if topic.kind == TopicType::Lite => ALL_QUEUES..ALL_QUEUES + 1,
         Order::Free => ALL_QUEUES..ALL_QUEUES + 1,
@@ -101,14 +101,13 @@ fn message_queue(
 fn endpoints(broker: &Broker, dialled: Option<Endpoints>) -> Endpoints {
     dialled
         .filter(|endpoints| !endpoints.addresses.is_empty())
-        .unwrap_or_else(|| {
-            let address = broker
-                .config
-                .advertise
-                .as_deref()
-                .unwrap_or(&broker.store_host);
-            parse(address).unwrap_or_default()
-        })
+        .unwrap_or_else(|| parse(address(broker)).unwrap_or_default())
+}
+
+/// `host:port` where the broker is reached, as far as it knows.
+pub(crate) fn address(broker: &Broker) -> &str {
+    let advertised = broker.config.advertise.as_deref();
+    advertised.unwrap_or(&broker.store_host)
 }
 
 /// `host:port` as the protocol has it.

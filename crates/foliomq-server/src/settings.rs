@@ -1,6 +1,6 @@
 //! The settings that a client gets back: its own, with what the server decides.
 
-use foliomq_delivery::Backoff;
+use foliomq_delivery::{Backoff, Order};
 use foliomq_proto::v2::{
     ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings,
     Subscription, TelemetryCommand, retry_policy::Strategy, settings::PubSub,
@@ -42,15 +42,23 @@ pub(crate) fn renew_readers(broker: &Broker, topic: &str) {
 }
 
 fn renew_where(broker: &Broker, is_meant: impl Fn(&Caller, &Settings) -> bool) {
-    for (caller, settings) in broker.clients.declared(is_meant) {
-        if let Ok(settings) = complete(broker, &caller, settings) {
-            broker.clients.send_to(&caller.client_id, command(settings));
-        }
+    for (Caller { client_id, .. }, _) in broker.clients.declared(is_meant) {
+        tell(broker, &client_id, |command| {
+            broker.clients.send_to(&client_id, command);
+        });
     }
 }
 
-/// What a client is told now: by its own settings as it declared them last. `None`: it declared none that can be kept.
-pub(crate) fn current(broker: &Broker, client_id: &str) -> Option<TelemetryCommand> {
+/// Sends a client what it is told now, by its own settings as it declared them last; nothing if it declared none that can be
+/// kept.
+pub(crate) fn tell(broker: &Broker, client_id: &str, send: impl FnOnce(TelemetryCommand)) {
+    let _turn = broker.clients.turn();
+    if let Some(command) = current(broker, client_id) {
+        send(command);
+    }
+}
+
+fn current(broker: &Broker, client_id: &str) -> Option<TelemetryCommand> {
     let look = |client: &Client| client.declared().cloned();
     let (caller, settings) = broker.clients.look(client_id, look).flatten()?;
     let settings = complete(broker, &caller, settings).ok()?;
@@ -98,12 +106,10 @@ pub(crate) fn complete(
             let group = name::group(subscription.group.as_ref(), caller)?;
             let mut ordered = false;
             for entry in &subscription.subscriptions {
-                let topic = broker
-                    .store
-                    .topic(&name::topic(entry.topic.as_ref(), caller)?);
-                ordered |= topic.is_some_and(|topic| {
-                    broker.groups.order(&group, &topic) != foliomq_delivery::Order::Free
-                });
+                let topic = name::topic(entry.topic.as_ref(), caller)?;
+                // One that is not there yet will take every kind: some clients ask for its route later.
+                let kind = broker.store.topic_type(&topic).unwrap_or_default();
+                ordered |= broker.groups.order(&group, kind) != Order::Free;
             }
             subscription.fifo = Some(ordered);
             subscription.receive_batch_size = Some(RECEIVE_BATCH);

@@ -106,7 +106,7 @@ struct Batch {
 impl Source {
     pub(crate) async fn new(broker: &Broker, caller: &Caller, open: Open) -> Result<Self, Refusal> {
         let bad = |what: String| Err(Refusal::new(Code::BadRequest, what));
-        let filter = filter(open.filter.as_ref())?;
+        let filter = filter(broker, open.filter.as_ref())?;
         let from = match open.from {
             None => return bad("a subscription names a group or queues".to_owned()),
             Some(From::Group(source)) => {

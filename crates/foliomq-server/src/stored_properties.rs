@@ -19,7 +19,10 @@ const MESSAGE_ID: u32 = 3;
 const BODY_ENCODING: u32 = 5;
 const MESSAGE_TYPE: u32 = 6;
 const BORN_TIMESTAMP: u32 = 7;
+const DELIVERY_TIMESTAMP: u32 = 11;
 const MESSAGE_GROUP: u32 = 17;
+const LITE_TOPIC: u32 = 21;
+const PRIORITY: u32 = 22;
 /// Fields of a `Timestamp`.
 const SECONDS: u32 = 1;
 const NANOS: u32 = 2;
@@ -76,8 +79,18 @@ fn put_system(message: &Message<'_>, (producer, number): (u64, u64), now: u64, o
         born => born,
     };
     put_time(BORN_TIMESTAMP, born, out);
+    if let Some(time) = message.deliver_unix_ms {
+        put_time(DELIVERY_TIMESTAMP, time, out);
+    }
     if let Some(group) = message.message_group {
         put_text(MESSAGE_GROUP, group, out);
+    }
+    if let Some(lite) = message.lite_topic {
+        put_text(LITE_TOPIC, lite, out);
+    }
+    if let Some(priority) = message.priority {
+        // As the protocol has it: a number below 0 in 64 bits.
+        put_number(PRIORITY, i64::from(priority) as u64, out);
     }
 }
 
@@ -133,9 +146,23 @@ mod tests {
 
     /// As prost encodes them.
     fn system(new: &NewMessage, id: (u64, u64), now: u64) -> SystemProperties {
-        let kind = match new.message_group {
-            Some(_) => MessageType::Fifo,
-            None => MessageType::Normal,
+        let kind = match new {
+            NewMessage {
+                deliver_unix_ms: Some(_),
+                ..
+            } => MessageType::Delay,
+            NewMessage {
+                message_group: Some(_),
+                ..
+            } => MessageType::Fifo,
+            NewMessage {
+                lite_topic: Some(_),
+                ..
+            } => MessageType::Lite,
+            NewMessage {
+                priority: Some(_), ..
+            } => MessageType::Priority,
+            _ => MessageType::Normal,
         };
         SystemProperties {
             tag: new.tag.clone(),
@@ -148,6 +175,9 @@ mod tests {
                 0 => now,
                 born => born,
             })),
+            delivery_timestamp: new.deliver_unix_ms.map(timestamp),
+            lite_topic: new.lite_topic.clone(),
+            priority: new.priority,
             ..SystemProperties::default()
         }
     }

@@ -71,18 +71,9 @@ pub(crate) struct Update(v1::UpdateTopicRequest);
 impl Update {
     /// # Errors
     ///
-    /// A type or permission that there is not.
+    /// As [`check`].
     pub(crate) fn new(request: v1::UpdateTopicRequest) -> Result<Self, Refusal> {
-        let bad = |what: String| Refusal::new(v2::Code::BadRequest, what);
-        if let Some(kind) = request.r#type {
-            v1::TopicType::try_from(kind)
-                .map_err(|_| bad(format!("there is no topic type {kind}")))?;
-        }
-        let permission = request.settings.and_then(|settings| settings.permission);
-        if let Some(permission) = permission {
-            v1::Permission::try_from(permission)
-                .map_err(|_| bad(format!("there is no permission {permission}")))?;
-        }
+        check(request.r#type, &request.settings.unwrap_or_default())?;
         Ok(Self(request))
     }
 
@@ -104,7 +95,23 @@ impl Update {
     }
 }
 
-fn apply(update: &v1::TopicSettings, settings: &mut TopicSettings) {
+/// # Errors
+///
+/// A type or permission that there is not.
+pub(crate) fn check(kind: Option<i32>, settings: &v1::TopicSettings) -> Result<(), Refusal> {
+    let none =
+        |what, code| Refusal::new(v2::Code::BadRequest, format!("there is no {what} {code}"));
+    if let Some(kind) = kind {
+        v1::TopicType::try_from(kind).map_err(|_| none("topic type", kind))?;
+    }
+    if let Some(code) = settings.permission {
+        v1::Permission::try_from(code).map_err(|_| none("permission", code))?;
+    }
+    Ok(())
+}
+
+/// Makes the changes that are named.
+pub(crate) fn apply(update: &v1::TopicSettings, settings: &mut TopicSettings) {
     if update.permission.is_some() {
         settings.permission = match update.permission() {
             v1::Permission::ReadWrite => Permission::ReadWrite,

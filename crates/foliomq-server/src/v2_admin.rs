@@ -1,5 +1,5 @@
 //! `apache.rocketmq.v2.Admin`, as far as it means something for one process. What a group lags, who is connected, resets,
-//! messages by id and key, a test message. The rest is refused with UNSUPPORTED and its reason.
+//! messages by id, key and time, a test message. What has no meaning here is refused with UNSUPPORTED and its reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,9 @@ use crate::settings::of_group;
 use crate::status::{Refusal, grpc_status, ok};
 use crate::time_span::time_spans;
 use crate::topic_settings::on_route;
-use crate::{accumulation, connected, inquiry, listing, log_control, name, subscribed};
+use crate::{
+    accumulation, connected, forget, inquiry, listing, log_control, name, route_data, subscribed,
+};
 
 /// The protocol's administration of a broker.
 #[derive(Debug, Clone)]
@@ -38,12 +40,6 @@ macro_rules! answered {
             response.status = Some(status(refusal));
             response
         })))
-    };
-}
-
-macro_rules! unsupported {
-    ($response:ident, $what:expr) => {
-        answered!($response, Err(Refusal::unsupported($what)))
     };
 }
 
@@ -110,11 +106,13 @@ impl v2::admin_server::Admin for Admin {
 
     async fn delete_subscription(
         &self,
-        _: Request<v2::DeleteSubscriptionRequest>,
+        request: Request<v2::DeleteSubscriptionRequest>,
     ) -> Result<Response<v2::DeleteSubscriptionResponse>, Status> {
-        unsupported!(
+        let caller = Caller::new(request.metadata().as_ref());
+        let deleted = self.delete(&caller, request.get_ref()).await;
+        answered!(
             DeleteSubscriptionResponse,
-            "subscriptions come with each receive, so that deleting them is"
+            deleted.map(|()| v2::DeleteSubscriptionResponse { status: Some(ok()) })
         )
     }
 
@@ -198,9 +196,18 @@ impl v2::admin_server::Admin for Admin {
 
     async fn get_topic_route(
         &self,
-        _: Request<v2::GetTopicRouteRequest>,
+        request: Request<v2::GetTopicRouteRequest>,
     ) -> Result<Response<v2::GetTopicRouteResponse>, Status> {
-        unsupported!(GetTopicRouteResponse, "routes of the older protocol are")
+        let caller = Caller::new(request.metadata().as_ref());
+        let topic = name::topic(request.get_ref().topic.as_ref(), &caller);
+        let route = topic.and_then(|topic| route_data::of_topic(&self.0, &topic));
+        answered!(
+            GetTopicRouteResponse,
+            route.map(|topic_route_data| v2::GetTopicRouteResponse {
+                status: Some(ok()),
+                topic_route_data,
+            })
+        )
     }
 
     async fn query_time_span(
@@ -327,6 +334,17 @@ impl Admin {
             accumulation::describe(handles, &group, &topics, lite.as_deref())
         };
         self.0.blocking(work).await
+    }
+
+    /// A filter comes with each receive: whichever is named, it is what the group has of the topic that goes.
+    async fn delete(
+        &self,
+        caller: &Caller,
+        request: &v2::DeleteSubscriptionRequest,
+    ) -> Result<(), Refusal> {
+        let group = name::group(request.group.as_ref(), caller)?;
+        let topic = name::topic(request.topic.as_ref(), caller)?;
+        forget::group(&self.0, group, Some(topic)).await
     }
 
     async fn reset(
@@ -492,9 +510,6 @@ fn query(request: &v2::ListMessageRequest, caller: &Caller) -> Result<Query, Ref
     let mut topic = name::topic(request.topic.as_ref(), caller)?;
     let bad = |what: &str| Refusal::new(Code::BadRequest, what);
     let from = match request.scroll_id.as_deref() {
-        None | Some("") if request.page_num.unwrap_or(1) > 1 => {
-            return Err(Refusal::unsupported("pages by number are; scroll ids are"));
-        }
         None | Some("") => None,
         Some(text) => Some(Place::parse(text)?),
     };
@@ -506,7 +521,10 @@ fn query(request: &v2::ListMessageRequest, caller: &Caller) -> Result<Query, Ref
             Search::All(from)
         }
         Some(SearchKey::Subscription(_)) => {
-            return Err(Refusal::unsupported("searching by subscription is"));
+            return Err(Refusal::unsupported(
+                "messages have no subscription; its group is asked by DescribeGroupAccumulation, and a search by id, key or time: \
+                 searching by subscription is",
+            ));
         }
         None => Search::All(from),
     };
@@ -518,12 +536,15 @@ fn query(request: &v2::ListMessageRequest, caller: &Caller) -> Result<Query, Ref
     };
     let begin = request.begin_timestamp.as_ref().map_or(0, unix_ms_of);
     let end = request.end_timestamp.as_ref().map_or(u64::MAX, unix_ms_of);
+    let most = usize::try_from(most).map_err(|_| bad("a count is not below 0"))?;
+    let before = u64::try_from(request.page_num.unwrap_or(1).max(1) - 1).unwrap_or(0);
     Ok(Query {
         topic,
         search,
         queue: queue.map_err(|_| bad("a queue's number is not below 0"))?,
         times: begin..=end,
-        most: usize::try_from(most).map_err(|_| bad("a count is not below 0"))?,
+        most,
+        skip: before * most.clamp(1, MAX_FOUND) as u64,
     })
 }
 

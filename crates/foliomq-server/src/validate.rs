@@ -86,18 +86,21 @@ pub(crate) fn message(message: &Message, max_body: usize) -> Result<(), Refusal>
         ));
     }
     message_group(system.message_group.as_deref())?;
-    priority(system)?;
-    lite_topic(system)?;
+    let kind = message_type(system);
+    priority(system.priority, kind)?;
+    lite_topic(system.lite_topic.as_deref(), kind)?;
     times(system)
 }
 
-/// The same for a message of a Publish stream, which has less.
+/// The same for a message of a Publish stream, which has less. (When it is to be delivered is looked at beside.)
 pub(crate) fn framed(message: &frame::Message<'_>, max_body: usize) -> Result<(), Refusal> {
     body(message.body.len(), max_body)?;
     properties(message.properties(), message.tag, message.keys())?;
     tag(message.tag)?;
     keys(message.keys())?;
-    message_group(message.message_group)
+    message_group(message.message_group)?;
+    priority(message.priority, message.kind())?;
+    lite_topic(message.lite_topic, message.kind())
 }
 
 fn body(size: usize, max_body: usize) -> Result<(), Refusal> {
@@ -188,15 +191,15 @@ fn message_group(group: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// A priority is no less than 0, and stands alone: a message with one is of no other kind.
-fn priority(system: &SystemProperties) -> Result<(), Refusal> {
-    let Some(priority) = system.priority else {
+fn priority(priority: Option<i32>, kind: MessageType) -> Result<(), Refusal> {
+    let Some(priority) = priority else {
         return Ok(());
     };
     if priority < 0 {
         let what = format!("the priority {priority} is below 0");
         return Err(Refusal::new(Code::BadRequest, what));
     }
-    match message_type(system) {
+    match kind {
         MessageType::Priority => Ok(()),
         other => {
             let what = format!("a message is {other:?} or has a priority, not both");
@@ -206,13 +209,13 @@ fn priority(system: &SystemProperties) -> Result<(), Refusal> {
 }
 
 /// A message of a lite topic is of no other kind.
-fn lite_topic(system: &SystemProperties) -> Result<(), Refusal> {
-    let Some(lite) = &system.lite_topic else {
+fn lite_topic(lite: Option<&str>, kind: MessageType) -> Result<(), Refusal> {
+    let Some(lite) = lite else {
         return Ok(());
     };
     foliomq_store::check_lite(lite)
         .map_err(|error| Refusal::new(Code::IllegalLiteTopic, error.to_string()))?;
-    match message_type(system) {
+    match kind {
         MessageType::Lite => Ok(()),
         other => {
             let what = format!("a message is {other:?} or has a lite topic, not both");

@@ -23,6 +23,8 @@ pub(crate) enum Change {
         queue: u32,
         offset: u64,
     },
+    /// A group's progress is forgotten: in this topic, or in all.
+    Forgotten { group: String, topic: Option<u32> },
     /// Retention has emptied the queue of this number below this offset; its next message gets it, or a higher one.
     Emptied { queue: u32, next: u64 },
     /// The id and the queue number of the next topic: those of deleted topics are not given again.
@@ -72,6 +74,7 @@ const EMPTIED: u8 = 4;
 const COUNTERS: u8 = 5;
 const SETTINGS: u8 = 30;
 const GROWN: u8 = 31;
+const FORGOTTEN: u8 = 32;
 const LEDGER: u8 = 40;
 const HELD: u8 = 41;
 
@@ -140,6 +143,9 @@ impl Batch {
             }
             Change::Counters { id, number } => {
                 self.add(COUNTERS, None, &[u64::from(*id), u64::from(*number)]);
+            }
+            Change::Forgotten { group, topic } => {
+                self.add(FORGOTTEN, Some(group), &[optional(topic.map(u64::from))]);
             }
             Change::Ledger { queue } => self.add(LEDGER, None, &[u64::from(*queue)]),
             Change::Held { position } => self.add(HELD, None, &[*position]),
@@ -298,6 +304,10 @@ impl Reader<'_> {
                 id: self.half()?,
                 number: self.half()?,
             },
+            FORGOTTEN => Change::Forgotten {
+                group: self.text()?,
+                topic: self.optional_half()?,
+            },
             LEDGER => Change::Ledger {
                 queue: self.half()?,
             },
@@ -423,6 +433,8 @@ mod tests {
             ),
             (any::<u32>(), any::<u64>()).prop_map(|(queue, next)| Change::Emptied { queue, next }),
             (any::<u32>(), any::<u32>()).prop_map(|(id, number)| Change::Counters { id, number }),
+            (".{0,40}", any::<Option<u32>>())
+                .prop_map(|(group, topic)| Change::Forgotten { group, topic }),
             any::<u32>().prop_map(|queue| Change::Ledger { queue }),
             any::<u64>().prop_map(|position| Change::Held { position }),
             settings(),

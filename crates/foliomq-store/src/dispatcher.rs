@@ -10,9 +10,8 @@ use event_listener::Listener;
 use foliomq_commitlog::{AppendError, Flush, Kind, RecordRef, Records};
 use foliomq_consumequeue::{Entry, key_hash, tag_hash};
 
-use crate::change::{Change, TopicMeta};
 use crate::error::{OpenError, StoreError};
-use crate::hidden::{Control, Verdict};
+use crate::hidden::{Awaits, Control, Prefix, Verdict};
 use crate::known::Known;
 use crate::ledger::LedgerEvent;
 use crate::lite::lite_parts;
@@ -20,7 +19,8 @@ use crate::open::CatchUpError;
 use crate::registry::TopicState;
 use crate::shared::{Cause, Shared, is_full};
 use crate::stored::{LOST, system_properties};
-use crate::topic::{MAX_QUEUES, TopicType};
+use crate::topic::{MAX_QUEUES, TopicOptions, TopicType};
+use crate::topic_settings::TopicSettings;
 
 /// What a queue offset means that the log leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,11 +158,7 @@ impl Shared {
         match record.header().kind {
             Kind::Message => self.enter_message(record, known, gap),
             Kind::Control => self.enter_control(record, known, gap),
-            Kind::Hidden => {
-                let event = LedgerEvent::of_hidden(record.message())
-                    .ok_or_else(|| contradiction(record, "not a hidden message"))?;
-                self.enter_ledger(record, event)
-            }
+            Kind::Hidden => self.enter_hidden(record),
             Kind::Filler => Ok(()),
         }
     }
@@ -182,6 +178,23 @@ impl Shared {
         let keys = keys.map(|key| key_hash(&topic.meta.name, key));
         self.enter_queue(record, topic, gap, tag_hash(system.tag()), keys)?;
         known.touch();
+        Ok(())
+    }
+
+    /// A delayed message is found by its id while it waits, too: its sender may not know that it is there.
+    fn enter_hidden(&self, record: &RecordRef<'_>) -> Result<(), CatchUpError> {
+        let parts = Prefix::split(record.message());
+        let (prefix, message) =
+            parts.ok_or_else(|| contradiction(record, "not a hidden message"))?;
+        self.enter_ledger(record, LedgerEvent::of_prefix(prefix))?;
+        let system = system_properties(message)
+            .ok_or_else(|| contradiction(record, "not a hidden message"))?;
+        let topic = std::str::from_utf8(record.topic())
+            .map_err(|_| contradiction(record, "of a topic whose name is not UTF-8"))?;
+        if let (Awaits::Time(_), Some(id)) = (prefix.awaits, system.sender_id()) {
+            let position = record.header().position;
+            self.keys.put(key_hash(topic, id), position)?;
+        }
         Ok(())
     }
 
@@ -304,7 +317,8 @@ impl Shared {
             queues,
             "a topic is missing in the metadata: made from the log"
         );
-        self.make_topic(name, queues, kind, position)
+        let options = TopicOptions { queues, kind };
+        self.make_topic(name, options, TopicSettings::default(), position)
             .map_err(failed)
     }
 
@@ -323,34 +337,6 @@ impl Shared {
             }
         }
         Ok(queues.min(MAX_QUEUES))
-    }
-
-    /// Makes a topic, durably, unless one of this name is there.
-    pub(crate) fn make_topic(
-        &self,
-        name: &str,
-        queues: u32,
-        kind: TopicType,
-        since: u64,
-    ) -> Result<Arc<TopicState>, StoreError> {
-        let topic = {
-            let _changing = self.changing.lock();
-            self.registry.add(name, |id, first_number| {
-                let meta = TopicMeta {
-                    name: name.to_owned(),
-                    id,
-                    queues,
-                    kind,
-                    first_number,
-                    since,
-                };
-                self.meta.append(&Change::Topic(meta.clone()))?;
-                Ok(meta)
-            })?
-        };
-        // Outside the lock: one flush serves all who make topics at once.
-        self.meta.flush()?;
-        Ok(topic)
     }
 
     /// Nothing new can be read any more: so nothing more is taken either.

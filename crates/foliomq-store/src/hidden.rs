@@ -69,6 +69,11 @@ impl Prefix {
         let carried = Some(long(bytes, 16)?).filter(|&id| id != ITSELF);
         Some(Self { awaits, carried })
     }
+
+    /// The same, and the message behind it.
+    pub(crate) fn split(message: &[u8]) -> Option<(Self, &[u8])> {
+        Some((Self::decode(message)?, message.get(PREFIX..)?))
+    }
 }
 
 const REVEAL: u8 = 1;

@@ -72,11 +72,15 @@ impl LedgerEvent {
 
     /// What a hidden record's message says.
     pub(crate) fn of_hidden(message: &[u8]) -> Option<Self> {
-        let prefix = Prefix::decode(message)?;
-        Some(match prefix.carried {
+        Prefix::decode(message).map(Self::of_prefix)
+    }
+
+    /// The same, of what stands before the message.
+    pub(crate) fn of_prefix(prefix: Prefix) -> Self {
+        match prefix.carried {
             Some(_) => Self::Carried,
             None => Self::Hidden(prefix.awaits),
-        })
+        }
     }
 
     /// What a control record says.

@@ -27,6 +27,7 @@ impl Progress {
                 offset,
             } => self.set(group, (*topic, *queue), *offset),
             Change::Deleted { id, .. } => self.forget(*id),
+            Change::Forgotten { group, topic } => self.forget_group(group, *topic),
             Change::Topic(_)
             | Change::Emptied { .. }
             | Change::Counters { .. }
@@ -54,6 +55,18 @@ impl Progress {
             }
             !offsets.is_empty()
         });
+    }
+
+    /// Forgets a group, or what it has of one topic.
+    fn forget_group(&self, group: &str, topic: Option<u32>) {
+        let mut groups = self.groups.write();
+        if let (Some(topic), Some(offsets)) = (topic, groups.get_mut(group)) {
+            offsets.retain(|(of, _), _| *of != topic);
+        }
+        let is_empty = |offsets: &Offsets| offsets.is_empty();
+        if topic.is_none() || groups.get(group).is_some_and(is_empty) {
+            groups.remove(group);
+        }
     }
 
     pub(crate) fn offset(&self, group: &str, topic: u32, queue: u32) -> Option<u64> {
@@ -113,5 +126,15 @@ mod tests {
         assert_eq!(progress.offset("one", 3, 7), Some(10));
         assert_eq!(progress.offset("one", 2, 7), None);
         assert_eq!(progress.groups.read().len(), 1);
+        let forget = |group: &str, topic| {
+            let group = group.to_owned();
+            progress.apply(&Change::Forgotten { group, topic });
+        };
+        forget("one", Some(1));
+        forget("other", None);
+        assert_eq!(progress.offset("one", 1, 7), None);
+        assert_eq!(progress.offset("one", 3, 7), Some(10));
+        forget("one", None);
+        assert!(progress.is_empty());
     }
 }

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use foliomq_commitlog::{Kind, Record};
 use foliomq_consumequeue::{Entry, key_hash};
 
 use crate::error::StoreError;
+use crate::hidden::HiddenMessage;
 use crate::shared::{Cause, Shared};
 use crate::stored::{StoredMessage, position_of};
 
@@ -98,6 +100,26 @@ impl Shared {
         }
     }
 
+    /// A delayed message with this id: whether it waits, was given up, or is in its queue since; the one appended last.
+    pub(crate) fn find_hidden(
+        &self,
+        topic: &str,
+        id: &str,
+    ) -> Result<Option<HiddenMessage>, StoreError> {
+        for position in self.candidates(topic, id, 1)? {
+            let Some(record) = self.record_if_there(position)? else {
+                continue;
+            };
+            if record.kind() == Kind::Hidden && record.topic() == topic {
+                let hidden = HiddenMessage::new(record)?;
+                if hidden.message.sender_id() == Some(id) {
+                    return Ok(Some(hidden));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn find(
         &self,
         topic: &str,
@@ -106,21 +128,16 @@ impl Shared {
         wanted: impl Fn(&StoredMessage) -> bool,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let state = self.registry.get(topic)?;
-        self.catch_up_with_commits();
-        let positions = self
-            .keys
-            .positions(key_hash(topic, key), most.saturating_mul(KEY_CANDIDATES))?;
-        let start = self.log.watermarks().start.max(state.meta.since);
         let mut found = Vec::new();
-        for position in positions.into_iter().filter(|&position| position >= start) {
+        for position in self.candidates(topic, key, most)? {
             if found.len() >= most {
                 break;
             }
-            let message = match self.message(position) {
-                // Dropped by retention, or given up by a salvage, since it was indexed.
-                Err(StoreError::Lost { .. } | StoreError::Deleted { .. }) => None,
-                Err(_) if position < self.log.watermarks().start => None,
-                found => Some(found?),
+            let message = match self.record_if_there(position)? {
+                // Not by this record is it in a queue.
+                None => None,
+                Some(record) if record.kind() == Kind::Hidden => None,
+                Some(record) => self.if_there(position, self.message_in(record))?,
             };
             let wanted = |message: &StoredMessage| {
                 message.topic() == topic && state.keeps(message) && wanted(message)
@@ -128,6 +145,35 @@ impl Shared {
             found.extend(message.filter(wanted));
         }
         Ok(found)
+    }
+
+    /// Where messages with this key may lie, the newest first.
+    fn candidates(&self, topic: &str, key: &str, most: usize) -> Result<Vec<u64>, StoreError> {
+        let state = self.registry.get(topic)?;
+        self.catch_up_with_commits();
+        let most = most.saturating_mul(KEY_CANDIDATES);
+        let mut positions = self.keys.positions(key_hash(topic, key), most)?;
+        let start = self.log.watermarks().start.max(state.meta.since);
+        positions.retain(|&position| position >= start);
+        Ok(positions)
+    }
+
+    fn record_if_there(&self, position: u64) -> Result<Option<Record>, StoreError> {
+        let read = self.log.read(position);
+        self.if_there(position, read.map_err(StoreError::from))
+    }
+
+    /// What was read of a position in the key index; `None` if retention has dropped it since, or a salvage gave it up.
+    fn if_there<T>(
+        &self,
+        position: u64,
+        read: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(StoreError::Lost { .. } | StoreError::Deleted { .. }) => Ok(None),
+            Err(_) if position < self.log.watermarks().start => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Waits until what is committed now is in the indexes, unless nothing comes into them any more.

@@ -177,7 +177,7 @@ impl Registry {
     pub(crate) fn add(
         &self,
         name: &str,
-        make: impl FnOnce(u32, QueueNumber) -> Result<TopicMeta, StoreError>,
+        make: impl FnOnce(u32, QueueNumber) -> Result<(TopicMeta, TopicSettings), StoreError>,
     ) -> Result<Arc<TopicState>, StoreError> {
         let (next_id, next_number) = {
             let inner = self.inner.read();
@@ -187,8 +187,16 @@ impl Registry {
             (inner.next_id, inner.next_number)
         };
         // Appends to other topics go on meanwhile: this waits for the disk.
-        let state = TopicState::new(make(next_id, next_number)?);
-        self.inner.write().put(state.clone());
+        let (meta, settings) = make(next_id, next_number)?;
+        let (kind, state) = (meta.kind, TopicState::new(meta));
+        let mut inner = self.inner.write();
+        inner.put(state.clone());
+        if settings != TopicSettings::default() {
+            // Before anybody can find it.
+            inner.reshape(state.meta.first_number, kind, settings);
+            self.settings.fetch_add(1, Ordering::AcqRel);
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
         Ok(state)
     }
 
@@ -376,6 +384,7 @@ impl Inner {
             | Change::Deleted { .. }
             | Change::Settings { .. }
             | Change::Grown { .. }
+            | Change::Forgotten { .. }
             | Change::Progress { .. } => {}
         }
     }

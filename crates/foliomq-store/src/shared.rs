@@ -73,7 +73,11 @@ impl Shared {
 
     /// The message of the record at `position`.
     pub(crate) fn message(&self, position: u64) -> Result<StoredMessage, StoreError> {
-        let record = self.log.read(position)?;
+        self.message_in(self.log.read(position)?)
+    }
+
+    /// The message that a record is, or has put into its queue.
+    pub(crate) fn message_in(&self, record: Record) -> Result<StoredMessage, StoreError> {
         let message = match record.kind() {
             Kind::Control => self.revealed(&record)?,
             _ => StoredMessage::new(record)?,

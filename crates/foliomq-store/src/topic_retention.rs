@@ -42,6 +42,8 @@ struct Pass {
     /// What may still be looked at.
     left: usize,
     emptied: Vec<Emptied>,
+    /// What fails for one topic does not keep the others: topics, and why.
+    failed: Vec<(String, StoreError)>,
 }
 
 impl Pass {
@@ -50,7 +52,12 @@ impl Pass {
             now,
             left: MOST,
             emptied: Vec::new(),
+            failed: Vec::new(),
         }
+    }
+
+    fn fails(&mut self, topic: &TopicState, error: StoreError) {
+        self.failed.push((topic.meta.name.clone(), error));
     }
 
     fn begins_at(&mut self, queue: QueueNumber, next: u64) {
@@ -64,6 +71,9 @@ impl Shared {
     pub(crate) fn retain_topics(&self, now: u64) -> bool {
         let mut pass = Pass::new(now);
         self.pass_over_topics(&mut self.topic_retention.lock(), &mut pass);
+        for (topic, error) in &pass.failed {
+            tracing::warn!(%error, topic, "retention failed; it is tried again");
+        }
         self.report("retention of topics", self.keep_emptied(&pass.emptied));
         pass.left == 0
     }
@@ -73,10 +83,8 @@ impl Shared {
         let is_there = |number| topics.binary_search_by_key(&number, |one| one.meta.first_number);
         known.weights.retain(|number, _| is_there(*number).is_ok());
         for topic in &topics {
-            // What fails for one topic is not to keep the others.
             if let Err(error) = self.retain_topic(topic, &mut known.weights, pass) {
-                let topic = &topic.meta.name;
-                tracing::warn!(%error, topic, "retention failed; it is tried again");
+                pass.fails(topic, error);
             }
         }
         self.retain_lite(&topics, &mut known.lite, pass);
@@ -203,8 +211,7 @@ impl Shared {
             .older(&topic, 0, limit, pass)
             .and_then(|next| Ok(self.queues.entry(number, next)?));
         let oldest = oldest.unwrap_or_else(|error| {
-            let topic = &topic.meta.name;
-            tracing::warn!(%error, topic, "retention failed; it is tried again");
+            pass.fails(&topic, error);
             None
         });
         // What comes into an empty one is no older than now.
@@ -231,7 +238,12 @@ impl LiteTimes {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+
     use foliomq_commitlog::Flush;
+    use foliomq_consumequeue::Entry;
 
     use super::*;
     use crate::housekeeper::unix_ms;
@@ -274,11 +286,17 @@ mod tests {
 
     /// Another pass, which may look at so many; returns how many it has looked at.
     fn pass(store: &Store, known: &mut TopicRetention, now: u64, most: usize) -> usize {
+        let pass = whole_pass(store, known, now, most);
+        assert!(pass.failed.is_empty(), "{:?}", pass.failed);
+        most - pass.left
+    }
+
+    fn whole_pass(store: &Store, known: &mut TopicRetention, now: u64, most: usize) -> Pass {
         let (shared, mut pass) = (store.shared(), Pass::new(now));
         pass.left = most;
         shared.pass_over_topics(known, &mut pass);
         shared.keep_emptied(&pass.emptied).unwrap();
-        most - pass.left
+        pass
     }
 
     #[test]
@@ -355,5 +373,72 @@ mod tests {
         set(&store, |topic| topic.settings.keep_for = None);
         assert_eq!(pass(&store, &mut known, u64::MAX, 100), 0);
         assert!(known.lite.due.is_empty());
+    }
+
+    /// Flips a bit of a message's index entry where it lies; again, and it is as before.
+    fn flip(dir: &Path, entry: &Entry) {
+        let (position, size) = (entry.position.to_le_bytes(), entry.size.to_le_bytes());
+        let is_it = |bytes: &[u8]| {
+            let (its_position, rest) = bytes.split_at(8);
+            its_position == position && rest.starts_with(&size)
+        };
+        let mut found = Vec::new();
+        for file in fs::read_dir(dir.join("consumequeue")).unwrap() {
+            let path = file.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            let entries = bytes.chunks_exact(32).zip((0..).step_by(32));
+            let its = entries.filter(|(bytes, _)| is_it(bytes));
+            found.extend(its.map(|(bytes, at)| (path.clone(), at + 24, bytes[24])));
+        }
+        // Of its time; and of nothing else, for files and extents are shared.
+        let [(path, at, byte)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[byte ^ 1], *at).unwrap();
+    }
+
+    fn entry(store: &Store, topic: &str) -> Result<Entry, StoreError> {
+        let mut entries = Vec::new();
+        store.entries(topic, 0, 0, 1, &mut entries)?;
+        Ok(entries[0])
+    }
+
+    /// Where queue 0 of each begins.
+    fn begins(store: &Store, topics: [&str; 4]) -> [u64; 4] {
+        topics.map(|topic| store.offsets(topic, 0).unwrap().start)
+    }
+
+    #[test]
+    fn a_topic_that_fails_is_named_and_keeps_no_other() {
+        let topics = ["before", "t", "after", "t$lite"];
+        let by_age = |topic: &mut Topic| topic.settings.keep_for = Some(LIMIT);
+        let by_bytes = |topic: &mut Topic| topic.settings.keep_bytes = Some(1);
+        let ways: [(fn(&mut Topic), _); 2] = [(by_age, [1, 0, 1, 1]), (by_bytes, [1, 0, 1, 0])];
+        for (change, expected) in ways {
+            let (dir, store) = store();
+            for name in ["before", "after"] {
+                store.create_topic(name, TopicOptions::default()).unwrap();
+            }
+            store.create_lite_topics("t", &["lite"]).unwrap();
+            topics.iter().for_each(|topic| put(&store, topic, 0));
+            let mut known = store.shared().topic_retention.lock();
+            for name in ["before", "t", "after"] {
+                store.update_topic(name, change).unwrap();
+            }
+            let damaged = entry(&store, "t").unwrap();
+            flip(dir.path(), &damaged);
+            entry(&store, "t").unwrap_err();
+            let later = unix_ms() + 2 * LIMIT.as_millis() as u64;
+            for _ in 0..2 {
+                let pass = whole_pass(&store, &mut known, later, 100);
+                let failed = pass.failed.iter().map(|(topic, _)| topic.as_str());
+                assert_eq!(failed.collect::<Vec<_>>(), ["t"]);
+                assert_eq!(begins(&store, topics), expected);
+            }
+            flip(dir.path(), &damaged);
+            pass(&store, &mut known, later, 100);
+            assert_eq!(store.offsets("t", 0).unwrap(), 1..1, "it is tried again");
+        }
     }
 }

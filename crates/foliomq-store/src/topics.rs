@@ -1,16 +1,53 @@
-//! Making many topics at once.
+//! Making topics, one or many at once.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::change::{Change, TopicMeta};
 use crate::error::StoreError;
 use crate::shared::Shared;
-use crate::topic::TopicType;
+use crate::topic::{TopicOptions, TopicType};
+use crate::topic_settings::TopicSettings;
+use crate::topic_state::TopicState;
 
 /// Topics that are written down together, while nobody else may make one.
 const STEP: usize = 4096;
 
 impl Shared {
+    /// Makes a topic, durably, with its settings in the same record, unless one of this name is there: that is returned as it
+    /// is. Records below `since` are not its own.
+    pub(crate) fn make_topic(
+        &self,
+        name: &str,
+        TopicOptions { queues, kind }: TopicOptions,
+        settings: TopicSettings,
+        since: u64,
+    ) -> Result<Arc<TopicState>, StoreError> {
+        let changing = self.changing.lock();
+        let topic = self.registry.add(name, |id, first_number| {
+            let meta = TopicMeta {
+                name: name.to_owned(),
+                id,
+                queues,
+                kind,
+                first_number,
+                since,
+            };
+            let set = (settings != TopicSettings::default()).then_some(Change::Settings {
+                queue: first_number,
+                kind,
+                settings,
+            });
+            let made = std::iter::once(Change::Topic(meta.clone()));
+            self.meta.append_all(made.chain(set))?;
+            Ok((meta, settings))
+        })?;
+        drop(changing);
+        // Outside the lock: one flush serves all who make topics at once.
+        self.meta.flush()?;
+        Ok(topic)
+    }
+
     /// Makes those that are not there, durably; returns how many.
     pub(crate) fn make_topics(
         &self,

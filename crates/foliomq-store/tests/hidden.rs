@@ -93,6 +93,11 @@ fn a_hidden_message_comes_into_its_queue_when_it_is_revealed() {
         assert_eq!((found.id, found.queue), (hidden, Some(1)));
         assert_eq!(found.awaits, Awaits::Time(77));
     }
+    // By its id it is found as what it is, and in no queue.
+    let found = |id: &str| store.find_delayed(TOPIC, id).unwrap();
+    assert_eq!(found("the id").map(|found| found.id), Some(hidden));
+    assert!(found("k").is_none());
+    assert!(store.find_by_id(TOPIC, "the id", 9).unwrap().is_empty());
 
     reveal(&store, hidden);
     store.append_to(TOPIC, 1, &Message::new(b"last")).unwrap();
@@ -107,6 +112,7 @@ fn a_hidden_message_comes_into_its_queue_when_it_is_revealed() {
     ] {
         assert_eq!((found.len(), found[0].queue_offset()), (1, 1));
     }
+    assert_eq!(found("the id").map(|found| found.id), Some(hidden));
     let times: Vec<u64> = (0..3)
         .map(|offset| store.read(TOPIC, 1, offset).unwrap().unwrap().store_time())
         .collect();

@@ -275,3 +275,49 @@ fn above_its_bytes_a_topic_loses_its_oldest_messages_whichever_queue_they_are_in
     until(|| store.offsets("t", 0).unwrap() == (18..18));
     assert_eq!(store.offsets("t", 1).unwrap(), 10..10);
 }
+
+#[test]
+fn a_new_topic_has_its_settings_at_once_and_after_a_crash() {
+    let (dir, store) = store();
+    let options = TopicOptions {
+        queues: 3,
+        kind: TopicType::Fifo,
+    };
+    let changes = store.topic_settings_changes();
+    let set = |own: &mut TopicSettings| *own = settings();
+    let made = store.create_topic_with("set", options, set).unwrap();
+    assert_eq!((made.settings, made.kind), (settings(), TopicType::Fifo));
+    assert!(store.topic_settings_changes() > changes);
+    assert_eq!(store.topic_permission("set"), Some(Permission::Read));
+    // What is not asked for may be as it is.
+    store.create_topic_with("set", options, set).unwrap();
+    store.create_topic("set", options).unwrap();
+    let other = |own: &mut TopicSettings| own.keep_bytes = Some(1);
+    let refused = store.create_topic_with("set", options, other);
+    assert!(matches!(refused, Err(StoreError::TopicExists { .. })));
+    let none = |own: &mut TopicSettings| own.keep_bytes = Some(0);
+    let refused = store.create_topic_with("senseless", options, none);
+    assert!(matches!(refused, Err(StoreError::Illegal { .. })));
+    assert_eq!(store.topic("senseless"), None);
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    let store = reopened(crashed.path());
+    assert_eq!(store.topic("set"), Some(made));
+}
+
+fn reopened(dir: &Path) -> Store {
+    options(dir).open().unwrap()
+}
+
+#[test]
+fn a_new_topic_that_keeps_little_loses_the_rest() {
+    let (_dir, store) = store();
+    let one = TopicOptions {
+        queues: 1,
+        ..TopicOptions::default()
+    };
+    let little = |own: &mut TopicSettings| own.keep_bytes = Some(1);
+    store.create_topic_with("little", one, little).unwrap();
+    store.append("little", &Message::new(b"x")).unwrap();
+    until(|| store.offsets("little", 0).unwrap() == (1..1));
+}

@@ -31,6 +31,12 @@ pub fn line(message: &StoredMessage, attempt: Option<u32>) -> String {
         .keys
         .iter()
         .for_each(|key| part(format!("key={key}")));
+    if let Some(priority) = message.priority {
+        part(format!("priority={priority}"));
+    }
+    if let Some(lite) = &message.lite_topic {
+        part(format!("lite={lite}"));
+    }
     sorted(message).for_each(|(name, value)| part(format!("{name}={value}")));
     part(String::from_utf8_lossy(&message.body).into_owned());
     line
@@ -46,6 +52,12 @@ pub fn object(message: &StoredMessage) -> Map<String, Value> {
     field("message_id", json!(message.id));
     field("tag", json!(message.tag));
     field("keys", json!(message.keys));
+    if let Some(priority) = message.priority {
+        field("priority", json!(priority));
+    }
+    if let Some(lite) = &message.lite_topic {
+        field("lite_topic", json!(lite));
+    }
     field(
         "properties",
         sorted(message)
@@ -122,13 +134,14 @@ mod tests {
             queue_offset: 14,
             born_at: None,
             stored_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)),
+            priority: Some(2),
+            lite_topic: None,
         }
     }
 
     #[test]
     fn a_line_has_place_time_attributes_and_body() {
-        let expected =
-            "3/14  1970-01-01T00:00:01Z  attempt=2  tag=hot  key=k1  a=1  b=2  a\\nb\\u{1b}[31m";
+        let expected = "3/14  1970-01-01T00:00:01Z  attempt=2  tag=hot  key=k1  priority=2  a=1  b=2  a\\nb\\u{1b}[31m";
         assert_eq!(line(&message(b"a\nb\x1b[31m"), Some(2)), expected);
     }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod consuming;
+mod kinds;
 mod mapped;
 mod meddler;
 mod proxy;

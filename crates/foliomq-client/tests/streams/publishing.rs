@@ -208,7 +208,7 @@ fn frame(sequence: u64, bodies: &[&str]) -> PublishRequest {
 }
 
 /// Sends frames over a stream of their own.
-async fn publish(broker: &Broker, frames: Vec<PublishRequest>) -> Vec<PublishAck> {
+pub async fn publish(broker: &Broker, frames: Vec<PublishRequest>) -> Vec<PublishAck> {
     let endpoint = format!("http://{}", broker.endpoint);
     let mut client = MessagingClient::connect(endpoint).await.unwrap();
     let stream = client.publish(tokio_stream::iter(frames)).await.unwrap();

@@ -22,6 +22,25 @@ impl Groups {
         self.shared.submit_delayed(topic, queue, messages, now)
     }
 
+    /// Whether a message may be delivered that late.
+    ///
+    /// # Errors
+    ///
+    /// [`DeliveryError::IllegalTime`].
+    pub fn check_due(&self, due: Timestamp, now: Timestamp) -> Result<(), DeliveryError> {
+        self.shared.check_due(due, now)
+    }
+
+    /// The recall handle of the delayed message with this message id, whatever became of it since; `None` if the log has none
+    /// of it.
+    pub fn find_delayed(
+        &self,
+        topic: &str,
+        message_id: &str,
+    ) -> Result<Option<String>, DeliveryError> {
+        self.shared.find_delayed(topic, message_id)
+    }
+
     /// Gives up a delayed message before its time, and waits until that is committed; returns its message id.
     pub fn recall(
         &self,

@@ -1,16 +1,16 @@
 //! Groups, their settings, and where they are.
 
-use foliomq_store::Topic;
+use foliomq_store::{Topic, TopicType};
 
 use super::Groups;
 use crate::{Backoff, DeliveryError, Group, Order, Redriven, ResetTo, Rules, Timestamp};
 
 impl Groups {
-    /// The order in which the group gets the messages of a topic; never [`Order::Auto`].
-    pub fn order(&self, group: &str, topic: &Topic) -> Order {
+    /// The order in which the group gets the messages of topics of a type; never [`Order::Auto`].
+    pub fn order(&self, group: &str, kind: TopicType) -> Order {
         let policy = self.shared.registry.read().group(group);
         let order = policy.map_or(Order::Auto, |policy| policy.order.load());
-        order.within(topic.kind)
+        order.within(kind)
     }
 
     /// Sets how the group is held to the order of messages, from the next receive on; creates the group if it is not there.
@@ -73,6 +73,12 @@ impl Groups {
     pub fn rules(&self, group: &str) -> Rules {
         let policy = self.shared.registry.read().group(group);
         policy.map_or_else(Rules::default, |policy| policy.rules.lock().clone())
+    }
+
+    /// Forgets the group, or what it has of a topic and its lite topics: progress, leases and attempts, durably. Whoever reads
+    /// on behalf of it later begins anew, where the group's rules say. Its dead letters stay where they are.
+    pub fn forget(&self, group: &str, topic: Option<&str>) -> Result<(), DeliveryError> {
+        self.shared.forget(group, topic)
     }
 
     /// Gives the group up to `most` of its dead letters again that it was not given again yet, oldest first: the

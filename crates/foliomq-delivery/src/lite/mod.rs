@@ -72,6 +72,20 @@ impl Groups {
         Ok(name)
     }
 
+    /// Makes those lite topics that are not there, with one flush for all: all or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lite_topic`](Self::lite_topic).
+    pub fn lite_topics(
+        &self,
+        topic: &str,
+        lite: &[&str],
+        now: Timestamp,
+    ) -> Result<(), DeliveryError> {
+        self.shared.make_lite(topic, lite, now).map(drop)
+    }
+
     /// Changes what a client of a group subscribes to. Lite topics that are not there are made. All of it or nothing.
     ///
     /// # Errors

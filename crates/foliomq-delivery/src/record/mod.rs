@@ -36,6 +36,7 @@ const ORDER: u8 = 10;
 const LITE: u8 = 30;
 const ATTEMPT: u8 = 31;
 const RULES: u8 = 32;
+const FORGOTTEN: u8 = 33;
 const PENDING: u8 = 40;
 const ASKED: u8 = 41;
 
@@ -52,6 +53,8 @@ pub(crate) enum Record {
         name: String,
         max_attempts: u32,
     },
+    /// What a group has of the topic with this id is forgotten, or the group with all.
+    Forgotten { group: u32, topic: Option<u32> },
     /// A group's pauses between deliveries; without one they are the default.
     Backoff { group: u32, backoff: Backoff },
     /// How a group is held to the order of messages.
@@ -122,6 +125,11 @@ impl Record {
                 out.push(GROUP);
                 put_all(out, [u64::from(*id), u64::from(*max_attempts)]);
                 put_text(out, name);
+            }
+            Self::Forgotten { group, topic } => {
+                out.push(FORGOTTEN);
+                let topic = topic.map_or(0, |topic| u64::from(topic) + 1);
+                put_all(out, [u64::from(*group), topic]);
             }
             Self::Backoff { group, backoff } => {
                 out.push(BACKOFF);
@@ -205,6 +213,13 @@ impl Record {
                 id: input.small()?,
                 max_attempts: input.small()?,
                 name: input.text()?,
+            },
+            FORGOTTEN => Self::Forgotten {
+                group: input.small()?,
+                topic: match input.number()? {
+                    0 => None,
+                    id => Some(u32::try_from(id - 1).ok()?),
+                },
             },
             BACKOFF => Self::Backoff {
                 group: input.small()?,

@@ -141,6 +141,8 @@ fn record() -> impl Strategy<Value = Record> {
                     starts,
                 }
             }),
+        (any::<u32>(), any::<Option<u32>>())
+            .prop_map(|(group, topic)| Record::Forgotten { group, topic }),
         (any::<u32>(), any::<u32>(), change()).prop_map(|(subscription, queue, change)| {
             Record::Change {
                 subscription,

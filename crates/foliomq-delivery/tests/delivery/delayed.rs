@@ -54,6 +54,26 @@ fn a_message_comes_at_its_time_and_not_before() {
 }
 
 #[test]
+fn it_is_found_by_its_id_whatever_became_of_it() {
+    let mut f = Fixture::new(1);
+    let waits = delay(&f, 50 * SECOND, "waits");
+    let comes = delay(&f, SECOND, "comes");
+    let recalled = delay(&f, 50 * SECOND, "recalled");
+    f.groups.recall(TOPIC, &recalled, f.now).unwrap();
+    f.pass(SECOND);
+    assert_eq!(due(&f), ["comes"]);
+    f.append_bodies(0, &["plain"]);
+    for _ in 0..2 {
+        let found = |id: &str| f.groups.find_delayed(TOPIC, id).unwrap();
+        assert_eq!(found("waits").as_ref(), Some(&waits));
+        assert_eq!(found("comes").as_ref(), Some(&comes));
+        assert_eq!(found("recalled").as_ref(), Some(&recalled));
+        assert_eq!((found("plain"), found("nothing")), (None, None));
+        f = f.after_kill();
+    }
+}
+
+#[test]
 fn it_waits_over_a_restart_and_a_kill_and_comes_once() {
     let mut f = Fixture::new(1);
     delay(&f, 5 * SECOND, "a");

@@ -6,6 +6,7 @@ mod dead_letters;
 mod delayed;
 mod filters;
 mod fixture;
+mod forgotten;
 mod groups;
 mod lite;
 mod lost;

@@ -185,11 +185,11 @@ fn topics_of_the_type_fifo_are_read_in_order_unless_the_group_says_otherwise() {
         kind: TopicType::Fifo,
     };
     let topic = f.store.create_topic("fifo", options).unwrap();
-    assert_eq!(f.groups.order(GROUP, &topic), Order::Queue);
+    assert_eq!(f.groups.order(GROUP, topic.kind), Order::Queue);
     f.groups.set_order(GROUP, Order::Free).unwrap();
-    assert_eq!(f.groups.order(GROUP, &topic), Order::Free);
+    assert_eq!(f.groups.order(GROUP, topic.kind), Order::Free);
     let f = f.after_close();
-    assert_eq!(f.groups.order(GROUP, &topic), Order::Free);
+    assert_eq!(f.groups.order(GROUP, topic.kind), Order::Free);
 }
 
 /// With a queue that is blocked the next look is not now, or a waiting receive would go in circles.

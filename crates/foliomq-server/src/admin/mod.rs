@@ -17,19 +17,17 @@ use tonic::{Request, Response, Status};
 use crate::broker::{Broker, Handles};
 use crate::config::Encoding;
 use crate::inquiry::Trial;
+use crate::listing::Place;
 use crate::messaging::caller;
 use crate::properties::{timestamp, unix_ms, unix_ms_of};
 use crate::status::{Refusal, grpc_status};
 use crate::topic_settings::Update;
-use crate::{connected, inquiry, listing, rules, settings, topic_settings};
+use crate::{connected, forget, inquiry, listing, rules, settings, topic_settings};
 
 use segments::listed;
 use tail::{TAIL_BATCH, Tail, tailed};
 pub(crate) use words::topic_kind;
 use words::{backoff_of, group, group_lite, order_of, topic_type};
-
-/// Most messages of one query.
-const MAX_FOUND: u32 = 64;
 
 /// Administration of a broker.
 #[derive(Debug, Clone)]
@@ -57,12 +55,17 @@ impl v1::admin_server::Admin for Admin {
         request: Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::Topic>, Status> {
         let request = request.into_inner();
+        let given = request.settings.unwrap_or_default();
+        topic_settings::check(Some(request.r#type), &given).map_err(grpc_status)?;
         let options = TopicOptions {
             queues: request.queues,
             kind: topic_kind(request.r#type()),
         };
         let created = self.work(move |handles| {
-            let created = handles.store.create_topic(&request.topic, options)?;
+            let set = |settings: &mut _| topic_settings::apply(&given, settings);
+            let created = handles
+                .store
+                .create_topic_with(&request.topic, options, set)?;
             describe_topic(handles, &created.name)
         });
         let created = created.await?;
@@ -216,6 +219,17 @@ impl v1::admin_server::Admin for Admin {
         .await
     }
 
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        let v1::DeleteGroupRequest { group, topic } = request.into_inner();
+        let topic = Some(topic).filter(|topic| !topic.is_empty());
+        let forgotten = forget::group(&self.0, group, topic).await;
+        forgotten.map_err(grpc_status)?;
+        Ok(Response::new(v1::DeleteGroupResponse {}))
+    }
+
     async fn redrive_group(
         &self,
         request: Request<v1::RedriveGroupRequest>,
@@ -257,30 +271,12 @@ impl v1::admin_server::Admin for Admin {
         &self,
         request: Request<v1::QueryMessagesRequest>,
     ) -> Result<Response<v1::QueryMessagesResponse>, Status> {
+        let query = words::query(request.into_inner()).map_err(grpc_status)?;
         self.work(move |handles| {
-            let v1::QueryMessagesRequest { topic, by, limit } = request.into_inner();
-            let most = if limit == 0 {
-                MAX_FOUND
-            } else {
-                limit.min(MAX_FOUND)
-            } as usize;
-            let mut found = match by {
-                Some(v1::query_messages_request::By::MessageId(id)) => {
-                    handles.store.find_by_id(&topic, &id, most)?
-                }
-                Some(v1::query_messages_request::By::Key(key)) => {
-                    handles.store.find_by_key(&topic, &key, most)?
-                }
-                None => {
-                    return Err(Refusal::new(
-                        v2::Code::BadRequest,
-                        "a query names a message id or a key",
-                    ));
-                }
-            };
-            listing::cut(&mut found);
+            let (found, next) = listing::find(handles, &query)?;
             Ok(v1::QueryMessagesResponse {
                 messages: found.iter().map(tailed).collect(),
+                next_page: next.map(Place::text).unwrap_or_default(),
             })
         })
         .await

@@ -1,9 +1,12 @@
 //! What topics and groups are in the words of `foliomq.v1`, and back.
 
 use foliomq_delivery::{Backoff, LiteProgress, Order};
+use foliomq_proto::v1::query_messages_request::By;
 use foliomq_proto::{v1, v2};
 use foliomq_store::TopicType;
 
+use crate::listing::{MAX_FOUND, Place, Query, Search};
+use crate::properties::unix_ms_of;
 use crate::rules;
 use crate::status::Refusal;
 
@@ -79,6 +82,31 @@ pub(super) fn group(group: foliomq_delivery::Group) -> v1::Group {
         progress: progress.collect(),
         lite: Vec::new(),
     }
+}
+
+/// Which messages are asked for.
+pub(super) fn query(request: v1::QueryMessagesRequest) -> Result<Query, Refusal> {
+    let from = match request.page.as_str() {
+        "" => None,
+        page => Some(Place::parse(page)?),
+    };
+    let begin = request.from.as_ref().map_or(0, unix_ms_of);
+    let end = request.to.as_ref().map_or(u64::MAX, unix_ms_of);
+    Ok(Query {
+        topic: request.topic,
+        search: match request.by {
+            Some(By::MessageId(id)) => Search::Id(id),
+            Some(By::Key(key)) => Search::Key(key),
+            None => Search::All(from),
+        },
+        queue: request.queue_id,
+        times: begin..=end,
+        most: match request.limit {
+            0 => MAX_FOUND,
+            limit => limit as usize,
+        },
+        skip: 0,
+    })
 }
 
 pub(super) fn group_lite(lite: LiteProgress) -> v1::GroupLite {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use foliomq_proto::v2::admin_client::AdminClient;
 use foliomq_proto::v2::list_message_request::SearchKey;
+use foliomq_proto::v2::receive_message_response::Content;
 use foliomq_proto::v2::settings::PubSub;
 use foliomq_proto::v2::telemetry_command::Command;
 use foliomq_proto::v2::{
-    AdminSendMessageRequest, ClientType, Code, DescribeGroupAccumulationRequest,
-    DescribeTopicStatusRequest, GetProxyRuntimeStatsRequest, ListMessageRequest,
+    AdminSendMessageRequest, ClientType, Code, DeleteSubscriptionRequest,
+    DescribeGroupAccumulationRequest, DescribeTopicStatusRequest, GetProxyRuntimeStatsRequest,
+    GetTopicRouteRequest, HeartbeatRequest, ListMessageRequest, NotifyClientTerminationRequest,
     PrintThreadStackTraceRequest, QueryTimeSpanRequest, ResetGroupOffsetRequest, Settings, Status,
     Subscription, TelemetryCommand, ThreadStackTrace, VerifyMessageRequest, VerifyMessageResult,
 };
@@ -306,4 +308,125 @@ async fn times_of_a_groups_queues() {
     };
     assert!(span.min_timestamp > 0 && span.min_timestamp == span.max_timestamp);
     assert_eq!(span.consume_timestamp, 0, "nothing is done");
+}
+
+#[tokio::test]
+async fn messages_are_listed_by_pages_with_numbers() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 2);
+    let mut client = broker.client().await;
+    for id in 0..7 {
+        client
+            .send_message(of("c", "JAVA", publish("t", id, 4)))
+            .await
+            .unwrap();
+    }
+    broker.store.catch_up();
+    let mut admin = AdminClient::new(broker.channel().await);
+    let mut page = async |number, key| {
+        let query = ListMessageRequest {
+            topic: Some(resource("t")),
+            page_num: Some(number),
+            page_size: Some(3),
+            search_key: key,
+            ..ListMessageRequest::default()
+        };
+        let answer = admin.query_message(query).await.unwrap().into_inner();
+        assert_eq!(answer.status.unwrap().code(), Code::Ok);
+        let ids = answer.messages.into_iter();
+        let ids = ids.map(|message| message.system_properties.unwrap().message_id);
+        ids.collect::<Vec<_>>()
+    };
+    let mut all = Vec::new();
+    for (number, count) in [(1, 3), (2, 3), (3, 1), (4, 0), (i32::MAX, 0)] {
+        let found = page(number, None).await;
+        assert_eq!(found.len(), count, "{number}: {found:?}");
+        all.extend(found);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 7);
+    let id = || Some(SearchKey::MessageId("id-3".to_owned()));
+    assert_eq!(page(1, id()).await, ["id-3"]);
+    assert!(page(2, id()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_route_is_told_in_the_words_of_the_older_protocol() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 3);
+    let read = |topic: &mut foliomq_store::Topic| {
+        topic.settings.permission = foliomq_store::Permission::Read;
+    };
+    broker.store.update_topic("t", read).unwrap();
+    let mut admin = AdminClient::new(broker.channel().await);
+    let mut route = async |topic: &str| {
+        let request = GetTopicRouteRequest {
+            topic: Some(resource(topic)),
+            ..GetTopicRouteRequest::default()
+        };
+        let answer = admin.get_topic_route(request).await.unwrap().into_inner();
+        (answer.status.unwrap().code(), answer.topic_route_data)
+    };
+    let (code, data) = route("t").await;
+    assert_eq!(code, Code::Ok);
+    let data: serde_json::Value = serde_json::from_str(&data).unwrap();
+    let queues = &data["queueDatas"][0];
+    assert_eq!(
+        (&queues["readQueueNums"], &queues["perm"]),
+        (&3.into(), &4.into())
+    );
+    let address = &data["brokerDatas"][0]["brokerAddrs"]["0"];
+    assert_eq!(address, &broker.address.to_string());
+    assert_eq!(route("nowhere").await.0, Code::TopicNotFound);
+    assert!(broker.store.topic("nowhere").is_none());
+}
+
+#[tokio::test]
+async fn a_subscription_is_deleted_once_its_consumers_are_gone() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1);
+    let mut client = broker.client().await;
+    let sent = client.send_message(of("p", "JAVA", publish("t", 1, 4)));
+    sent.await.unwrap();
+    broker.store.catch_up();
+    let mut received = async || {
+        let poll = of("c", "JAVA", poll("t", 1));
+        let mut stream = client.receive_message(poll).await.unwrap().into_inner();
+        let mut messages = 0;
+        while let Some(part) = stream.message().await.unwrap() {
+            messages += usize::from(matches!(part.content, Some(Content::Message(_))));
+        }
+        messages
+    };
+    assert_eq!((received().await, received().await), (1, 0));
+    let mut other = broker.client().await;
+    let beat = HeartbeatRequest {
+        group: Some(resource("readers")),
+        ..HeartbeatRequest::default()
+    };
+    other.heartbeat(of("c", "JAVA", beat)).await.unwrap();
+    let mut admin = AdminClient::new(broker.channel().await);
+    let mut delete = async |group: &str| {
+        let request = DeleteSubscriptionRequest {
+            group: Some(resource(group)),
+            topic: Some(resource("t")),
+            ..DeleteSubscriptionRequest::default()
+        };
+        let answer = admin.delete_subscription(request).await.unwrap();
+        answer.into_inner().status.unwrap()
+    };
+    let refused = delete("readers").await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert!(refused.message.contains("such as c"), "{refused:?}");
+    let end = NotifyClientTerminationRequest {
+        group: Some(resource("readers")),
+    };
+    other
+        .notify_client_termination(of("c", "JAVA", end))
+        .await
+        .unwrap();
+    assert_eq!(delete("readers").await.code(), Code::Ok);
+    assert_eq!(received().await, 1, "it begins anew");
+    assert_eq!(delete("nobody").await.code(), Code::ConsumerGroupNotFound);
 }

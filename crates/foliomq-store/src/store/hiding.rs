@@ -32,6 +32,12 @@ impl Store {
         self.0.shared.hidden(position)
     }
 
+    /// The message with this id that waited for its time, or still does: the one appended last. `None` if the log has none any
+    /// more.
+    pub fn find_delayed(&self, topic: &str, id: &str) -> Result<Option<HiddenMessage>, StoreError> {
+        self.0.shared.find_hidden(topic, id)
+    }
+
     /// Puts hidden messages, by the positions where they lie, into their queues *without* waiting: the first of them, as many
     /// as go into one batch. An error means that none was, yet what was carried forward is. Each is to be revealed or cancelled
     /// once: see [`ledger`](Self::ledger).

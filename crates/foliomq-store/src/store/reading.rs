@@ -115,6 +115,26 @@ impl Store {
         self.0.shared.progress.offset(group, topic.meta.id, queue)
     }
 
+    /// Forgets a group's progress, durably: in the topics with these ids, or in all.
+    pub fn forget_progress(&self, group: &str, topics: Option<&[u32]>) -> Result<(), StoreError> {
+        let forgotten = |topic| Change::Forgotten {
+            group: group.to_owned(),
+            topic,
+        };
+        let changes: Vec<Change> = match topics {
+            None => vec![forgotten(None)],
+            Some(topics) => topics.iter().map(|&id| forgotten(Some(id))).collect(),
+        };
+        let shared = &self.0.shared;
+        let changing = shared.changing.lock();
+        shared.meta.append_all(&changes)?;
+        changes
+            .iter()
+            .for_each(|change| shared.progress.apply(change));
+        drop(changing);
+        shared.meta.flush()
+    }
+
     /// Sets a group's progress: safe from a crash of the process when it returns, from a power cut half a second later.
     /// The next start sets back what lies past the queue's end, where a power cut may leave it.
     pub fn set_progress(

@@ -10,32 +10,42 @@ use crate::change::Change;
 use crate::error::StoreError;
 use crate::lite::{LiteListener, check_lite, lite_name};
 use crate::topic::{Topic, TopicOptions, TopicType, check_name, check_queues};
-use crate::topic_settings::Permission;
+use crate::topic_settings::{Permission, TopicSettings};
 
 impl Store {
-    /// Creates a topic, durably. One that is there with the same settings is no error.
+    /// Creates a topic, durably. One that is there with the same queues and type is no error.
     pub fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic, StoreError> {
+        self.create_topic_with(name, options, |_| ())
+    }
+
+    /// Creates a topic that has settings from its first moment on, durably: `set` is given the default ones. One that is
+    /// there is no error if it has the same queues and type, and `set` leaves its settings as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TopicExists`] otherwise; [`StoreError::Illegal`] for a name, a number of queues or a setting out of its
+    /// bounds.
+    pub fn create_topic_with(
+        &self,
+        name: &str,
+        options: TopicOptions,
+        set: impl Fn(&mut TopicSettings),
+    ) -> Result<Topic, StoreError> {
         check_name(name)?;
         let shared = &self.0.shared;
-        let queues = if options.queues == 0 {
-            shared.options.default_queues
-        } else {
-            options.queues
+        let queues = match options.queues {
+            0 => shared.options.default_queues,
+            queues => queues,
         };
         check_queues(queues)?;
+        let mut settings = TopicSettings::default();
+        set(&mut settings);
         let since = shared.log.watermarks().appended;
         let since = since.max(shared.registry.deleted_at(name));
-        let topic = shared
-            .make_topic(name, queues, options.kind, since)?
-            .topic();
-        if topic.kind != options.kind || (options.queues != 0 && topic.queues != queues) {
-            let what = format!("{} queues and type {:?}", topic.queues, topic.kind);
-            return Err(StoreError::TopicExists {
-                topic: name.to_owned(),
-                what,
-            });
-        }
-        Ok(topic)
+        let made = TopicOptions { queues, ..options };
+        let topic = shared.make_topic(name, made, settings.checked()?, since)?;
+        let topic = topic.topic();
+        same(&topic, options, set).map(|()| topic)
     }
 
     /// Creates many topics alike, durably, with one flush for all. Those that are there already, with whatever settings,
@@ -172,4 +182,26 @@ impl Store {
     pub fn listen(&self, topic: &str) -> Result<EventListener, StoreError> {
         Ok(self.0.shared.registry.get(topic)?.event.listen())
     }
+}
+
+/// Whether a topic is as it was to be created.
+fn same(
+    topic: &Topic,
+    options: TopicOptions,
+    set: impl Fn(&mut TopicSettings),
+) -> Result<(), StoreError> {
+    let mut settings = topic.settings;
+    set(&mut settings);
+    let queues = options.queues == 0 || options.queues == topic.queues;
+    let what = if topic.kind != options.kind || !queues {
+        format!("{} queues and type {:?}", topic.queues, topic.kind)
+    } else if settings.checked()? != topic.settings {
+        "other settings".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::TopicExists {
+        topic: topic.name.clone(),
+        what,
+    })
 }

@@ -53,6 +53,14 @@ enum Action {
         #[arg(long, value_name = "SHORTEST..LONGEST", value_parser = bounds)]
         invisible: Option<(u32, u32)>,
     },
+    /// Forget a group with its progress and settings; none of its clients may be connected. Its dead letters stay
+    Delete {
+        /// The group
+        group: String,
+        /// What it has of this topic only: it reads that anew then
+        #[arg(long)]
+        topic: Option<String>,
+    },
     /// Give a group its dead letters again: the original messages, in their places, from attempt 1
     Redrive {
         /// The group
@@ -96,6 +104,11 @@ impl Groups {
                 }
                 update(&admin, &group, max_attempts, backoff, order).await?
             }
+            Action::Delete { group, topic } => {
+                admin.delete_group(&group, topic.as_deref()).await?;
+                print_deleted(&group, topic.as_deref(), &mut out)?;
+                return Ok(out.flush()?);
+            }
             Action::Redrive { group, max } => {
                 let (back, kept) = admin.redrive_group(&group, max).await?;
                 if out.is_json() {
@@ -112,6 +125,16 @@ impl Groups {
         print_one(&shown, &mut out)?;
         Ok(out.flush()?)
     }
+}
+
+fn print_deleted(group: &str, topic: Option<&str>, out: &mut Output) -> io::Result<()> {
+    if out.is_json() {
+        return out.json(&json!({ "deleted": group, "topic": topic }));
+    }
+    out.line(match topic {
+        Some(topic) => format!("group {group} has nothing of topic {topic} any more"),
+        None => format!("deleted group {group}"),
+    })
 }
 
 /// Seconds, and a factor where they are the first and the longest.

@@ -1,4 +1,4 @@
-//! `foliomq message`: a stored message, and a client that is to consume it on trial.
+//! `foliomq message`: a stored message that a client is to consume on trial, and a delayed one that is to be given up.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -20,6 +20,13 @@ pub struct Messages {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Give up a delayed message before its time
+    Recall {
+        /// The topic
+        topic: String,
+        /// What its sender was told with its id
+        handle: String,
+    },
     /// Have a connected push consumer consume a message once more, beside what its group does; says how that went
     Verify {
         /// The topic
@@ -37,19 +44,30 @@ enum Action {
 
 impl Messages {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Action::Verify {
-            topic,
-            id,
-            client,
-            group,
-        } = self.action;
-        let admin = self.remote.connect().await?.admin();
-        admin.verify_message(&client, &group, &topic, &id).await?;
+        let client = self.remote.connect().await?;
         let mut out = Output::new(self.format.json);
-        if out.is_json() {
-            out.json(&json!({ "message_id": id, "client_id": client, "consumed": true }))?;
-        } else {
-            out.line(format!("client {client} has consumed message {id}"))?;
+        let (json, line) = match self.action {
+            Action::Recall { topic, handle } => {
+                let id = client.producer().recall(&topic, &handle).await?;
+                let line = format!("recalled {id}");
+                (json!({ "message_id": id, "recalled": true }), line)
+            }
+            Action::Verify {
+                topic,
+                id,
+                client: by,
+                group,
+            } => {
+                let admin = client.admin();
+                admin.verify_message(&by, &group, &topic, &id).await?;
+                let line = format!("client {by} has consumed message {id}");
+                let json = json!({ "message_id": id, "client_id": by, "consumed": true });
+                (json, line)
+            }
+        };
+        match out.is_json() {
+            true => out.json(&json)?,
+            false => out.line(line)?,
         }
         Ok(out.flush()?)
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
-use foliomq_client::{Delivery, SimpleConsumer};
+use foliomq_client::{Delivery, Filter, SimpleConsumer};
 
 use crate::arguments::{Format, Remote};
 use crate::output::Output;
@@ -41,6 +41,14 @@ pub struct Receive {
     #[arg(long, value_name = "TAGS", default_value = "*")]
     tag: String,
 
+    /// Only messages for whose properties this is true: "price > 20 AND TAGS = 'hot'"; others are skipped for the group
+    #[arg(long, value_name = "CONDITION", conflicts_with = "tag")]
+    sql: Option<String>,
+
+    /// Of these lite topics of the topic, made if they are not there; repeatable. A topic of the type lite has no other messages
+    #[arg(long, value_name = "NAME")]
+    lite_topic: Vec<String>,
+
     /// Print bodies only, byte for byte, with nothing in between
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -72,10 +80,10 @@ impl Receive {
             .connect()
             .await?
             .simple_consumer(&self.group, &self.topic)
-            .filter(&self.tag);
+            .filter_by(self.filter());
         let mut out = Output::new(self.format.json);
         let received = tokio::select! {
-            received = self.receive(&consumer, &mut out) => received,
+            received = self.receive_subscribed(&consumer, &mut out) => received,
             _ = tokio::signal::ctrl_c() => Ok(()),
         };
         // Without a word of goodbye the broker notices by itself: the messages' fate is decided already.
@@ -85,6 +93,24 @@ impl Receive {
             tracing::debug!(%error, "the broker did not hear the end of this consumer");
             Ok(())
         })
+    }
+
+    fn filter(&self) -> Filter {
+        match &self.sql {
+            Some(condition) => Filter::Sql(condition.clone()),
+            None => Filter::Tags(self.tag.clone()),
+        }
+    }
+
+    async fn receive_subscribed(
+        &self,
+        consumer: &SimpleConsumer,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        if !self.lite_topic.is_empty() {
+            consumer.subscribe_lite(&self.lite_topic).await?;
+        }
+        self.receive(consumer, out).await
     }
 
     async fn receive(&self, consumer: &SimpleConsumer, out: &mut Output) -> anyhow::Result<()> {

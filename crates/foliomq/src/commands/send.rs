@@ -67,6 +67,14 @@ pub struct Send {
     #[arg(long, value_name = "TIME", value_parser = moment::absolute, conflicts_with = "message_group")]
     deliver_at: Option<SystemTime>,
 
+    /// In a topic of the type priority the highest comes first; 0 is the lowest
+    #[arg(long, value_name = "N", conflicts_with_all = ["delay", "deliver_at", "message_group", "lite_topic"])]
+    priority: Option<u32>,
+
+    /// Send to a lite topic of the topic, made if it is not there
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["delay", "deliver_at", "message_group"])]
+    lite_topic: Option<String>,
+
     #[command(flatten)]
     remote: Remote,
 
@@ -105,6 +113,8 @@ impl Send {
             id: self.id.clone(),
             message_group: self.message_group.clone(),
             deliver_at: self.deliver_at()?,
+            priority: self.priority,
+            lite_topic: self.lite_topic.clone(),
         })
     }
 

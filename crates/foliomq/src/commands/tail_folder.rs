@@ -119,5 +119,7 @@ fn shown(message: &foliomq_store::StoredMessage) -> anyhow::Result<StoredMessage
         queue_offset: message.queue_offset(),
         born_at,
         stored_at: UNIX_EPOCH.checked_add(Duration::from_millis(message.store_time())),
+        priority: system.priority.and_then(|given| given.try_into().ok()),
+        lite_topic: system.lite_topic,
     })
 }

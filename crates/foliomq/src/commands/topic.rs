@@ -4,10 +4,10 @@ use std::io;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use foliomq_client::{Topic, TopicKind};
+use foliomq_client::{Topic, TopicKind, TopicSettings, TopicUpdate};
 use serde_json::{Value, json};
 
-use super::topic_update::{self, Update};
+use super::topic_update::{self, Settings, Update};
 use crate::arguments::{Format, Remote};
 use crate::moment;
 use crate::output::Output;
@@ -27,17 +27,8 @@ pub struct Topics {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a topic; one that is there with the same settings is fine
-    Create {
-        /// 1 to 127 of a-z A-Z 0-9 % | _ -
-        topic: String,
-        /// How many queues, or levels of priority; 0 stands for the broker's default
-        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
-        queues: u32,
-        /// Which messages it takes: with lite, those of its lite topics; with priority, the highest comes first
-        #[arg(long = "type", default_value = "any", value_parser = kinds(), value_name = "TYPE")]
-        kind: String,
-    },
+    /// Create a topic; one that is there with the same settings, as far as they are named, is fine
+    Create(Box<Create>),
     /// List all topics
     List,
     /// Show a topic queue by queue
@@ -54,18 +45,38 @@ enum Action {
     },
 }
 
+#[derive(Debug, Args)]
+struct Create {
+    /// 1 to 127 of a-z A-Z 0-9 % | _ -
+    topic: String,
+    /// How many queues, or levels of priority; 0 stands for the broker's default
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
+    queues: u32,
+    /// Which messages it takes: with lite, those of its lite topics; with priority, the highest comes first
+    #[arg(long = "type", default_value = "any", value_parser = kinds(), value_name = "TYPE")]
+    kind: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Create {
+    fn topic(&self) -> TopicUpdate {
+        TopicUpdate {
+            queues: Some(self.queues),
+            kind: self.kind.parse().ok(),
+            ..self.settings.update()
+        }
+    }
+}
+
 impl Topics {
     pub async fn run(self) -> anyhow::Result<()> {
         let admin = self.remote.connect().await?.admin();
         let mut out = Output::new(self.format.json);
         match self.action {
-            Action::Create {
-                topic,
-                queues,
-                kind,
-            } => {
-                let kind = kind.parse().unwrap_or_default();
-                print_created(&admin.create_topic(&topic, queues, kind).await?, &mut out)?;
+            Action::Create(create) => {
+                let created = admin.create_topic_with(&create.topic, create.topic());
+                print_made(&created.await?, &mut out)?;
             }
             Action::List => print_all(&admin.topics().await?, &mut out)?,
             Action::Describe { topic } => print_one(&admin.topic(&topic).await?, &mut out)?,
@@ -92,6 +103,13 @@ fn print_created(topic: &Topic, out: &mut Output) -> io::Result<()> {
     }
     let (name, queues, kind) = (&topic.name, topic.queues.len(), topic.kind.name());
     out.line(format!("topic {name}: {queues} queues, type {kind}"))
+}
+
+fn print_made(topic: &Topic, out: &mut Output) -> io::Result<()> {
+    match topic.settings == TopicSettings::default() {
+        true => print_created(topic, out),
+        false => print_settings(topic, out),
+    }
 }
 
 fn print_settings(topic: &Topic, out: &mut Output) -> io::Result<()> {

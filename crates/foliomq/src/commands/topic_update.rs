@@ -14,23 +14,25 @@ use crate::units::{Size, Span};
 const DEFAULT: &str = "default";
 
 #[derive(Debug, Args)]
-#[group(multiple = true)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args([
+    "queues", "kind", "permission", "keep_for", "keep_bytes", "lite_ttl", "lite_topics", "lite_subscriptions",
+]))]
 pub struct Update {
     /// The topic
     pub topic: String,
-    #[command(flatten)]
-    settings: Settings,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-struct Settings {
     /// How many queues: more than now, for a topic keeps those that it has. Message groups may move to other queues
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     queues: Option<u32>,
     /// Which messages it takes; not to or from lite and priority
     #[arg(long = "type", value_parser = kinds(), value_name = "TYPE")]
     kind: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What may be set of a topic beside its queues and type.
+#[derive(Debug, Args)]
+pub struct Settings {
     /// What clients may do
     #[arg(long, value_parser = permissions(), value_name = "WHAT")]
     permission: Option<String>,
@@ -54,16 +56,25 @@ struct Settings {
 impl Update {
     /// What is to change.
     pub fn update(&self) -> TopicUpdate {
-        let settings = &self.settings;
         TopicUpdate {
-            queues: settings.queues,
-            kind: settings.kind.as_deref().and_then(|kind| kind.parse().ok()),
-            permission: settings.permission.as_deref().and_then(permission),
-            keep_for: settings.keep_for,
-            keep_bytes: settings.keep_bytes,
-            lite_ttl: settings.lite_ttl,
-            lite_topics: settings.lite_topics,
-            lite_subscriptions: settings.lite_subscriptions,
+            queues: self.queues,
+            kind: self.kind.as_deref().and_then(|kind| kind.parse().ok()),
+            ..self.settings.update()
+        }
+    }
+}
+
+impl Settings {
+    /// The settings that are named.
+    pub fn update(&self) -> TopicUpdate {
+        TopicUpdate {
+            permission: self.permission.as_deref().and_then(permission),
+            keep_for: self.keep_for,
+            keep_bytes: self.keep_bytes,
+            lite_ttl: self.lite_ttl,
+            lite_topics: self.lite_topics,
+            lite_subscriptions: self.lite_subscriptions,
+            ..TopicUpdate::default()
         }
     }
 }

@@ -78,3 +78,21 @@ fn what_is_no_time_is_refused() {
     assert!(send(&grouped).failed(2).contains("cannot be used with"));
     assert_eq!(waiting(&broker), 0);
 }
+
+#[test]
+fn a_delayed_message_is_recalled_before_its_time() {
+    let broker = Broker::start();
+    let sent = broker.run(["send", "orders", "no", "--delay", "1h", "--json"]);
+    let sent = sent.json();
+    let handle = sent["recall_handle"].as_str().expect("a handle");
+    let other = broker.run(["message", "recall", "elsewhere", handle]);
+    assert!(other.failed(1).contains("elsewhere"), "{other:?}");
+    let recalled = broker.run(["message", "recall", "orders", handle]).ok();
+    let id = sent["message_id"].as_str().expect("an id");
+    assert_eq!(recalled, format!("recalled {id}\n"));
+    let again = broker.run(["message", "recall", "orders", handle]);
+    assert!(again.failed(1).contains("recalled already"), "{again:?}");
+    let made_up = broker.run(["message", "recall", "orders", "x"]);
+    assert!(made_up.failed(1).contains("BAD_REQUEST"), "{made_up:?}");
+    eventually(|| waiting(&broker) == 0);
+}

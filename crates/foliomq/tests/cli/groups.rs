@@ -105,3 +105,30 @@ fn dead_letters_are_redriven() {
     let text = broker.run(["group", "redrive", "g", "--max", "5"]).ok();
     assert!(text.starts_with("group g: 0 back, 0 kept"), "{text}");
 }
+
+#[test]
+fn a_group_is_deleted_and_reads_anew() {
+    let broker = Broker::start();
+    broker.run(["send", "orders", "latte"]).ok();
+    broker.holds("orders", 1);
+    let receive = || {
+        let args = ["receive", "orders", "--group", "g", "--wait", "3s", "--raw"];
+        broker.run(args).ok()
+    };
+    assert_eq!(receive(), "latte");
+    let of_topic = broker.run(["group", "delete", "g", "--topic", "orders"]);
+    assert_eq!(
+        of_topic.ok(),
+        "group g has nothing of topic orders any more\n"
+    );
+    assert_eq!(receive(), "latte");
+    assert_eq!(
+        broker.run(["group", "delete", "g"]).ok(),
+        "deleted group g\n"
+    );
+    let gone = broker.run(["group", "describe", "g"]);
+    assert!(gone.failed(1).contains('g'), "{gone:?}");
+    assert_eq!(receive(), "latte");
+    let unknown = broker.run(["group", "delete", "nobody"]);
+    assert!(unknown.failed(1).contains("nobody"), "{unknown:?}");
+}

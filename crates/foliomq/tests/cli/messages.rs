@@ -374,6 +374,52 @@ fn messages_are_found_by_id_and_by_key() {
 }
 
 #[test]
+fn messages_are_found_by_time_page_by_page() {
+    let broker = Broker::start();
+    broker
+        .run(["topic", "create", "orders", "--queues", "2"])
+        .ok();
+    let text: String = (0..150).map(|n| format!("{n}\n")).collect();
+    for _ in 0..2 {
+        let lines = ["send", "orders", "--lines", "-", "--key", "k"];
+        broker.run_with(text.as_bytes(), lines).ok();
+    }
+    broker.holds("orders", 300);
+    let query = |more: &[&str]| {
+        let args = [&["query", "orders", "--from", "1h", "--json"], more].concat();
+        broker.run(args)
+    };
+    // More than the broker hands out at once, and a place where to go on.
+    let mut lines = query(&["--max", "200"]).json_lines();
+    let last = lines.pop().unwrap();
+    let page = last["next_page"].as_str().unwrap().to_owned();
+    assert_eq!(lines.len(), 200);
+    lines.extend(query(&["--max", "200", "--page", &page]).json_lines());
+    let mut places: Vec<_> = lines
+        .iter()
+        .map(|line| (line["queue_id"].as_u64(), line["queue_offset"].as_u64()))
+        .collect();
+    assert!(places.is_sorted(), "queue by queue, in the order of each");
+    places.dedup();
+    assert_eq!(places.len(), 300, "each once, and all of them");
+    assert_eq!(
+        query(&["--max", "300", "--queue", "1"]).json_lines().len(),
+        places.iter().filter(|(queue, _)| *queue == Some(1)).count()
+    );
+    let first = broker.run(["query", "orders", "--to", "0s", "--max", "1"]);
+    assert_eq!(first.ok().lines().count(), 1);
+    assert!(first.stderr.contains("--page 0.1"), "{first:?}");
+    for none in [["--to", "1h"], ["--from", "2099-01-01T00:00:00Z"]] {
+        let run = broker.run([&["query", "orders"], &none[..]].concat());
+        assert!(run.failed(1).contains("no such message"), "{run:?}");
+        let key = broker.run([&["query", "orders", "--key", "k"], &none[..]].concat());
+        assert!(key.failed(1).contains("no such message"), "{key:?}");
+    }
+    let bad = query(&["--page", "made-up"]);
+    assert!(bad.failed(1).contains("next one"), "{bad:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command_quietly() {
     let broker = Broker::start();
     let body = "x".repeat(100_000);
@@ -474,4 +520,86 @@ fn tail_reads_a_folder_beside_its_broker() {
     assert!(tail("-1").ok().contains("tag=hot"));
     broker.stop();
     assert!(tail("earliest").failed(1).contains("no process has"));
+}
+
+#[test]
+fn the_highest_priority_comes_first() {
+    let broker = Broker::start();
+    let create = "topic create orders --type priority --queues 3";
+    broker.run(create.split(' ')).ok();
+    for (body, priority) in [("low", "0"), ("high", "9"), ("middle", "1")] {
+        broker
+            .run(["send", "orders", body, "--priority", priority])
+            .ok();
+    }
+    broker.holds("orders", 3);
+    let received = broker.run(["receive", "orders", "--group", "g", "--json"]);
+    let received = received.json_lines();
+    let bodies: Vec<_> = received.iter().map(|one| &one["body"]).collect();
+    assert_eq!(bodies, ["high", "middle", "low"]);
+    assert_eq!(received[0]["priority"], 9);
+    let none = broker.run(["send", "orders", "none"]);
+    let code = "MESSAGE_PROPERTY_CONFLICT_WITH_TYPE";
+    assert!(none.failed(1).contains(code), "{none:?}");
+}
+
+#[test]
+fn a_message_goes_to_a_lite_topic() {
+    let broker = Broker::start();
+    let lines = ["send", "orders", "--lines", "-", "--lite-topic", "room 1"];
+    broker.run_with(b"one\ntwo\n", lines).ok();
+    let described = || broker.run(["topic", "describe", "orders", "--json"]).json();
+    assert_eq!(described()["lite_topics"], 1);
+    let query = ["query", "orders$room 1", "--from", "1h", "--json"];
+    let found = broker.run(query).json_lines();
+    assert_eq!(
+        (found.len(), &found[1]["body"], &found[1]["lite_topic"]),
+        (2, &"two".into(), &"room 1".into())
+    );
+    let blank = broker.run(["send", "orders", "x", "--lite-topic", " "]);
+    assert!(blank.failed(1).contains("ILLEGAL_LITE_TOPIC"), "{blank:?}");
+}
+
+#[test]
+fn a_group_receives_the_lite_topics_that_it_names() {
+    let broker = Broker::start();
+    let create = "topic create orders --type lite --queues 1";
+    broker.run(create.split(' ')).ok();
+    for (lite, body) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")] {
+        broker
+            .run(["send", "orders", body, "--lite-topic", lite])
+            .ok();
+    }
+    let receive = |lite: &[&str]| {
+        let flags = lite.iter().flat_map(|name| ["--lite-topic", *name]);
+        let args = [
+            "receive", "orders", "--group", "g", "--wait", "3s", "--json",
+        ];
+        let received = broker.run(args.into_iter().chain(flags)).json_lines();
+        let bodies = received.iter().map(|one| one["body"].as_str().unwrap());
+        let mut bodies: Vec<_> = bodies.map(str::to_owned).collect();
+        bodies.sort_unstable();
+        bodies
+    };
+    assert_eq!(receive(&["a", "b"]), ["1", "2", "3"]);
+    assert_eq!(receive(&["c", "a", "new"]), ["4"]);
+}
+
+#[test]
+fn a_group_receives_what_a_condition_is_true_of() {
+    let broker = Broker::start();
+    for price in ["10", "30"] {
+        let property = format!("price={price}");
+        broker
+            .run(["send", "orders", price, "--property", &property])
+            .ok();
+    }
+    broker.holds("orders", 2);
+    let args = ["receive", "orders", "--group", "g", "--sql", "price > 20"];
+    let received = broker.run(args.into_iter().chain(["--raw"]));
+    assert_eq!(received.ok(), "30");
+    let args = ["receive", "orders", "--group", "g", "--sql", "price >"];
+    let bad = broker.run(args);
+    let code = "ILLEGAL_FILTER_EXPRESSION";
+    assert!(bad.failed(1).contains(code), "{bad:?}");
 }

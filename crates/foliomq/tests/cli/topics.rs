@@ -181,3 +181,37 @@ fn a_topic_is_changed_while_it_is_used_and_stays_so_after_a_kill() {
         orders["queues"][0]["min_offset"] == 1
     });
 }
+
+#[test]
+fn a_topic_has_its_settings_from_the_first_moment_on() {
+    let broker = Broker::start();
+    let create = "topic create orders --queues 2 --permission read --keep-for 7d --lite-topics 5";
+    let made = broker.run(create.split(' ')).ok();
+    assert!(
+        made.starts_with("topic orders: 2 queues, type any\n")
+            && made.contains("  keep for: 168h\n"),
+        "{made}"
+    );
+    let refused = broker.run(["send", "orders", "no"]);
+    assert!(refused.failed(1).contains("permission"), "{refused:?}");
+    let orders = broker.run(["topic", "describe", "orders", "--json"]).json();
+    assert_eq!(orders["settings"]["permission"], "read");
+    assert_eq!(orders["settings"]["lite_topics"], 5);
+    // Once more, whole or in part, is fine; otherwise is not.
+    broker.run(create.split(' ')).ok();
+    broker
+        .run(["topic", "create", "orders", "--lite-topics", "5"])
+        .ok();
+    for other in [["--lite-topics", "6"], ["--permission", "read-write"]] {
+        let run = broker.run([&["topic", "create", "orders"], &other[..]].concat());
+        assert!(run.failed(1).contains("other settings"), "{run:?}");
+    }
+    let senseless = broker.run(["topic", "create", "new", "--keep-for", "10ms"]);
+    assert!(senseless.failed(1).contains("1 s to 100 years"));
+    assert!(
+        broker
+            .run(["topic", "describe", "new"])
+            .failed(1)
+            .contains("new")
+    );
+}
