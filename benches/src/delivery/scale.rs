@@ -30,7 +30,7 @@ impl Scale {
             rounds: 3,
             pending: 1_000_000,
             turn: 100_000,
-            idle: Duration::from_secs(5),
+            idle: Duration::from_secs(20),
             stored: 300_000,
             time: Duration::from_secs(2),
             in_flight: 10_000_000,
