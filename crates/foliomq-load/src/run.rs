@@ -112,13 +112,17 @@ impl Load<'_> {
         for number in 0..self.plan.connections {
             let connection = self.connect("consumer", number).await?;
             let name = self.plan.topic.clone();
-            let queues: Arc<[Queue]> = Topic { name }.queues(&connection).await?.into();
+            let topic = Topic { name };
+            let queues: Arc<[Queue]> = topic.queues(&connection).await?.into();
             let held = queues
                 .iter()
                 .any(|queue| queue.max_offset > queue.min_offset);
             if plan.workload == Workload::Consume && !held {
                 let what = format!("topic {} holds no messages to consume", plan.topic);
                 return Err(LoadError::Plan(what));
+            }
+            if plan.workload == Workload::Roundtrip && number == 0 && held {
+                topic.group_at_end(&connection, &self.group()).await?;
             }
             let client = self.client().await?;
             for stream in 0..self.streams() {
@@ -128,7 +132,7 @@ impl Load<'_> {
                     client: client.clone(),
                     meter: self.meter.clone(),
                     number: number * self.streams() + stream,
-                    group: format!("bench-{}", self.name),
+                    group: self.group(),
                     queues: queues.clone(),
                     pass: AtomicU64::new(0),
                     got: AtomicU64::new(0),
@@ -137,6 +141,11 @@ impl Load<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Who consumes; what was stored before is not a round trip's.
+    fn group(&self) -> String {
+        format!("bench-{}", self.name)
     }
 
     /// The native client, where messages come into its hands.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foliomq_proto::v1;
+use foliomq_proto::v1::{self, reset_group_request::To};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -72,6 +72,30 @@ impl Topic {
         let request = v1::DescribeTopicRequest { topic };
         let answer = admin(connection, "DescribeTopic", &request).await?;
         Ok(v1::Topic::decode(answer)?.queues)
+    }
+
+    /// A new group, behind all that the topic holds now.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn group_at_end(
+        &self,
+        connection: &Connection,
+        group: &str,
+    ) -> Result<(), LoadError> {
+        let group = group.to_owned();
+        let created = v1::UpdateGroupRequest {
+            group: group.clone(),
+            ..v1::UpdateGroupRequest::default()
+        };
+        admin(connection, "UpdateGroup", &created).await?;
+        let request = v1::ResetGroupRequest {
+            group,
+            topic: self.name.clone(),
+            to: Some(To::Edge(v1::Edge::Latest.into())),
+        };
+        admin(connection, "ResetGroup", &request).await?;
+        Ok(())
     }
 
     /// Removes it with its messages, for good: what was on its way when its senders ended makes it anew on a broker that
