@@ -28,6 +28,8 @@ const RATE: f64 = 20_000.0;
 const SIZE: usize = 16 << 10;
 /// Where the producer's messages go; the consumers read another topic.
 const BESIDE: &str = "beside";
+/// What the producer sends meanwhile does not drive out what is read.
+const RETENTION: &str = "retention-size=16GiB";
 /// In so many parts the time is measured.
 const PARTS: u32 = 4;
 const MIB: f64 = (1 << 20) as f64;
@@ -50,7 +52,7 @@ struct Seen {
 }
 
 pub fn run(bench: &Bench) -> Result<Section> {
-    let side = bench.broker("async", &["flush=async"])?;
+    let side = bench.broker("async", &["flush=async", RETENTION])?;
     bench.topic(&side, BESIDE)?;
     let fill = Plan {
         body: SIZE,
