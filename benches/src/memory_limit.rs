@@ -1,13 +1,20 @@
 //! A memory limit for this process, for a while: a control group, version 1 or 2, where it may make one.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 /// Version 1 has a folder for each controller.
 const VERSION_1: &str = "/sys/fs/cgroup/memory";
 const VERSION_2: &str = "/sys/fs/cgroup";
+
+/// How often a group is removed that the kernel still calls busy, and the pause between.
+const REMOVALS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// This process, page cache that it fills included, has no more than the limit while this lives.
 #[derive(Debug)]
@@ -24,8 +31,11 @@ impl MemoryLimit {
             false => (VERSION_2, "memory.max", own_group("")?),
         };
         let group = Path::new(root).join(format!("foliomq-bench-{}", std::process::id()));
-        fs::create_dir(&group)
-            .context("making a memory cgroup takes root and a cgroup file system")?;
+        match fs::create_dir(&group) {
+            // This process's own of before: the kernel may keep a group busy for a while after its last process left.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.context("making a memory cgroup takes root and a cgroup file system")?,
+        }
         let limit = Self {
             before: Path::new(root).join(before.trim_start_matches('/')),
             group,
@@ -46,7 +56,12 @@ impl Drop for MemoryLimit {
     fn drop(&mut self) {
         // Best effort: a group without processes takes no room worth a failure.
         let _ = self.join(&self.before);
-        let _ = fs::remove_dir(&self.group);
+        for _ in 0..REMOVALS {
+            match fs::remove_dir(&self.group) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(PAUSE),
+                _ => return,
+            }
+        }
     }
 }
 

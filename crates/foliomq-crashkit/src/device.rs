@@ -50,7 +50,8 @@ impl Cut {
 #[derive(Debug)]
 enum Pending {
     File(u64, Contents, Range<u64>),
-    Folder(u64, Names),
+    /// And how many flushes of folders had begun.
+    Folder(u64, Names, u64),
 }
 
 /// The device under one folder. It sees what goes through [`foliomq_segment::disk`] until it is dropped.
@@ -63,6 +64,8 @@ struct Inner {
     root: PathBuf,
     state: Mutex<State>,
     pending: Mutex<HashMap<ThreadId, Pending>>,
+    /// Flushes of folders that have begun.
+    flushes: AtomicU64,
     /// Nothing is seen any more.
     unplugged: AtomicBool,
     /// What has been promised so far, by the test's own count.
@@ -127,6 +130,7 @@ impl Device {
             root: root.to_path_buf(),
             state: Mutex::new(state),
             pending: Mutex::default(),
+            flushes: AtomicU64::new(0),
             unplugged: AtomicBool::new(false),
             moment: AtomicU64::new(0),
             lie: behaviour.lie,
@@ -205,7 +209,9 @@ impl Inner {
             Operation::FlushFolder(_, folder) => {
                 let number = folder.metadata()?.ino();
                 let names = state.folders.get(&number).map(|folder| folder.now.clone());
-                Pending::Folder(number, names.unwrap_or_default())
+                // The lock of the state is held: names and count go together.
+                let began = self.flushes.fetch_add(1, Ordering::SeqCst) + 1;
+                Pending::Folder(number, names.unwrap_or_default(), began)
             }
             _ => return Ok(()),
         };
@@ -270,8 +276,8 @@ impl Watcher for Inner {
             Some(Pending::File(number, contents, range)) => {
                 self.state.lock().flushed(number, &contents, &range);
             }
-            Some(Pending::Folder(number, names)) => {
-                self.state.lock().folder_flushed(number, names);
+            Some(Pending::Folder(number, names, began)) => {
+                self.state.lock().folder_flushed(number, names, began);
             }
             None => {}
         }

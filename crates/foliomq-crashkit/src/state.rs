@@ -42,6 +42,8 @@ pub(crate) struct FolderState {
     pub(crate) now: Names,
     /// What led from one to the other: a name, and what it came to name.
     pub(crate) changes: Vec<(String, Option<u64>)>,
+    /// When the flush began, counted in flushes, that the device has it from.
+    flushed: u64,
 }
 
 /// A tree of folders. Files and folders go by their number in the file system, so that what a name named before is
@@ -114,6 +116,7 @@ impl State {
                 durable: Names::new(),
                 now: Names::new(),
                 changes: Vec::new(),
+                flushed: 0,
             })),
         };
         Ok(Arc::make_mut(folder))
@@ -172,9 +175,13 @@ impl State {
         }
     }
 
-    /// The device has these names of a folder.
-    pub(crate) fn folder_flushed(&mut self, number: u64, names: Names) {
-        if let Some(folder) = self.folders.get_mut(&number).map(Arc::make_mut) {
+    /// The device has these names of a folder, as they were when the flush began, the `began`th of all. One that began
+    /// later and ended before takes nothing back.
+    pub(crate) fn folder_flushed(&mut self, number: u64, names: Names, began: u64) {
+        if let Some(folder) = self.folders.get_mut(&number).map(Arc::make_mut)
+            && folder.flushed < began
+        {
+            folder.flushed = began;
             folder.changes.clear();
             let now = std::mem::replace(&mut folder.now, names.clone());
             folder.durable = names;
@@ -260,6 +267,7 @@ impl State {
                 durable: rename(&folder.durable),
                 now: rename(&folder.now),
                 changes: changes.collect(),
+                flushed: 0,
             };
             self.folders.insert(number(old), Arc::new(copy));
         }
@@ -282,3 +290,25 @@ impl State {
 
 /// Set in the number of a file that has no name in the copy.
 const LOST: u64 = 1 << 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_that_began_earlier_takes_back_nothing_when_it_ends_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::durable(dir.path()).unwrap();
+        let root = state.root;
+        let names = |state: &State| state.folders[&root].now.clone();
+        let before = names(&state);
+        File::create(dir.path().join("segment")).unwrap();
+        state.refresh(dir.path()).unwrap();
+        let after = names(&state);
+        assert_eq!((before.len(), after.len()), (0, 1));
+        state.folder_flushed(root, after.clone(), 2);
+        state.folder_flushed(root, before, 1);
+        assert_eq!(state.folders[&root].durable, after);
+        assert_eq!(state.files.len(), 1);
+    }
+}
