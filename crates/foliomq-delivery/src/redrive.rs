@@ -85,12 +85,13 @@ impl Shared {
         else {
             return Ok(false);
         };
-        let start = self.store.offsets(&topic, queue)?.start;
+        let held = self.store.offsets(&topic, queue)?;
         match self.read(&topic, queue, offset) {
             // The topic may be another of the same name.
             Ok(original) if original.id() == id => {}
             Ok(_) | Err(StoreError::Lost { .. }) => return Ok(false),
-            Err(_) if offset < start => return Ok(false),
+            // Retention took it, or the topic was deleted and made anew.
+            Err(_) if !held.contains(&offset) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         let mut leases = subscription.queue(queue);

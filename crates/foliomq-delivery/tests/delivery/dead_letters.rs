@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foliomq_delivery::{DEAD_LETTER_RETRY, DeliveryError, Filter, Options, Receive, Redriven};
-use foliomq_store::Message;
+use foliomq_store::{Message, TopicOptions};
 
 use crate::fixture::{Fixture, GROUP, INVISIBLE, TOPIC, bodies, is_invalid};
 
@@ -208,18 +208,26 @@ fn dead_letters_go_back_to_their_group_alone_and_in_their_places() {
 
 #[test]
 fn a_dead_letter_whose_topic_is_gone_stays() {
-    let mut f = Fixture::new(1);
-    f.groups.update(GROUP, Some(1)).unwrap();
-    f.append_bodies(0, &["a"]);
-    f.receive(1);
-    f.pass(INVISIBLE);
-    f.receive(1);
-    f.dead_letters(1);
-    f.store.delete_topic(TOPIC).unwrap();
-    let redriven = f.groups.redrive(GROUP, 9, f.now).unwrap();
-    assert_eq!(redriven, Redriven { back: 0, kept: 1 });
-    assert!(matches!(
-        f.groups.redrive("nobody", 9, f.now),
-        Err(DeliveryError::UnknownGroup { .. })
-    ));
+    for anew in [false, true] {
+        let mut f = Fixture::new(1);
+        f.groups.update(GROUP, Some(1)).unwrap();
+        f.append_bodies(0, &["a"]);
+        f.receive(1);
+        f.pass(INVISIBLE);
+        f.receive(1);
+        f.dead_letters(1);
+        f.store.delete_topic(TOPIC).unwrap();
+        if anew {
+            // Another one of its name, which the group reads, has nothing at that offset.
+            let topic = TopicOptions::default();
+            f.store.create_topic(TOPIC, topic).unwrap();
+            assert!(f.receive(1).is_empty());
+        }
+        let redriven = f.groups.redrive(GROUP, 9, f.now).unwrap();
+        assert_eq!(redriven, Redriven { back: 0, kept: 1 });
+        assert!(matches!(
+            f.groups.redrive("nobody", 9, f.now),
+            Err(DeliveryError::UnknownGroup { .. })
+        ));
+    }
 }
