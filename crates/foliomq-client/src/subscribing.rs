@@ -185,7 +185,7 @@ impl Subscribing {
                     self.backoff.reset();
                     if !self.take_in(response, stream.reader.as_ref()).await? {
                         self.carried = std::mem::replace(&mut self.doubted, true);
-                        return Ok(Ended::Again);
+                        break;
                     }
                 }
                 room = stream.requests.reserve(), if has_words => {
@@ -210,25 +210,47 @@ impl Subscribing {
         Ok(Ended::Again)
     }
 
-    /// Ends a stream whose messages nobody takes any more, and gives back those on their way: the broker takes what has left
-    /// it for delivered, so they would be nobody's until their time is over.
+    /// Ends a stream, and gives back the messages on their way, unseen: the broker takes what has left it for delivered, so they
+    /// would be nobody's until their time is over. Those of queues are asked for by their offset.
     async fn drain(&mut self, stream: Stream) {
+        if !self.is_leased() {
+            return;
+        }
         let Stream {
             requests,
             mut responses,
-            reader,
             ..
         } = stream;
         drop(requests);
         let rest = async {
             while let Ok(Some(response)) = responses.message().await {
-                if self.take_in(response, reader.as_ref()).await.is_err() {
+                if self.give_back(response).is_err() {
                     break;
                 }
             }
         };
         // A broker that does not end the stream loses it: what it has sent until then comes back by itself, late.
         let _ = timeout(DRAIN, rest).await;
+    }
+
+    /// What a response settles is settled; what it brings goes back, since what came before it may have gone back too.
+    fn give_back(&mut self, response: SubscribeResponse) -> Result<()> {
+        for settled in response.settled {
+            self.settlements.settled(settled)?;
+        }
+        let carried = response.deliveries.into_iter().map(|delivered| {
+            let topic = delivered.topic;
+            (topic, delivered.handle)
+        });
+        let mapped = response.positions.into_iter().flat_map(|run| {
+            let topic = run.topic;
+            let handles = run.handles.into_iter();
+            handles.map(move |handle| (topic.clone(), handle))
+        });
+        for (topic, handle) in carried.chain(mapped) {
+            self.settlements.add(Settlement::release(topic, handle));
+        }
+        Ok(())
     }
 
     /// Passes on what a response brings. `false`: a message could not be read from the pages.
@@ -288,6 +310,11 @@ impl Subscribing {
         false
     }
 
+    /// Whether messages are a group's.
+    fn is_leased(&self) -> bool {
+        matches!(self.wish.from, From::Group(_))
+    }
+
     /// So far the queues were received.
     fn move_on(&mut self, ends: Vec<(String, u32, u64)>) {
         let From::Queues(queues) = &mut self.wish.from else {
@@ -307,7 +334,7 @@ impl Subscribing {
             return;
         }
         let (mut amount, undone) = (Amount::default(), Arc::<Undone>::default());
-        let leased = matches!(self.wish.from, From::Group(_));
+        let leased = self.is_leased();
         for taken in &mut taken {
             amount.add(taken.amount);
             if leased && taken.message.message_group().is_some() {

@@ -217,6 +217,38 @@ async fn a_segment_that_is_gone_costs_neither_a_message_nor_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_behind_an_unreadable_message_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path()).await;
+    broker.topic("orders", 1);
+    // Three segments of 16 MiB.
+    publish(&broker, 4000, |_| 10 << 10).await;
+    let segments = dir.path().join("commitlog");
+    fs::rename(
+        segments.join(format!("{:020}", 16 << 20)),
+        dir.path().join("taken-away"),
+    )
+    .unwrap();
+    let client = broker.client().await;
+    // All at once, in responses of about a thousand: what fails has others behind it.
+    let wide = ConsumerOptions {
+        messages: 4000,
+        bytes: 1 << 30,
+        ..consumer()
+    };
+    let mut group = client.consumer("g", ["orders"], wide);
+    let mut leased = BTreeSet::new();
+    while leased.len() < 4000 {
+        let lease = timeout(LIMIT, group.next()).await.unwrap().unwrap();
+        let offset = lease.message().queue_offset();
+        assert!(leased.insert(offset), "{offset} came again");
+        assert_eq!(lease.attempt(), 1);
+        lease.ack().await.unwrap();
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_broker_is_passed_over_and_pages_are_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(dir.path()).await;
