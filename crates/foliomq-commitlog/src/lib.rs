@@ -40,6 +40,7 @@ mod golden;
 mod header;
 mod log;
 mod lookup;
+mod memory;
 mod options;
 mod preheater;
 mod preparer;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use foliomq_segment::WriterKind;
 
+use crate::memory;
+
 /// When an append counts as done, and so when it may be acknowledged and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -60,7 +62,8 @@ pub struct Options {
     pub read_mode: ReadMode,
     /// A read whose pages are not in memory asks for so many bytes after them too, without waiting.
     pub read_ahead: u64,
-    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back.
+    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back
+    /// ([`default_cold_cache`](Self::default_cold_cache)).
     pub cold_cache: u64,
     /// At most so many reads wait for the device at once, each for a block and what is read ahead; others wait for these, in the
     /// order in which they came, so that whoever catches up leaves the device to those at the head. At least 1.
@@ -83,7 +86,13 @@ impl Options {
         })
     }
 
-    /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead, 64 MiB kept
+    /// What is kept of cold reads where nothing else is asked for: a quarter of the memory that the process may use, by what is
+    /// installed and by its control groups, and at least 64 MiB. Bytes.
+    pub fn default_cold_cache() -> u64 {
+        (memory::limit() / 4).max(64 << 20)
+    }
+
+    /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead, a quarter of the memory kept
     /// of what was cold and 4 reads of it at once, the last 64 MiB checked on open.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -95,7 +104,7 @@ impl Options {
             lock_memory: false,
             read_mode: ReadMode::Mapped,
             read_ahead: 1 << 20,
-            cold_cache: 64 << 20,
+            cold_cache: Self::default_cold_cache(),
             cold_reads: 4,
             check_on_open: 64 << 20,
         }
