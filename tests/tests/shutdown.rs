@@ -9,7 +9,9 @@ use foliomq_tests::broker::{Broker, Settings, run_to_end};
 use foliomq_tests::load::{Load, Shared, locked};
 
 const TOPIC: &str = "load";
-const LOAD: Duration = Duration::from_secs(1);
+/// Messages that are sent before the end, and how long they may take.
+const LOAD: usize = 200;
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Under load: calls in flight are answered, the exit code is 0, and nothing needs recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,7 +24,13 @@ async fn sigterm_under_load() -> Result<()> {
         .await?;
     let ledger = Shared::default();
     let load = Load::start(broker.address(), TOPIC, 8, 3, &ledger).await?;
-    tokio::time::sleep(LOAD).await;
+    let loaded = async {
+        while locked(&ledger).sent.len() < LOAD {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let loaded = tokio::time::timeout(LIMIT, loaded).await;
+    loaded.context("there was no load")?;
     broker.signal_termination()?;
     let status = broker.exited().await?;
     load.stop().await?;
@@ -42,7 +50,6 @@ async fn sigterm_under_load() -> Result<()> {
         ledger.check(&contents)?;
         ledger.sent.len()
     };
-    ensure!(sent > 0, "there was no load");
     // Each sender had at most one call under way, and a graceful end answers those.
     ensure!(
         contents.len() == sent,

@@ -19,7 +19,7 @@ pub const ACTIVE: usize = 200;
 /// How long a receive waits: longer than anything is measured.
 pub const WAIT: Duration = Duration::from_secs(20);
 /// How long those that were woken may take.
-const WOKEN: Duration = Duration::from_secs(5);
+const WOKEN: Duration = Duration::from_secs(15);
 
 /// What was seen on so many connections.
 struct Seen {

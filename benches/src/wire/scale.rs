@@ -73,11 +73,11 @@ impl Scale {
     pub fn smoke() -> Self {
         Self {
             rounds: 1,
-            time: Duration::from_millis(150),
+            time: Duration::from_millis(400),
             warmup: Duration::from_millis(100),
             bodies: vec![256, 4 << 10],
             stored: 1 << 20,
-            latency: Duration::from_millis(200),
+            latency: Duration::from_millis(400),
             stall: Duration::from_millis(300),
             polls: 40,
             floors: Budget::SMOKE,

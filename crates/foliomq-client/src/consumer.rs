@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use foliomq_proto::v1::{GroupSource, open::From};
 use foliomq_proto::v2::{FilterExpression, FilterType};
-use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
 use crate::client::Connection;
@@ -16,10 +15,8 @@ use crate::headers::Headers;
 use crate::lease::Lease;
 use crate::received::{Received, Taken};
 use crate::settlements::Settlement;
+use crate::settling::{self, Asking, Returning};
 use crate::subscribing::{Subscribing, Wish};
-
-/// Settlements that wait for the stream.
-const SETTLEMENTS: usize = 1024;
 
 /// How a [`Consumer`] receives.
 #[derive(Debug, Clone)]
@@ -84,7 +81,8 @@ impl Filter {
 #[derive(Debug)]
 pub struct Consumer {
     received: Received,
-    settlements: mpsc::Sender<Settlement>,
+    asking: Asking,
+    returning: Returning,
 }
 
 impl Consumer {
@@ -105,12 +103,13 @@ impl Consumer {
             invisible: options.invisible,
             mapped: options.mapped,
         };
-        let (settlements, settling) = mpsc::channel(SETTLEMENTS);
+        let (asking, returning, settling) = settling::channel();
         let window = (options.messages, options.bytes);
         let received = Subscribing::start(connection, headers, wish, window, settling);
         Self {
             received,
-            settlements,
+            asking,
+            returning,
         }
     }
 
@@ -127,7 +126,7 @@ impl Consumer {
         loop {
             match std::task::ready!(self.received.poll_taken(context)) {
                 Ok(taken) if taken.is_held_back() => self.give_back(taken),
-                Ok(taken) => return Poll::Ready(Ok(Lease::new(taken, self.settlements.clone()))),
+                Ok(taken) => return Poll::Ready(Ok(Lease::new(taken, self.asking.clone()))),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -137,8 +136,8 @@ impl Consumer {
     fn give_back(&self, taken: Taken) {
         let topic = taken.message.topic().to_owned();
         let settlement = Settlement::release(topic, taken.handle);
-        // One that finds no room comes again once its time is over.
-        let _ = self.settlements.try_send(settlement);
+        // The task is gone only if the broker takes no more of this subscription: then it comes again once its time is over.
+        let _ = self.returning.send(settlement);
     }
 }
 

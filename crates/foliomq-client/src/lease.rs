@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foliomq_proto::v1::Settlement as How;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Code, Error, Result};
 use crate::received::{Taken, Undone};
 use crate::settlements::Settlement;
+use crate::settling::Asking;
 use crate::view::MessageView;
+
+/// The broker's own bound.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// A message that this consumer holds for its invisible time: [`ack`](Self::ack) it, or it comes again to somebody of the
 /// group. May be settled from any task, also after its consumer is dropped; dropped unsettled, it comes again once its time
@@ -21,19 +25,19 @@ pub struct Lease {
     attempt: u32,
     handle: String,
     until: Instant,
-    settlements: mpsc::Sender<Settlement>,
+    asking: Asking,
     /// Of its message group; `None` once the message is done.
     undone: Option<Arc<Undone>>,
 }
 
 impl Lease {
-    pub(crate) fn new(taken: Taken, settlements: mpsc::Sender<Settlement>) -> Self {
+    pub(crate) fn new(taken: Taken, asking: Asking) -> Self {
         Self {
             message: taken.message,
             attempt: taken.attempt,
             handle: taken.handle,
             until: taken.until,
-            settlements,
+            asking,
             undone: taken.undone,
         }
     }
@@ -68,7 +72,7 @@ impl Lease {
     /// Gives the message back: it comes again after so long (at most 12 h), with its attempt counted.
     ///
     /// # Errors
-    /// As [`ack`](Self::ack).
+    /// As [`ack`](Self::ack); [`Code::IllegalInvisibleTime`] for a longer time.
     pub async fn nack(self, after: Duration) -> Result<()> {
         self.hold_back_group();
         self.settle(How::Nack, after).await.map(drop)
@@ -83,10 +87,11 @@ impl Lease {
         self.settle(How::Release, Duration::ZERO).await.map(drop)
     }
 
-    /// The message stays ours for so long from now, at most 12 h.
+    /// The message stays ours for so long from now, at most 12 h. If the returned future is dropped, the lease is extended or it
+    /// is not, and may be settled all the same.
     ///
     /// # Errors
-    /// As [`ack`](Self::ack).
+    /// As [`nack`](Self::nack).
     pub async fn extend(&mut self, invisible: Duration) -> Result<()> {
         let until = Instant::now() + invisible;
         let handle = self.settle(How::Extend, invisible).await?;
@@ -102,6 +107,10 @@ impl Lease {
     }
 
     async fn settle(&self, how: How, after: Duration) -> Result<String> {
+        if after > LONGEST {
+            let what = "a message comes again, or is held, for at most 12 h";
+            return Err(Error::refused(Code::IllegalInvisibleTime, what));
+        }
         let (done, told) = oneshot::channel();
         let settlement = Settlement {
             topic: self.message.topic().to_owned(),
@@ -112,7 +121,7 @@ impl Lease {
             again: false,
         };
         let told = async {
-            let sent = self.settlements.send(settlement).await;
+            let sent = self.asking.send(settlement).await;
             sent.map_err(|_| Error::Closed)?;
             told.await.unwrap_or(Err(Error::Closed))
         };

@@ -47,6 +47,7 @@ mod queue_reader;
 mod received;
 mod search;
 mod settlements;
+mod settling;
 mod simple_consumer;
 mod subscribing;
 mod tls;

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use foliomq_proto::v1::{QueueSource, QueueStart, open::From};
-use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
 use crate::client::Connection;
@@ -13,6 +12,7 @@ use crate::consumer::Filter;
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::received::Received;
+use crate::settling;
 use crate::subscribing::{Subscribing, Wish};
 use crate::view::MessageView;
 
@@ -82,7 +82,7 @@ impl QueueReader {
             mapped: options.mapped,
         };
         // There is nothing to settle.
-        let (_, settling) = mpsc::channel(1);
+        let (_, _, settling) = settling::channel();
         let window = (options.messages, options.bytes);
         Self {
             received: Subscribing::start(connection, headers, wish, window, settling),

@@ -59,6 +59,8 @@ pub(crate) struct Received {
     owed: Amount,
     /// Messages are ours for a time.
     leased: bool,
+    /// The broker has refused: nothing comes any more, though the task may go on settling.
+    refused: bool,
 }
 
 impl Received {
@@ -69,6 +71,7 @@ impl Received {
             window,
             owed: Amount::default(),
             leased,
+            refused: false,
         }
     }
 
@@ -81,9 +84,15 @@ impl Received {
                     return Poll::Ready(Ok(taken));
                 }
             }
+            if self.refused {
+                return Poll::Ready(Err(Error::Closed));
+            }
             match ready!(self.batches.poll_recv(context)) {
                 Some(Ok(batch)) => self.batch = batch.into(),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
+                Some(Err(error)) => {
+                    self.refused = true;
+                    return Poll::Ready(Err(error));
+                }
                 None => return Poll::Ready(Err(Error::Closed)),
             }
         }

@@ -238,11 +238,14 @@ impl SimpleConsumer {
         mut stream: Streaming<ReceiveMessageResponse>,
     ) -> Result<Vec<Delivery>> {
         let (mut status, mut deliveries) = (None, Vec::new());
-        while let Some(part) = stream
-            .message()
-            .await
-            .map_err(|status| self.connection.error(status))?
-        {
+        loop {
+            let part = match stream.message().await {
+                Ok(Some(part)) => part,
+                Ok(None) => break,
+                // These are ours, whatever became of the others.
+                Err(_) if !deliveries.is_empty() => break,
+                Err(status) => return Err(self.connection.error(status)),
+            };
             match part.content {
                 Some(Content::Status(said)) => status = Some(said),
                 Some(Content::Message(message)) => deliveries.push(Delivery::from_wire(message)?),

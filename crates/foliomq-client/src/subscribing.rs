@@ -22,6 +22,7 @@ use crate::mapped::{self, Mapped};
 use crate::mapping;
 use crate::received::{Received, Taken, Undone};
 use crate::settlements::{Settlement, Settlements};
+use crate::settling::Settling;
 use crate::view::MessageView;
 use crate::window::{Amount, Window};
 
@@ -31,6 +32,9 @@ const OUTGOING: usize = 4;
 const OPEN: Duration = Duration::from_secs(10);
 /// How long the rest of a stream is read that the program has left.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long pages that could not be read are doubted.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// What is subscribed to.
 #[derive(Debug)]
@@ -60,10 +64,14 @@ pub(crate) struct Subscribing {
     batches: mpsc::UnboundedSender<Result<Vec<Taken>>>,
     settlements: Settlements,
     backoff: Backoff,
-    /// The pages could not be read, and have not been since: the log may have been opened anew, and is looked for once more.
-    doubted: bool,
-    /// Nor then: messages come over the connection until it breaks.
+    /// When the pages could not be read: the log may have been opened anew, and is looked for once more.
+    doubted: Option<Instant>,
+    /// Nor soon after: messages come over the connection until it breaks.
     carried: bool,
+    /// The broker takes this subscription no more: what is left is settled, and nothing is received.
+    refused: bool,
+    /// When the program was first seen to be gone.
+    left: Option<Instant>,
 }
 
 impl Subscribing {
@@ -73,7 +81,7 @@ impl Subscribing {
         headers: &Headers,
         wish: Wish,
         (messages, bytes): (u32, u64),
-        settling: mpsc::Receiver<Settlement>,
+        settling: Settling,
     ) -> Received {
         let (batches, received) = mpsc::unbounded_channel();
         let window = Arc::new(Window::new(messages, bytes));
@@ -86,43 +94,65 @@ impl Subscribing {
             batches,
             settlements: Settlements::default(),
             backoff: Backoff::default(),
-            doubted: false,
+            doubted: None,
             carried: false,
+            refused: false,
+            left: None,
         };
         tokio::spawn(subscribing.run(settling));
         Received::new(received, window, leased)
     }
 
-    /// Until nobody takes messages and nobody can settle any more, or the broker refuses.
-    async fn run(mut self, mut settling: mpsc::Receiver<Settlement>) {
+    /// Until nobody takes messages and nobody can settle any more.
+    async fn run(mut self, mut settling: Settling) {
         loop {
-            let ended = self.stream(&mut settling).await;
+            let closing = self.is_closing();
+            let ended = self.stream(closing, &mut settling).await;
             self.settlements.rewind();
             match ended {
                 Ok(Ended::Over) => return,
                 Ok(Ended::Again) => {}
                 Err(error) if may_pass(&error) => {
                     tracing::debug!(%error, "a subscription's stream ended; it is opened again");
-                    if self.batches.is_closed() && settling.sender_strong_count() == 0 {
+                    if self.is_over(&settling) {
                         return;
                     }
-                    (self.doubted, self.carried) = (false, false);
+                    (self.doubted, self.carried) = (None, false);
                     self.backoff.pause().await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a subscription is refused");
+                    // A second one nobody reads any more.
                     let _ = self.batches.send(Err(error));
-                    return;
+                    if closing || !self.is_leased() {
+                        return;
+                    }
+                    // What was delivered before may be settled.
+                    self.refused = true;
                 }
             }
         }
     }
 
-    async fn stream(&mut self, settling: &mut mpsc::Receiver<Settlement>) -> Result<Ended> {
-        let closing = self.batches.is_closed();
+    /// Whether the program is gone, and what is left to settle is nothing, or can no longer be in time.
+    fn is_over(&mut self, settling: &Settling) -> bool {
+        if !self.batches.is_closed() || !settling.is_abandoned() {
+            return false;
+        }
+        let left = *self.left.get_or_insert_with(Instant::now);
+        let is_settled = self.settlements.is_empty() && settling.is_over();
+        is_settled || left.elapsed() > self.wish.invisible
+    }
+
+    /// Whether streams are only for what is left to settle.
+    fn is_closing(&self) -> bool {
+        self.refused || self.batches.is_closed()
+    }
+
+    async fn stream(&mut self, closing: bool, settling: &mut Settling) -> Result<Ended> {
         // Nothing to say and nothing wanted: no connection is needed.
         if closing && self.settlements.is_empty() {
-            match settling.recv().await {
+            match settling.next(true).await {
                 Some(settlement) => self.settlements.add(settlement),
                 None => return Ok(Ended::Over),
             }
@@ -164,29 +194,30 @@ impl Subscribing {
         }
     }
 
-    async fn exchange(
-        &mut self,
-        mut stream: Stream,
-        settling: &mut mpsc::Receiver<Settlement>,
-    ) -> Result<Ended> {
+    async fn exchange(&mut self, mut stream: Stream, settling: &mut Settling) -> Result<Ended> {
         let window = self.window.clone();
         let mut credit = VecDeque::new();
         let mut silent = false;
         loop {
-            if silent && self.batches.is_closed() && self.settlements.is_empty() {
-                return Ok(Ended::Over);
+            if silent && self.is_closing() && self.settlements.is_empty() {
+                match stream.closing {
+                    true => return Ok(Ended::Over),
+                    // It has had credit: messages may be on their way.
+                    false => break,
+                }
             }
+            let has_room = self.settlements.has_room();
             let has_words = !credit.is_empty() || self.settlements.is_ready();
             tokio::select! {
                 biased;
                 response = stream.responses.message() => {
                     let response = response.map_err(|status| self.connection.error(status))?;
                     let response = response.ok_or_else(|| self.connection.silent("the stream ended"))?;
-                    self.backoff.reset();
                     if !self.take_in(response, stream.reader.as_ref()).await? {
-                        self.carried = std::mem::replace(&mut self.doubted, true);
+                        self.doubt();
                         break;
                     }
+                    self.backoff.reset();
                 }
                 room = stream.requests.reserve(), if has_words => {
                     let room = room.map_err(|_| self.connection.silent("the stream broke"))?;
@@ -195,7 +226,7 @@ impl Subscribing {
                         room.send(request(next));
                     }
                 }
-                next = settling.recv(), if !silent && self.settlements.has_room() => match next {
+                next = settling.next(has_room), if !silent => match next {
                     Some(settlement) => self.settlements.add(settlement),
                     None => silent = true,
                 },
@@ -300,7 +331,6 @@ impl Subscribing {
         self.move_on(mapped.ends);
         self.pass_on(mapped.taken);
         let Some(error) = mapped.error else {
-            self.doubted = false;
             return true;
         };
         tracing::debug!(%error, "a message cannot be read from the pages; it is asked for again");
@@ -313,6 +343,13 @@ impl Subscribing {
     /// Whether messages are a group's.
     fn is_leased(&self) -> bool {
         matches!(self.wish.from, From::Group(_))
+    }
+
+    /// The pages could not be read; if that is so twice within a while, they are left alone. What is read well in between says
+    /// nothing of the message that was not.
+    fn doubt(&mut self) {
+        let before = self.doubted.replace(Instant::now());
+        self.carried = before.is_some_and(|at| at.elapsed() < DOUBT);
     }
 
     /// So far the queues were received.

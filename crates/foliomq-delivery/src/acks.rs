@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::handle::Handle;
-use crate::lease::{Change, Claim, REPLACED, Standing};
+use crate::lease::{Change, Claim, Handles, REPLACED, Standing};
 use crate::order::Order;
 use crate::receive::runs;
 use crate::shared::Shared;
@@ -43,7 +43,7 @@ impl Shared {
         let mut batch = Batch::new(subscription, &handle);
         batch.claims.push((0, handle.claim));
         let mut results = [Ok(())];
-        self.end_all(&batch, now, &mut results);
+        self.end_all(&batch, now, Handles::Newest, &mut results);
         let [result] = results;
         result
     }
@@ -54,6 +54,7 @@ impl Shared {
         topic: &str,
         handles: &[impl AsRef<str>],
         now: Timestamp,
+        good: Handles,
     ) -> Vec<Result<(), DeliveryError>> {
         let mut results = vec![Ok(()); handles.len()];
         let mut batches: Vec<Batch> = Vec::new();
@@ -65,7 +66,7 @@ impl Shared {
             }
         }
         for batch in &batches {
-            self.end_all(batch, now, &mut results);
+            self.end_all(batch, now, good, &mut results);
         }
         results
     }
@@ -88,11 +89,17 @@ impl Shared {
     }
 
     /// Ends those that are held, with one record; notes in `results` why others are not.
-    fn end_all(&self, batch: &Batch, now: Timestamp, results: &mut [Result<(), DeliveryError>]) {
+    fn end_all(
+        &self,
+        batch: &Batch,
+        now: Timestamp,
+        good: Handles,
+        results: &mut [Result<(), DeliveryError>],
+    ) {
         let mut queue = batch.subscription.queue(batch.queue);
         let mut held = Vec::with_capacity(batch.claims.len());
         for (place, claim) in &batch.claims {
-            match queue.leases().standing(claim, now) {
+            match queue.leases().standing_by(claim, now, good) {
                 Standing::Held(_) => held.push((claim.offset, *place)),
                 Standing::Done => {}
                 Standing::Void(what) => {

@@ -49,6 +49,15 @@ pub enum Standing {
     Void(&'static str),
 }
 
+/// Which handles of a delivery are good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handles {
+    /// The newest.
+    Newest,
+    /// Any that it had, until its message is delivered again: the answer that brought a newer one may have been lost.
+    Any,
+}
+
 /// Why a claim is void in whose place there is another.
 pub(crate) const REPLACED: &str = "it was replaced by a newer one";
 
@@ -226,6 +235,16 @@ impl Leases {
             Standing::Void("it has expired")
         } else {
             Standing::Held(lease)
+        }
+    }
+
+    /// The same, where perhaps older claims of the delivery are good too.
+    pub(crate) fn standing_by(&self, claim: &Claim, now: Timestamp, good: Handles) -> Standing {
+        match self.standing(claim, now) {
+            Standing::Changed(lease) if good == Handles::Any && lease.visible_at > now => {
+                Standing::Held(lease)
+            }
+            standing => standing,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handle::Handle;
-use crate::lease::{Change, Lease, REPLACED, Standing};
+use crate::lease::{Change, Handles, Lease, REPLACED, Standing};
 use crate::order::Order;
 use crate::shared::{Shared, after};
 use crate::subscription::{Queue, Subscription};
@@ -50,7 +50,11 @@ impl Shared {
         let (subscription, handle) = self.owned(group, topic, handle)?;
         let (number, offset) = (u32::from(handle.queue), handle.claim.offset);
         let mut queue = subscription.queue(number);
-        let lease = held(&queue, &handle, now, how == PutOff::Again)?;
+        let good = match how {
+            PutOff::Again => Handles::Any,
+            PutOff::Once | PutOff::Suspend => Handles::Newest,
+        };
+        let lease = held(&queue, &handle, now, good)?;
         let suspended = u16::from(how == PutOff::Suspend);
         let visible_at = after(now, invisible);
         // What voids the old handle is the other end. That of a lease that is renewed is good whatever the end.
@@ -92,7 +96,7 @@ impl Shared {
                 })
                 .ok_or(error)
         };
-        self.replace(&subscription, &handle, now, renewed)
+        self.replace(&subscription, &handle, now, Handles::Newest, renewed)
             .map(|_| ())
     }
 
@@ -106,7 +110,7 @@ impl Shared {
                 ..lease
             })
         };
-        self.replace(&subscription, &handle, now, given_back)?;
+        self.replace(&subscription, &handle, now, Handles::Any, given_back)?;
         subscription.wake();
         Ok(())
     }
@@ -139,10 +143,11 @@ impl Shared {
         subscription: &Subscription,
         handle: &Handle,
         now: Timestamp,
+        good: Handles,
         make: impl FnOnce(Lease, u32) -> Result<Lease, DeliveryError>,
     ) -> Result<Lease, DeliveryError> {
         let mut queue = subscription.queue(u32::from(handle.queue));
-        let lease = held(&queue, handle, now, false)?;
+        let lease = held(&queue, handle, now, good)?;
         let lease = make(lease, queue.leases().sequence())?;
         queue.commit(
             &self.journal,
@@ -196,11 +201,15 @@ impl Shared {
     }
 }
 
-/// The lease that a handle holds; `any`: also by a handle that the same delivery had before.
-fn held(queue: &Queue, handle: &Handle, now: Timestamp, any: bool) -> Result<Lease, DeliveryError> {
-    match queue.leases().standing(&handle.claim, now) {
+/// The lease that a handle holds.
+fn held(
+    queue: &Queue,
+    handle: &Handle,
+    now: Timestamp,
+    good: Handles,
+) -> Result<Lease, DeliveryError> {
+    match queue.leases().standing_by(&handle.claim, now, good) {
         Standing::Held(lease) => Ok(lease),
-        Standing::Changed(lease) if any && lease.visible_at > now => Ok(lease),
         Standing::Changed(_) => Err(DeliveryError::InvalidHandle { what: REPLACED }),
         Standing::Void(what) => Err(DeliveryError::InvalidHandle { what }),
         Standing::Done => Err(DONE),

@@ -102,6 +102,10 @@ fn cut(found: &mut Vec<StoredMessage>, before: &[StoredMessage]) -> Option<u64> 
 }
 
 fn list(store: &Store, query: &Query, from: Option<Place>, most: usize) -> Result<Page, Refusal> {
+    if from.is_none() {
+        // Whoever asks after an acknowledgement finds what it was for.
+        store.catch_up();
+    }
     let queues = queues(store, query)?;
     let (first, last) = (*queues.start(), *queues.end());
     let from = match from {

@@ -33,20 +33,23 @@ pub(crate) fn settle(
     let how = Settlement::try_from(settle.how).map_err(|_| bad("an unknown settlement"))?;
     let topic = name::topic(Some(&name::resource(&settle.topic)), caller)?;
     let after = settle.after.as_ref().map_or(Some(Duration::ZERO), duration);
-    let after = after
-        .filter(|after| *after <= MAX_INVISIBLE)
-        .ok_or_else(|| {
-            Refusal::new(
-                Code::IllegalInvisibleTime,
-                "the time is not between 0 and 12 h",
-            )
-        })?;
+    let Some(after) = after.filter(|after| *after <= MAX_INVISIBLE) else {
+        // No reason to end a stream on which others settle.
+        let what = "the time is not between 0 and 12 h";
+        let refused = Refusal::new(Code::IllegalInvisibleTime, what).status(Language::Other);
+        return Ok(Settled {
+            id: settle.id,
+            statuses: vec![refused; settle.handles.len()],
+            handles: Vec::new(),
+        });
+    };
     let place = (group, &topic[..]);
     let (results, handles) = match how {
         Settlement::Ack => {
+            // An extension may have been done whose answer nobody has heard.
             let acked = broker
                 .groups
-                .ack_all(group, &topic, &settle.handles, unix_ms());
+                .ack_all_again(group, &topic, &settle.handles, unix_ms());
             (acked, Vec::new())
         }
         Settlement::Extend => extend(broker, place, settle.handles, after),

@@ -388,6 +388,7 @@ impl Place {
         // A whole batch that a salvage gave up is passed over: nothing else is missing below the end.
         if messages.is_empty() {
             self.offset = end.min(self.offset + room.messages as u64);
+            batch.moved = true;
         }
         for message in messages {
             if batch.bytes >= room.bytes {
@@ -440,6 +441,7 @@ impl Place {
             room.messages,
             &mut entries,
         )?;
+        batch.moved = read.start > self.offset || !entries.is_empty();
         self.offset = read.start;
         for entry in entries {
             if batch.bytes >= room.bytes {

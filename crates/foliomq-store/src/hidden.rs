@@ -159,6 +159,7 @@ pub(crate) struct Place {
     pub(crate) queue_id: u32,
     pub(crate) queue_offset: u64,
     pub(crate) store_time: u64,
+    pub(crate) size: u32,
 }
 
 impl Place {
@@ -168,6 +169,7 @@ impl Place {
             queue_id: header.queue_id,
             queue_offset: header.queue_offset,
             store_time: header.store_time,
+            size: header.size,
         }
     }
 }

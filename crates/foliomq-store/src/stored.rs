@@ -98,9 +98,10 @@ impl StoredMessage {
             .map_or(self.record.store_time(), |place| place.store_time)
     }
 
-    /// Bytes that it takes in the log.
+    /// Bytes in the log of the record at its [`position`](Self::position), as the index has them: of a message that was hidden
+    /// those of the record that has put it into its queue.
     pub fn size(&self) -> u32 {
-        self.record.size()
+        self.place.map_or(self.record.size(), |place| place.size)
     }
 
     /// A slice of the mapped page.

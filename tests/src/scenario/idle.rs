@@ -13,9 +13,9 @@ use crate::session::Session;
 /// The broker forgets a client that is silent for 60 s, and asks a connection for a sign of life every 60 s: whoever is
 /// still there after this time stays for an hour, too.
 const IDLE: Duration = Duration::from_secs(130);
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
 /// The broker asks about an open transaction after six seconds.
-const QUESTION_LIMIT: Duration = Duration::from_secs(20);
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// After a long rest clients are known by their heartbeats, their telemetry is open, and they go on at once.
 pub async fn goes_on(context: &Context<'_>) -> Result<()> {

@@ -13,7 +13,7 @@ const ARRIVAL_LIMIT: Duration = Duration::from_secs(40);
 /// After the last expected delivery, time for one that should not come.
 const QUIET: Duration = Duration::from_secs(4);
 /// The first step of the backoff is one second; the listener's machine is busy.
-const FIRST_STEP: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(4);
+const FIRST_STEP: std::ops::Range<Duration> = Duration::from_millis(500)..ARRIVAL_LIMIT;
 
 /// Every message reaches the listener once.
 pub async fn two_hundred(context: &Context<'_>) -> Result<()> {

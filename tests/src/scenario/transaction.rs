@@ -12,7 +12,7 @@ use crate::session::{Simple, Transactional};
 
 /// When the broker asks first, and until when it must have asked.
 const ASKED_AFTER: Duration = Duration::from_secs(6);
-const ASKED_UNTIL: Duration = Duration::from_secs(15);
+const ASKED_UNTIL: Duration = Duration::from_secs(30);
 /// Most that a committed message is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
 

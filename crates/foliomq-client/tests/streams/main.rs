@@ -3,6 +3,7 @@
 mod broker;
 mod consuming;
 mod kinds;
+mod leaving;
 mod mapped;
 mod meddler;
 mod proxy;

@@ -100,6 +100,9 @@ async fn readers_that_wait_are_refused_as_soon_as_the_topic_may_not_be_read() {
         permit(&client, TopicPermission::Write).await;
         assert!(is_forbidden(timeout(LIMIT, consumer.next()).await.unwrap()));
         assert!(is_forbidden(timeout(LIMIT, reader.next()).await.unwrap()));
+        assert!(matches!(consumer.next().await, Err(Error::Closed)));
+        // What came before is ours still.
+        timeout(LIMIT, lease.ack()).await.unwrap().unwrap();
         permit(&client, TopicPermission::ReadWrite).await;
     }
     broker.stop().await;

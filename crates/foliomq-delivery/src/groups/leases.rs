@@ -5,6 +5,7 @@ use std::time::Duration;
 use event_listener::EventListener;
 
 use super::Groups;
+use crate::lease::Handles;
 use crate::settle::PutOff;
 use crate::{DeliveryError, Receive, Received, Timestamp};
 
@@ -55,7 +56,21 @@ impl Groups {
         handles: &[impl AsRef<str>],
         now: Timestamp,
     ) -> Vec<Result<(), DeliveryError>> {
-        self.shared.ack_all(group, topic, handles, now)
+        self.shared
+            .ack_all(group, topic, handles, now, Handles::Newest)
+    }
+
+    /// The same by any handle that a delivery had, until its message is delivered again, as of
+    /// [`change_invisible_again`](Self::change_invisible_again).
+    pub fn ack_all_again(
+        &self,
+        group: &str,
+        topic: &str,
+        handles: &[impl AsRef<str>],
+        now: Timestamp,
+    ) -> Vec<Result<(), DeliveryError>> {
+        self.shared
+            .ack_all(group, topic, handles, now, Handles::Any)
     }
 
     /// The lease ends `invisible` from now instead (0: visible at once). Returns the new handle; the old one is void.
@@ -95,7 +110,8 @@ impl Groups {
         self.shared.renew(handle, invisible, now)
     }
 
-    /// Gives a delivery back as if it had not happened (the client never got it): visible at once, attempt not counted.
+    /// Gives a delivery back as if it had not happened (the client never got it): visible at once, attempt not counted. By any
+    /// handle that the delivery had.
     pub fn release(&self, handle: &str, now: Timestamp) -> Result<(), DeliveryError> {
         self.shared.release(handle, now)
     }

@@ -178,6 +178,27 @@ fn a_released_delivery_did_not_happen() {
 }
 
 #[test]
+fn who_lost_the_answer_to_a_change_settles_by_the_old_handle() {
+    let f = Fixture::new(1);
+    f.append_bodies(0, &["a", "b"]);
+    let [first, second] = f.receive(2).try_into().unwrap();
+    let again = |handle: &str| {
+        let mut results = f.groups.ack_all_again(GROUP, TOPIC, &[handle], f.now);
+        results.pop().unwrap()
+    };
+    f.change(&first.handle, 2 * INVISIBLE).unwrap();
+    assert!(is_invalid(&f.ack(&first.handle)), "not with an ack of v2");
+    again(&first.handle).unwrap();
+    f.change(&second.handle, 2 * INVISIBLE).unwrap();
+    f.groups.release(&second.handle, f.now).unwrap();
+    assert!(is_invalid(&again(&second.handle)), "it is given back");
+    let third = f.receive_one();
+    assert_eq!((third.message.queue_offset(), third.attempt), (1, 1));
+    assert!(is_invalid(&again(&second.handle)), "of an older delivery");
+    again(&third.handle).unwrap();
+}
+
+#[test]
 fn handles_of_others_and_forged_ones_are_refused() {
     let f = Fixture::new(1);
     f.store.create_topic("other", Default::default()).unwrap();

@@ -15,6 +15,7 @@ use foliomq_proto::v2::Code;
 use h2::client::{Builder, SendRequest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -22,10 +23,18 @@ use crate::broker::{Broker, LIMIT, of, poll, publish};
 
 const SIZE: usize = 100 << 10;
 
-async fn broker(messages: usize, size: usize) -> Broker {
+/// For how long pages are kept, and for how long anything is.
+type Ages = (Duration, Duration);
+
+/// Longer than a test.
+const NEVER: Duration = Duration::from_secs(3600);
+/// Both pass.
+const SHORT: Ages = (Duration::from_millis(300), Duration::from_millis(1500));
+
+async fn broker((pin_age, unread_age): Ages, messages: usize, size: usize) -> Broker {
     let broker = Broker::start_with(|config| {
-        config.pin_age = Duration::from_millis(300);
-        config.unread_age = Duration::from_millis(1500);
+        config.pin_age = pin_age;
+        config.unread_age = unread_age;
     })
     .await;
     let mut client = broker.client().await;
@@ -120,30 +129,42 @@ async fn take(broker: &Broker, wanted: usize) -> BTreeSet<u8> {
     seen
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_window_keeps_pages_then_copies_then_nothing_and_the_group_gets_all() {
-    let broker = broker(40, SIZE).await;
+/// A connection whose streams hold 64 KiB of a message of 100 KiB; it has room for others.
+async fn narrow(broker: &Broker) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
     let socket = TcpStream::connect(broker.address).await.unwrap();
-    // A stream holds 64 KiB of a message of 100 KiB; the connection has room for others.
     let handshake = Builder::new()
         .initial_connection_window_size(8 << 20)
         .handshake::<_, Bytes>(socket);
-    let (mut requests, connection) = handshake.await.unwrap();
-    let connection = tokio::spawn(connection);
-    let (mut one, _one) = call(&mut requests, SUBSCRIBE, framed(&open())).await;
-    let (_two, _other) = call(&mut requests, SUBSCRIBE, framed(&open())).await;
+    let (requests, connection) = handshake.await.unwrap();
+    (requests, tokio::spawn(connection))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_window_keeps_few_pages_and_then_copies() {
+    let broker = broker((NEVER, NEVER), 40, SIZE).await;
+    let (mut requests, _connection) = narrow(&broker).await;
+    let _one = call(&mut requests, SUBSCRIBE, framed(&open())).await;
+    let _two = call(&mut requests, SUBSCRIBE, framed(&open())).await;
     until(&broker, "pages kept", |(_, pinned)| pinned > 0).await;
     // Whatever it does not read: two streams, each with a message under way and two responses behind it.
     let (unread, pinned) = waiting(&broker).await;
     assert!(pinned <= unread && unread < 16 * SIZE as u64, "{unread}");
+
+    let broker = self::broker((Duration::from_millis(1), NEVER), 40, SIZE).await;
+    let (mut requests, _connection) = narrow(&broker).await;
+    let _one = call(&mut requests, SUBSCRIBE, framed(&open())).await;
     until(&broker, "copies only", |(unread, pinned)| {
         unread > 0 && pinned == 0
     })
     .await;
-    until(&broker, "nothing", |(unread, pinned)| {
-        (unread, pinned) == (0, 0)
-    })
-    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_window_keeps_nothing_in_the_end_and_the_group_gets_all() {
+    let broker = broker(SHORT, 40, SIZE).await;
+    let (mut requests, connection) = narrow(&broker).await;
+    let (mut one, _one) = call(&mut requests, SUBSCRIBE, framed(&open())).await;
+    let (_two, _other) = call(&mut requests, SUBSCRIBE, framed(&open())).await;
     // The stream is reset, and only the stream.
     let mut end = None;
     while let Some(data) = one.data().await {
@@ -154,18 +175,21 @@ async fn a_full_window_keeps_pages_then_copies_then_nothing_and_the_group_gets_a
     }
     assert_eq!(end, Some(h2::Reason::CANCEL));
     assert!(!connection.is_finished(), "the connection goes on");
+    until(&broker, "nothing", |(unread, pinned)| {
+        (unread, pinned) == (0, 0)
+    })
+    .await;
     assert_eq!(take(&broker, 40).await.len(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receive_that_is_not_read_gives_back_what_was_not_under_way() {
-    let broker = broker(16, SIZE).await;
+    let broker = broker(SHORT, 16, SIZE).await;
     let socket = TcpStream::connect(broker.address).await.unwrap();
     let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
     let receive = "/apache.rocketmq.v2.MessagingService/ReceiveMessage";
     let (_unread, _stream) = call(&mut requests, receive, framed(&poll("t", 0))).await;
-    until(&broker, "pages kept", |(_, pinned)| pinned > 0).await;
     assert_eq!(take(&broker, 16).await.len(), 16);
     until(&broker, "nothing", |(unread, pinned)| {
         (unread, pinned) == (0, 0)
@@ -175,7 +199,7 @@ async fn a_receive_that_is_not_read_gives_back_what_was_not_under_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_is_not_read_is_closed_and_others_go_on() {
-    let broker = broker(48, 1 << 20).await;
+    let broker = broker(SHORT, 48, 1 << 20).await;
     let socket = TcpStream::connect(broker.address).await.unwrap();
     let handshake = Builder::new()
         .initial_window_size(1 << 30)
@@ -191,7 +215,6 @@ async fn a_socket_that_is_not_read_is_closed_and_others_go_on() {
             called = calling => std::mem::forget(called),
         }
     }
-    until(&broker, "anything kept", |(unread, _)| unread > 0).await;
     // The socket's own buffers have taken some; most are there for another.
     assert!(take(&broker, 24).await.len() >= 24);
     until(&broker, "nothing", |(unread, pinned)| {

@@ -85,7 +85,8 @@ async fn no_more_comes_than_there_is_credit_for_and_what_comes_is_settled() {
     assert_eq!(taken.len(), 4);
     // Without credit the others stay for whoever asks: six of ten.
     let mut second = Subscription::open(&broker, group(100)).await;
-    assert_eq!(second.take(6).await.len(), 6);
+    let others = second.take(6).await;
+    assert_eq!(others.len(), 6);
 
     let settle = |id, how, delivery: &Delivered| {
         Request::Settle(Settle {
@@ -131,6 +132,35 @@ async fn no_more_comes_than_there_is_credit_for_and_what_comes_is_settled() {
     let codes = settled[0].statuses.iter().map(|status| status.code);
     let refused = Code::InvalidReceiptHandle as i32;
     assert_eq!(codes.collect::<Vec<_>>(), [Code::Ok as i32, refused]);
+    // Nobody heard of the new handle: the old one will do. A time that is too long is no end of the stream.
+    let hours = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    for (id, how, after, code) in [
+        (6, Settlement::Extend, hours(3600), None),
+        (
+            7,
+            Settlement::Nack,
+            hours(13 * 3600),
+            Some(Code::IllegalInvisibleTime),
+        ),
+        (8, Settlement::Ack, None, None),
+    ] {
+        let handles = vec![others[0].handle.clone()];
+        let request = Settle {
+            id,
+            topic: "t".into(),
+            handles,
+            how: how as i32,
+            after,
+        };
+        second.say(Request::Settle(request)).await;
+        // The one that was put off by nothing may come first.
+        let mut settled = Vec::new();
+        while settled.is_empty() {
+            settled = second.next().await.settled;
+        }
+        let codes = settled[0].statuses.iter().map(|status| status.code());
+        assert!(codes.eq(code), "{id}: {settled:?}");
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,9 @@ fn groups_are_updated_listed_and_described() {
 fn a_reset_group_reads_again() {
     let broker = Broker::start();
     broker.run(["send", "orders", "latte"]).ok();
-    let receive = ["receive", "orders", "--group", "g", "--raw", "--wait", "2s"];
+    let receive = [
+        "receive", "orders", "--group", "g", "--raw", "--wait", "30s",
+    ];
     assert_eq!(broker.run(receive).ok(), "latte");
     for to in ["earliest", "0", "1h"] {
         broker
@@ -112,7 +114,9 @@ fn a_group_is_deleted_and_reads_anew() {
     broker.run(["send", "orders", "latte"]).ok();
     broker.holds("orders", 1);
     let receive = || {
-        let args = ["receive", "orders", "--group", "g", "--wait", "3s", "--raw"];
+        let args = [
+            "receive", "orders", "--group", "g", "--wait", "30s", "--raw",
+        ];
         broker.run(args).ok()
     };
     assert_eq!(receive(), "latte");

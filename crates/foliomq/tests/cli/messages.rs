@@ -144,6 +144,7 @@ fn a_file_goes_in_line_by_line_and_comes_out_in_order() {
         sent.starts_with("sent 3000 messages (") && sent.contains("/s"),
         "{sent}"
     );
+    broker.holds("lines", 3000);
     assert_eq!(
         broker
             .run(["receive", "lines", "--group", "g", "--raw", "--newline"])
@@ -166,6 +167,7 @@ fn blank_lines_are_left_out_and_counted() {
         (&2.into(), &2.into()),
         "{sent}"
     );
+    broker.holds("lines", 2);
     let received = broker
         .run(["receive", "lines", "--group", "g", "--json"])
         .json_lines();
@@ -187,6 +189,7 @@ fn a_line_that_is_refused_is_named_and_those_before_it_are_stored() {
         text.contains("stopped after 2 messages") && text.contains("line 3"),
         "{text}"
     );
+    broker.holds("lines", 2);
     let mut bodies = broker
         .run(["receive", "lines", "--group", "g", "--raw", "--newline"])
         .ok();
@@ -229,6 +232,7 @@ fn max_and_tag_choose_messages() {
     for (body, tag) in [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")] {
         broker.run(["send", "orders", body, "--tag", tag]).ok();
     }
+    broker.holds("orders", 4);
     let count = |run: Run| run.ok().lines().count();
     assert_eq!(
         count(broker.run([
@@ -570,10 +574,12 @@ fn a_group_receives_the_lite_topics_that_it_names() {
             .run(["send", "orders", body, "--lite-topic", lite])
             .ok();
     }
+    // A query waits for the index.
+    broker.run(["query", "orders$c", "--from", "1h"]).ok();
     let receive = |lite: &[&str]| {
         let flags = lite.iter().flat_map(|name| ["--lite-topic", *name]);
         let args = [
-            "receive", "orders", "--group", "g", "--wait", "3s", "--json",
+            "receive", "orders", "--group", "g", "--wait", "30s", "--json",
         ];
         let received = broker.run(args.into_iter().chain(flags)).json_lines();
         let bodies = received.iter().map(|one| one["body"].as_str().unwrap());
