@@ -78,7 +78,7 @@ crash: ## cut the power and fail the device under a store, on a real kernel (as 
 	$(if $(CRASH_PAGE),$(RIG) page --out $(CRASH_PAGE) $(CRASH_TABLES))
 
 .PHONY: bench-store
-bench-store: ## all that the store is held to, as a table; writes docs/benchmarks/store.* (under 30 minutes; QUICK=1: under 3)
+bench-store: locks ## all that the store is held to, as a table; writes docs/benchmarks/store.* (under 30 minutes; QUICK=1: under 3)
 	cargo build --locked --release -q -p foliomq-benches
 	cargo run --locked --release -q --manifest-path benches/peers/Cargo.toml --target-dir target -- \
 		measure --out target/bench-crates --quick

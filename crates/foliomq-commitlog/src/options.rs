@@ -87,9 +87,9 @@ impl Options {
     }
 
     /// What is kept of cold reads where nothing else is asked for: a quarter of the memory that the process may use, by what is
-    /// installed and by its control groups, and at least 64 MiB. Bytes.
+    /// installed and by its control groups, and at least 64 MiB. Bytes, a multiple of 1 MiB.
     pub fn default_cold_cache() -> u64 {
-        (memory::limit() / 4).max(64 << 20)
+        (memory::limit() / 4).max(64 << 20) >> 20 << 20
     }
 
     /// 1 GiB segments, sync, the writer for that, a 32 MiB window, mapped reads, 1 MiB read ahead, a quarter of the memory kept

@@ -135,6 +135,13 @@ pub const ROWS: &[Row] = &[
         |count: &usize| (1..=256).contains(count)
     ),
     row!(
+        "cold-cache",
+        cold_cache,
+        "memory for what reads of history bring in, by default a quarter of what there is; past it the oldest is given back",
+        "at least 1MiB",
+        |size: &Size| size.0 >= 1 << 20
+    ),
+    row!(
         "check-on-open",
         check_on_open,
         "how much of the log's end is checked when the store is opened",
