@@ -105,7 +105,9 @@ impl Shared {
             return Ok(());
         }
         // Never what this read has just brought in, nor what came for the next.
-        self.give_back(self.options.cold_cache.max(READS_KEPT * at_once))
+        let most = self.options.cold_cache;
+        let most = most.unwrap_or_else(|| self.memory.share());
+        self.give_back(most.max(READS_KEPT * at_once))
     }
 
     /// Whether a read at committed `positions` would wait for the device.

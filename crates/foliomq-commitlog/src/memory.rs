@@ -2,13 +2,40 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Where control groups are seen; of the first version, those for memory.
 const UNIFIED: (&str, &str) = ("/sys/fs/cgroup", "memory.max");
 const FIRST: (&str, &str) = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes");
 
+/// However little memory there is, so much of it is kept of what was cold.
+const LEAST: u64 = 64 << 20;
+/// How long a look counts: limits of a group that runs are changed by hand.
+const LOOK_LASTS: Duration = Duration::from_secs(1);
+
+/// What of the memory is for history, as of the last look.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<Option<(Instant, u64)>>);
+
+impl Memory {
+    /// A quarter of what the process may use, at least 64 MiB.
+    pub(crate) fn share(&self) -> u64 {
+        let mut last = self.0.lock();
+        match *last {
+            Some((at, share)) if at.elapsed() < LOOK_LASTS => share,
+            _ => {
+                let share = (limit() / 4).max(LEAST);
+                *last = Some((Instant::now(), share));
+                share
+            }
+        }
+    }
+}
+
 /// Bytes. A limit that cannot be read is none.
-pub(crate) fn limit() -> u64 {
+fn limit() -> u64 {
     let installed = rustix::system::sysinfo();
     let installed = u64::from(installed.totalram).saturating_mul(u64::from(installed.mem_unit));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

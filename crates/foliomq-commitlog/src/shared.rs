@@ -14,6 +14,7 @@ use crate::error::AppendError;
 use crate::flushed::Flushed;
 use crate::flusher::{Marks, Requests};
 use crate::folios::Choice;
+use crate::memory::Memory;
 use crate::options::{Flush, Options};
 
 use crate::preparer::Preparation;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) segments: Segments,
     pub(crate) fetched: Fetched,
+    pub(crate) memory: Memory,
     /// Of the device, for reads of what is not in memory.
     pub(crate) cold: Share,
     pub(crate) preparation: Preparation,
@@ -86,6 +88,7 @@ impl Shared {
             control,
             segments,
             fetched: Fetched::default(),
+            memory: Memory::default(),
             cold,
             preparation,
             folios: Mutex::default(),

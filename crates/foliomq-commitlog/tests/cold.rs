@@ -15,7 +15,7 @@ fn open(dir: &Path, read_mode: ReadMode) -> CommitLog {
         segment_size: SEGMENT,
         read_mode,
         read_ahead: 256 << 10,
-        cold_cache: COLD_CACHE,
+        cold_cache: Some(COLD_CACHE),
         check_on_open: 0,
         ..Options::new(dir)
     };

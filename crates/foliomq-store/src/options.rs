@@ -59,9 +59,9 @@ pub struct Options {
     pub read_mode: ReadMode,
     /// A read whose pages are not in memory asks for so many bytes after them too, without waiting. Default 1 MiB.
     pub read_ahead: u64,
-    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back. Default: a quarter of
-    /// the memory that the process may use, by what is installed and by its control groups, at least 64 MiB.
-    pub cold_cache: u64,
+    /// Most bytes of memory for pages that reads have brought in: past it the oldest are given back. Default `None`: a
+    /// quarter of the memory that the process may use at the time, by what is installed and by its control groups, at least 64 MiB.
+    pub cold_cache: Option<u64>,
     /// At most so many reads wait for the device at once, each for a block of 256 KiB and what is read ahead; others wait for these,
     /// in the order in which they came: whoever catches up leaves the device to those at the head. Default 4, at least 1.
     pub cold_reads: usize,
@@ -100,7 +100,7 @@ impl Options {
             lock_memory: false,
             read_mode: ReadMode::Mapped,
             read_ahead: 1 << 20,
-            cold_cache: foliomq_commitlog::Options::default_cold_cache(),
+            cold_cache: None,
             cold_reads: 4,
             retention: Retention::default(),
             default_queues: 8,

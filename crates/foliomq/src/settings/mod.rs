@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use layers::{Flag, Invalid, Layers};
 pub use print::print;
 pub use rows::Row;
-pub use values::{FlushMode, LogFormat, PreheatMode, Value};
+pub use values::{ColdCache, FlushMode, LogFormat, PreheatMode, Value};
 
 use crate::units::{Share, Size, Span};
 
@@ -34,7 +34,7 @@ pub struct Settings {
     pub default_queues: u32,
     pub max_body: Size,
     pub cold_reads: usize,
-    pub cold_cache: Size,
+    pub cold_cache: ColdCache,
     pub check_on_open: Size,
     pub max_attempts: u32,
     pub max_in_flight: usize,
@@ -93,7 +93,7 @@ impl Default for Settings {
             default_queues: store.default_queues,
             max_body: Size(store.max_body as u64),
             cold_reads: store.cold_reads,
-            cold_cache: Size(store.cold_cache),
+            cold_cache: ColdCache::Auto,
             check_on_open: Size(store.check_on_open),
             max_attempts: groups.max_attempts,
             max_in_flight: groups.max_in_flight,
@@ -142,7 +142,7 @@ impl Settings {
             .retention(self.retention());
         options.lock_memory = self.lock_memory;
         options.cold_reads = self.cold_reads;
-        options.cold_cache = self.cold_cache.0;
+        options.cold_cache = self.cold_cache.bytes();
         options.check_on_open = self.check_on_open.0;
         options.default_queues = self.default_queues;
         options.max_body = usize::try_from(self.max_body.0).unwrap_or(usize::MAX);

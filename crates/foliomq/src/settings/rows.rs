@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::Settings;
-use super::values::Value;
+use super::values::{ColdCache, Value};
 use crate::units::{Size, Span};
 
 /// One setting.
@@ -137,9 +137,9 @@ pub const ROWS: &[Row] = &[
     row!(
         "cold-cache",
         cold_cache,
-        "memory for what reads of history bring in, by default a quarter of what there is; past it the oldest is given back",
-        "at least 1MiB",
-        |size: &Size| size.0 >= 1 << 20
+        "memory for what reads of history bring in; past it the oldest is given back; auto: a quarter of what there is",
+        "auto, or a size of at least 1MiB",
+        |cache: &ColdCache| cache.bytes().is_none_or(|bytes| bytes >= 1 << 20)
     ),
     row!(
         "check-on-open",

@@ -34,6 +34,39 @@ pub enum PreheatMode {
     Off,
 }
 
+/// How much memory is for what reads of history bring in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdCache {
+    /// A quarter of what there is.
+    Auto,
+    Bytes(Size),
+}
+
+impl ColdCache {
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Auto => None,
+            Self::Bytes(size) => Some(size.0),
+        }
+    }
+}
+
+impl Value for ColdCache {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            size => Size::parse(size).map(Self::Bytes),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Bytes(size) => size.show(),
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
