@@ -37,7 +37,9 @@ impl Memory {
 /// Bytes. A limit that cannot be read is none.
 fn limit() -> u64 {
     let installed = rustix::system::sysinfo();
-    let installed = u64::from(installed.totalram).saturating_mul(u64::from(installed.mem_unit));
+    let installed = installed
+        .totalram
+        .saturating_mul(u64::from(installed.mem_unit));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = groups.lines().filter_map(group).flat_map(limits);
     limits.fold(installed, u64::min)
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn the_limit_is_no_more_than_there_is() {
         let info = rustix::system::sysinfo();
-        let installed = u64::from(info.totalram) * u64::from(info.mem_unit);
+        let installed = info.totalram * u64::from(info.mem_unit);
         assert!((1 << 20..=installed).contains(&limit()));
     }
 }
