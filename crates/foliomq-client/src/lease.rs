@@ -93,9 +93,9 @@ impl Lease {
     /// # Errors
     /// As [`nack`](Self::nack).
     pub async fn extend(&mut self, invisible: Duration) -> Result<()> {
-        let until = Instant::now() + invisible;
-        let handle = self.settle(How::Extend, invisible).await?;
-        (self.handle, self.until) = (handle, until);
+        let begin = Instant::now();
+        self.handle = self.settle(How::Extend, invisible).await?;
+        self.until = begin + invisible;
         Ok(())
     }
 
