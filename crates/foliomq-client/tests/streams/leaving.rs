@@ -83,20 +83,18 @@ async fn a_full_window_comes_back_however_wide_it_was() {
 async fn a_broker_that_is_away_when_a_consumer_goes_hears_of_it_later() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path()).await;
-    publish(&broker, 100).await;
+    // They come in one response: who has the first has all.
+    publish(&broker, 50).await;
     let proxy = Proxy::start(&broker.endpoint, 0, 1).await;
     let client = Client::connect(&proxy.endpoint).await.unwrap();
     let mut leaving = client.consumer("g", ["orders"], patient(1024));
     drop(timeout(LIMIT, leaving.next()).await.unwrap().unwrap());
-    while broker.in_flight("g") < 100 {
-        sleep(Duration::from_millis(5)).await;
-    }
     proxy.redirect(NOWHERE);
     proxy.cut();
     drop(leaving);
     sleep(Duration::from_millis(300)).await;
     proxy.redirect(&broker.endpoint);
-    others_get(&broker.client().await, 99).await;
+    others_get(&broker.client().await, 49).await;
     broker.stop().await;
 }
 
