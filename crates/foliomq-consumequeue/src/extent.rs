@@ -90,20 +90,16 @@ impl Extent {
         Entry::from_words(stored, queue, offset)
     }
 
-    /// Zeroes what stands from `offset` on, and says whether there was anything. What is zero already stays untouched, so
-    /// that its page stays clean.
-    pub(crate) fn clear_from(&self, words: &Words, offset: u64) -> bool {
+    /// Zeroes what stands from `offset` on. What is zero already stays untouched, so that its page stays clean.
+    pub(crate) fn clear_from(&self, words: &Words, offset: u64) {
         let start = self.word(offset).unwrap_or(usize::MAX);
-        let mut found = false;
         for entry in (start..self.place.end() as usize * WORDS).step_by(WORDS) {
             for word in [MARK, 0, 2, 3] {
                 if words.load(entry + word) != 0 {
                     words.store(entry + word, 0);
-                    found = true;
                 }
             }
         }
-        found
     }
 
     fn word(&self, offset: u64) -> Option<usize> {

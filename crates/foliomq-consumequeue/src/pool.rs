@@ -48,7 +48,8 @@ impl Pool {
             next: NextFile::new(dir),
             free: Default::default(),
             pending: Vec::new(),
-            dirty: vec![false; count],
+            // A process that was killed may have cleared what is still on the device: zeros that nobody writes again.
+            dirty: vec![true; count],
         })
     }
 

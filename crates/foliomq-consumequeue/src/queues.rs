@@ -255,10 +255,6 @@ impl ConsumeQueues {
             return Ok(());
         };
         let found = Found::new(allocations, &self.files, checkpoint)?;
-        found
-            .cleared
-            .iter()
-            .for_each(|&file| state.pool.mark_dirty(file));
         let dropped = found.dropped.iter();
         dropped.for_each(|extent| state.pool.release(extent.place));
         let (number, index) = place(queue);

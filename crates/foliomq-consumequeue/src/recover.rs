@@ -13,8 +13,6 @@ pub(crate) struct Found {
     pub(crate) end: u64,
     /// Extents behind the end, to be given back.
     pub(crate) dropped: Vec<Extent>,
-    /// Pool files in which something was zeroed.
-    pub(crate) cleared: Vec<usize>,
 }
 
 impl Found {
@@ -31,7 +29,6 @@ impl Found {
             extents: allocations.iter().map(|one| one.extent).collect(),
             end: 0,
             dropped: Vec::new(),
-            cleared: Vec::new(),
         };
         let follows = |pair: &[Extent]| pair[0].limit() == pair[1].first;
         if !found.extents.windows(2).all(follows) {
@@ -50,9 +47,8 @@ impl Found {
         Ok(found)
     }
 
-    fn end_in(&mut self, extent: Extent, files: &Files, checkpoint: u64) -> Result<u64, String> {
-        let file = extent.place.file() as usize;
-        let Some(words) = files.get(file) else {
+    fn end_in(&self, extent: Extent, files: &Files, checkpoint: u64) -> Result<u64, String> {
+        let Some(words) = files.get(extent.place.file() as usize) else {
             return Ok(extent.first);
         };
         // The entries on both sides of the end are looked at, so it is where it was.
@@ -61,9 +57,7 @@ impl Found {
             let entry = extent.entry(self.queue, words, offset).map_err(damaged)?;
             Ok::<_, String>(entry.is_none_or(|entry| entry.position >= checkpoint))
         })?;
-        if extent.clear_from(words, end) {
-            self.cleared.push(file);
-        }
+        extent.clear_from(words, end);
         Ok(end)
     }
 }

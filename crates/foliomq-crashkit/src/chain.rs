@@ -153,9 +153,13 @@ impl Chain {
             self.tally.anew += u64::from(std::mem::take(flushed));
         }
         episode.settle()?;
-        episode.run().map_err(text)?;
+        episode
+            .run()
+            .map_err(|error| format!("cannot be used: {error}"))?;
         let clean = episode.random.random_bool(0.5);
-        let (history, cuts) = episode.end(clean).map_err(text)?;
+        let (history, cuts) = episode
+            .end(clean)
+            .map_err(|error| format!("does not end well: {error}"))?;
         self.history = history;
         self.lies += device.lies();
         drop(device);
@@ -268,17 +272,20 @@ impl Chain {
     /// Opens an image: everything promised is there, and the store goes on.
     fn check_image(&mut self, dir: &Path, cut: &Cut) -> Result<Contents, String> {
         let store = self.open(dir, &self.promised(cut))?;
-        let found = Contents::of(&store).map_err(text)?;
+        let found = Contents::of(&store).map_err(|error| format!("cannot be read: {error}"))?;
         self.history.check(&found, cut.moment)?;
         self.check_ids(&store, &found)?;
         if self.random.random_bool(CONSUMED) {
             self.check_consumer(&store, &found, cut)?;
         }
         check_appends(&store, &found)?;
-        store.close().map_err(text)?;
+        store
+            .close()
+            .map_err(|error| format!("does not close: {error}"))?;
         drop(store);
         if self.random.random_bool(VERIFIED) {
-            let report = foliomq_store::verify(&dir.join("store")).map_err(text)?;
+            let report = foliomq_store::verify(&dir.join("store"))
+                .map_err(|error| format!("cannot be verified: {error}"))?;
             if !report.sound() {
                 return Err(format!("verify finds: {:?}", report.findings));
             }
@@ -315,7 +322,7 @@ impl Chain {
             let id = History::id(n);
             let messages = store
                 .find_by_id(crate::history::TOPIC, &id, 1)
-                .map_err(text)?;
+                .map_err(|error| format!("message {n} is not found by its id: {error}"))?;
             if messages
                 .first()
                 .is_none_or(|message| message.body() != sent.body)
@@ -351,7 +358,8 @@ impl Chain {
             self.tally.again += 1;
             let image = cut.power(&mut self.random);
             let dir = self.image(&image)?;
-            let again = Contents::of(&self.open(&dir, &promise)?).map_err(text)?;
+            let again = Contents::of(&self.open(&dir, &promise)?)
+                .map_err(|error| format!("cannot be read after a second crash: {error}"))?;
             if again != *found {
                 return Err(format!(
                     "another start after a crash in recovery finds {:?}, not {:?}",

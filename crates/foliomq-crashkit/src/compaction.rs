@@ -16,7 +16,9 @@ const QUEUES: u32 = 400;
 /// How often they do.
 const TIMES: u32 = 4;
 /// A queue that stays.
-const KEPT: u32 = 1_000_000;
+pub(crate) const KEPT: u32 = 1_000_000;
+/// Positions of the log from one entry's record to the next.
+pub(crate) const POSITIONS: u64 = 64;
 /// Entries that it gets after each start.
 const ENTRIES: u64 = 40;
 /// Images of each round.
@@ -149,7 +151,7 @@ pub(crate) fn put(queues: &ConsumeQueues, mut offsets: Range<u64>) -> Result<(),
 
 fn entry(offset: u64) -> Entry {
     Entry {
-        position: offset * 64,
+        position: offset * POSITIONS,
         size: 64,
         tag_hash: 0,
         store_time: offset,

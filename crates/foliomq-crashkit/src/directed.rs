@@ -5,14 +5,15 @@ use foliomq_segment::disk::Flush;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::{compaction, emptied, fresh, marks, remade, salvage, tail};
+use crate::{cleared, compaction, emptied, fresh, marks, remade, salvage, tail};
 
 /// Goes through a scenario once, with `lie` left out, and counts the images in `seen`. Returns how often the flush was
 /// left out; the error is the promise that was broken.
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 11] = [
+pub(crate) const ALL: [(&str, Round); 12] = [
+    ("kill after a clearing", cleared::round),
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
     ("kill before a name", compaction::after_kill_unnamed),

@@ -57,7 +57,8 @@ impl<'a> Episode<'a> {
 
     /// Checks what is there after opening, of which nothing may be lost from now on.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
-        let found = Contents::of(&self.store).map_err(|error| error.to_string())?;
+        let found = Contents::of(&self.store)
+            .map_err(|error| format!("cannot be read after the start: {error}"))?;
         // Retention is at work already.
         for (dropped, offsets) in self.history.dropped.iter_mut().zip(&found.offsets) {
             *dropped = (*dropped).max(offsets.start);

@@ -3,6 +3,7 @@
 
 mod campaign;
 mod chain;
+mod cleared;
 mod compaction;
 mod consumer;
 mod contents;
