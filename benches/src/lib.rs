@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bare;
+pub mod bare_tonic;
 pub mod bench;
 pub mod child;
 pub mod experiments;

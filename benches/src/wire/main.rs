@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod active;
-mod bare;
 mod calls;
 mod deliver;
 mod end_to_end;
@@ -22,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use foliomq_benches::bare_tonic;
 use foliomq_benches::machine::Machine;
 use foliomq_benches::quiet::Watch;
 
@@ -80,7 +80,7 @@ const PEERS: [Experiment; 1] = [(2, peers::run)];
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(Role::Bare) = arguments.role {
-        return bare::serve();
+        return bare_tonic::serve();
     }
     let scale = match (arguments.quick, arguments.smoke) {
         (true, _) => Scale::quick(),

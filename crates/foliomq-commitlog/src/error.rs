@@ -1,5 +1,6 @@
 //! What can go wrong.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -102,7 +103,7 @@ pub enum ReadError {
         /// Asked for.
         position: u64,
         /// What does not fit.
-        reason: String,
+        reason: Cow<'static, str>,
     },
     /// A filler stands there: a record that was damaged and given up by a salvage, if an index points to it.
     #[error("no record at position {position}, but a filler")]

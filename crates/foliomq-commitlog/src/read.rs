@@ -1,5 +1,6 @@
 //! Reading: one record by its position, or all from a position on.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -125,19 +126,22 @@ fn filler<R>(header: &Header, segment: &Segment) -> Found<R> {
 
 fn parse(first: &[u8; HEADER], segment: &Segment, position: u64) -> Result<Header, ReadError> {
     let room = segment.end() - position;
-    Header::parse(first, position, room).map_err(|reason| ReadError::Invalid { position, reason })
+    Header::parse(first, position, room).map_err(|reason| unread(position, reason))
 }
 
 fn record(header: Header, bytes: Bytes) -> Result<Record, ReadError> {
     let position = header.position;
-    Record::new(header, bytes).map_err(|reason| ReadError::Invalid { position, reason })
+    Record::new(header, bytes).map_err(|reason| unread(position, reason))
 }
 
-fn invalid<T>(position: u64, reason: &str) -> Result<T, ReadError> {
-    Err(ReadError::Invalid {
-        position,
-        reason: reason.to_owned(),
-    })
+fn invalid<T>(position: u64, reason: &'static str) -> Result<T, ReadError> {
+    Err(unread(position, reason))
+}
+
+/// There is no record at `position`, and why.
+pub(crate) fn unread(position: u64, reason: impl Into<Cow<'static, str>>) -> ReadError {
+    let reason = reason.into();
+    ReadError::Invalid { position, reason }
 }
 
 /// The records of a log from a position on; see [`CommitLog::records`](crate::CommitLog::records).

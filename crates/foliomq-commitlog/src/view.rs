@@ -9,7 +9,7 @@ use foliomq_segment::Segment;
 use crate::error::ReadError;
 use crate::header::{HEADER, Header, Kind};
 use crate::options::ReadMode;
-use crate::read::UNFIT;
+use crate::read::{UNFIT, unread};
 use crate::record::RecordRef;
 use crate::shared::Shared;
 
@@ -57,7 +57,7 @@ impl View {
         self.check_committed(position, end)?;
         let held = Held::of(&mut self.held, &self.log, position)?;
         if end > held.end {
-            return Err(invalid(position, "it does not end in its segment"));
+            return Err(unread(position, "it does not end in its segment"));
         }
         let room = held.end - position;
         let bytes = match self.log.options.read_mode {
@@ -70,7 +70,7 @@ impl View {
         let record = whole(bytes, position, room)?;
         match self.log.is_sound(position) || record.verify() {
             true => Ok(record),
-            false => Err(invalid(position, UNFIT)),
+            false => Err(unread(position, UNFIT)),
         }
     }
 
@@ -164,7 +164,7 @@ impl Held {
         }
         self.pages
             .get(start..start + size)
-            .ok_or_else(|| invalid(position, "no whole record"))
+            .ok_or_else(|| unread(position, "no whole record"))
     }
 
     /// Bytes of the file.
@@ -190,22 +190,13 @@ impl Held {
 fn whole(bytes: &[u8], position: u64, room: u64) -> Result<RecordRef<'_>, ReadError> {
     let first = bytes
         .first_chunk::<HEADER>()
-        .ok_or_else(|| invalid(position, "no whole header"))?;
-    let header = Header::parse(first, position, room)
-        .map_err(|reason| ReadError::Invalid { position, reason })?;
+        .ok_or_else(|| unread(position, "no whole header"))?;
+    let header = Header::parse(first, position, room).map_err(|reason| unread(position, reason))?;
     match header.kind {
         Kind::Filler => Err(ReadError::Filler { position }),
         _ if header.size as usize != bytes.len() => {
-            Err(invalid(position, "its size is not what the index says"))
+            Err(unread(position, "its size is not what the index says"))
         }
         _ => Ok(RecordRef::new(header, bytes)),
-    }
-}
-
-#[cold]
-fn invalid(position: u64, reason: &str) -> ReadError {
-    ReadError::Invalid {
-        position,
-        reason: reason.to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foliomq_delivery::{Filters, Groups};
 use foliomq_proto::v2::Code;
-use foliomq_store::{Store, TopicOptions};
+use foliomq_store::{Appender, Store, TopicOptions};
 use tokio::sync::{Semaphore, watch};
 
 use crate::catch_up::CatchUp;
@@ -118,6 +118,15 @@ impl Broker {
             }
         })
         .await
+    }
+
+    /// What appends to the topic, which is created as by [`topic`](Self::topic).
+    pub(crate) async fn appender(&self, name: &str) -> Result<Appender, Refusal> {
+        if let Ok(appender) = self.store.appender(name) {
+            return Ok(appender);
+        }
+        self.topic(name).await?;
+        Ok(self.store.appender(name)?)
     }
 
     /// So many messages, with bodies of so many bytes together, are stored for a producer.

@@ -88,10 +88,10 @@ impl Caller {
         (1..=MAX_CLIENT_ID).contains(&self.client_id.len())
     }
 
-    /// Of a request that came over the wire: the connection has noted where it came from.
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+    /// Of a request that came over the wire, from `peer`.
+    pub(crate) fn of<B>(request: &Request<B>, peer: SocketAddr) -> Self {
         Self {
-            peer: request.extensions().get().copied(),
+            peer: Some(peer),
             ..Self::new(request.headers())
         }
     }

@@ -284,12 +284,15 @@ impl Clients {
 
     fn with<T>(&self, caller: &Caller, change: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let mut clients = self.clients.lock();
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&caller.client_id) {
-            return None;
-        }
-        let client = clients
-            .entry(caller.client_id.clone())
-            .or_insert_with(Client::new);
+        let room = clients.len() < MAX_CLIENTS;
+        // Most are known: their names are not copied.
+        let client = match clients.get_mut(&caller.client_id) {
+            Some(known) => known,
+            None if room => clients
+                .entry(caller.client_id.clone())
+                .or_insert_with(Client::new),
+            None => return None,
+        };
         client.saw(caller);
         Some(change(client))
     }

@@ -115,10 +115,9 @@ impl Protocol {
             tokio::select! {
                 request = poll_fn(|context| gather.poll_accept(&mut connection, context)) => match request {
                     Some(request) => {
-                        let (mut request, respond) = request.map_err(io::Error::other)?;
-                        request.extensions_mut().insert(peer);
+                        let (request, respond) = request.map_err(io::Error::other)?;
                         let waiting = gather.unanswered.one();
-                        let answer = answer(self.router.clone(), request, respond, waiting);
+                        let answer = answer(self.router.clone(), request, peer, respond, waiting);
                         self.router.tasks().spawn(answer);
                     }
                     None => return Ok(()),
@@ -241,18 +240,18 @@ async fn keep_alive(pings: Option<PingPong>, watch: &Watch) -> io::Error {
 async fn answer(
     router: Router,
     request: Request<RecvStream>,
+    peer: SocketAddr,
     mut respond: server::SendResponse<Rope>,
     waiting: Waiting,
 ) {
-    let path = request.uri().path().to_owned();
-    let call = router.calls().begin(&path);
+    let call = router.calls().begin(request.uri().path());
     let wire = router.wire();
     let patience = Patience {
         pin: router.config().pin_age,
         unread: router.config().unread_age,
     };
     let response = tokio::select! {
-        response = router.route(request.map(Incoming::new)) => response,
+        response = router.route(request.map(Incoming::new), peer) => response,
         _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
     let Ok((head, body)) = response.map(Response::into_parts);
@@ -270,6 +269,7 @@ async fn answer(
         }
     };
     if let Err(error) = sent {
-        tracing::debug!(%path, %error, "an answer did not get to its end");
+        let method = call.name();
+        tracing::debug!(method, %error, "an answer did not get to its end");
     }
 }

@@ -15,9 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::broker::Broker;
 use crate::caller::{Caller, Language};
 use crate::name;
-use crate::prepared::Prepared;
+use crate::prepared::Completed;
 use crate::properties::{duration, read_message, unix_ms, unix_ms_of};
-use crate::send::sent;
 use crate::status::{Refusal, ok};
 
 /// What new messages come to meanwhile is delivered together: without a pause each would cost a look.
@@ -32,20 +31,19 @@ pub(crate) fn submit_delayed(
     groups: &Groups,
     topic: &str,
     queue: Option<u32>,
-    messages: Vec<Prepared<'_>>,
+    completed: &mut Completed,
 ) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
-    let split = messages.into_iter().map(|one| {
+    let messages = completed.prepared(|one| {
         let due = one.system.delivery_timestamp.as_ref().map_or(0, unix_ms_of);
-        (one.system.message_id, (due, one.stored))
-    });
-    let (ids, messages): (Vec<_>, Vec<_>) = split.unzip();
+        (due, one.stored)
+    })?;
     let delayed = groups.submit_delayed(topic, queue, &messages, unix_ms())?;
     let end = delayed.last().map_or(0, |one| one.appended.end());
-    let entry = |(id, one): (String, foliomq_delivery::Delayed)| SendResultEntry {
+    let entry = |one: foliomq_delivery::Delayed| SendResultEntry {
         recall_handle: one.recall_handle,
-        ..sent(id)
+        ..SendResultEntry::default()
     };
-    Ok((ids.into_iter().zip(delayed).map(entry).collect(), end))
+    Ok((delayed.into_iter().map(entry).collect(), end))
 }
 
 /// Appends half messages; returns what to answer once the position is committed.
@@ -53,21 +51,20 @@ pub(crate) fn submit_half(
     groups: &Groups,
     topic: &str,
     queue: Option<u32>,
-    messages: Vec<Prepared<'_>>,
+    completed: &mut Completed,
 ) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
-    let split = messages.into_iter().map(|one| {
+    let messages = completed.prepared(|one| {
         let after = one.system.orphaned_transaction_recovery_duration.as_ref();
         let after = after.and_then(duration).filter(|after| !after.is_zero());
-        (one.system.message_id, (after, one.stored))
-    });
-    let (ids, messages): (Vec<_>, Vec<_>) = split.unzip();
+        (after, one.stored)
+    })?;
     let halves = groups.submit_half(topic, queue, &messages, unix_ms())?;
     let end = halves.last().map_or(0, |one| Appended::end(&one.appended));
-    let entry = |(id, one): (String, foliomq_delivery::HalfMessage)| SendResultEntry {
+    let entry = |one: foliomq_delivery::HalfMessage| SendResultEntry {
         transaction_id: one.transaction_id,
-        ..sent(id)
+        ..SendResultEntry::default()
     };
-    Ok((ids.into_iter().zip(halves).map(entry).collect(), end))
+    Ok((halves.into_iter().map(entry).collect(), end))
 }
 
 /// RecallMessage.

@@ -56,6 +56,7 @@ mod outgoing;
 mod parts;
 #[cfg(test)]
 mod passes;
+mod pieces;
 mod placing;
 mod positions;
 mod prepared;

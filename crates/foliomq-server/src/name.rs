@@ -1,6 +1,8 @@
 //! Topics and groups as clients name them, and as the store does: `namespace/name`, or the name alone where there is no
 //! namespace. No client can have a `/` in a name or in a namespace, so that no two of them ever meet in one stored name.
 
+use std::borrow::Cow;
+
 use foliomq_proto::v2::{Code, Resource};
 
 use crate::caller::Caller;
@@ -20,6 +22,8 @@ const SYSTEM_TOPICS: [&str; 8] = [
     "CHECKPOINT_TOPIC",
     "RMQ_SYS_TRANS_HALF_TOPIC",
 ];
+/// What other such names begin with, in either case.
+const SYSTEM_PREFIX: &[u8] = b"rmq_sys_";
 /// Prefixes of topics that belong to a group.
 const GROUP_TOPICS: [&str; 2] = ["%RETRY%", "%DLQ%"];
 
@@ -44,10 +48,19 @@ pub(crate) fn resource(stored: &str) -> Resource {
 
 /// The store's name of a topic: the client's, with its namespace in front.
 pub(crate) fn topic(resource: Option<&Resource>, caller: &Caller) -> Result<String, Refusal> {
+    stored_topic(resource, caller).map(Cow::into_owned)
+}
+
+/// The same, without a copy where there is no namespace.
+pub(crate) fn stored_topic<'a>(
+    resource: Option<&'a Resource>,
+    caller: &Caller,
+) -> Result<Cow<'a, str>, Refusal> {
     let refuse = |what: String| Err(Refusal::new(Code::IllegalTopic, what));
-    let name = resource.map_or("", |resource| &resource.name);
-    let lower = name.to_ascii_lowercase();
-    if SYSTEM_TOPICS.contains(&name) || lower.starts_with("rmq_sys_") {
+    let name = resource.map_or("", |resource| resource.name.as_str());
+    let start = name.as_bytes().get(..SYSTEM_PREFIX.len());
+    let is_system = start.is_some_and(|start| start.eq_ignore_ascii_case(SYSTEM_PREFIX));
+    if SYSTEM_TOPICS.contains(&name) || is_system {
         return refuse(format!("topic {name} is a system topic"));
     }
     let of_group = GROUP_TOPICS
@@ -88,7 +101,7 @@ pub(crate) fn group(resource: Option<&Resource>, caller: &Caller) -> Result<Stri
     }
     let full = scoped(namespace, name, None);
     foliomq_delivery::check_group(if name.is_empty() { name } else { &full })?;
-    Ok(full)
+    Ok(full.into_owned())
 }
 
 /// The resource's own namespace, or the one of the call's metadata.
@@ -101,15 +114,13 @@ fn namespace<'a>(resource: Option<&'a Resource>, caller: &'a Caller) -> &'a str 
     }
 }
 
-fn scoped(namespace: &str, name: &str, prefix: Option<&str>) -> String {
+fn scoped<'a>(namespace: &str, name: &'a str, prefix: Option<&str>) -> Cow<'a, str> {
     if namespace.is_empty() {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
     let prefix = prefix.unwrap_or_default();
-    format!(
-        "{prefix}{namespace}{NAMESPACE_END}{}",
-        &name[prefix.len()..]
-    )
+    let bare = &name[prefix.len()..];
+    Cow::Owned(format!("{prefix}{namespace}{NAMESPACE_END}{bare}"))
 }
 
 /// What is wrong with the characters of a name or of a namespace, if anything is.

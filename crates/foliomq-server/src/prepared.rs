@@ -1,6 +1,5 @@
 //! The messages of a request, completed and ready to be stored.
 
-use bytes::Bytes;
 use foliomq_proto::v2::{Code, Digest, DigestType, Encoding, Message, SystemProperties};
 use foliomq_store::TopicType;
 use md5::{Digest as _, Md5};
@@ -12,12 +11,11 @@ use crate::send::check_type;
 use crate::status::Refusal;
 use crate::validate;
 
-/// All messages of one request. Their bodies are parts of the request's buffer, from which the store copies them into its page;
-/// their properties are encoded into one buffer.
+/// All messages of one request, as it came. Their bodies are parts of the request's buffer, from which the store copies them into
+/// its page; their properties are encoded into one buffer.
 #[derive(Debug)]
 pub(crate) struct Completed {
-    systems: Vec<SystemProperties>,
-    bodies: Vec<Bytes>,
+    messages: Vec<Message>,
     properties: Vec<u8>,
     /// Of each message: where its user properties end there, and where its system properties do.
     ends: Vec<(usize, usize)>,
@@ -25,62 +23,68 @@ pub(crate) struct Completed {
 
 /// A message that is found good: its completed properties, and what is stored.
 pub(crate) struct Prepared<'a> {
-    pub(crate) system: SystemProperties,
+    pub(crate) system: &'a SystemProperties,
     pub(crate) stored: foliomq_store::Message<'a>,
 }
 
 impl Completed {
     /// For a topic of this type.
-    pub(crate) fn new(messages: Vec<Message>, kind: TopicType) -> Result<Self, Refusal> {
-        let count = messages.len();
-        let mut completed = Self {
-            systems: Vec::with_capacity(count),
-            bodies: Vec::with_capacity(count),
-            properties: Vec::new(),
-            ends: Vec::with_capacity(count),
-        };
-        for message in messages {
-            completed.add(message, kind)?;
+    pub(crate) fn new(mut messages: Vec<Message>, kind: TopicType) -> Result<Self, Refusal> {
+        let mut properties = Vec::new();
+        let mut ends = Vec::with_capacity(messages.len());
+        for message in &mut messages {
+            ends.push(add(&mut properties, message, kind)?);
         }
-        Ok(completed)
+        Ok(Self {
+            messages,
+            properties,
+            ends,
+        })
     }
 
-    fn add(&mut self, mut message: Message, kind: TopicType) -> Result<(), Refusal> {
-        let mut system = message.system_properties.take().unwrap_or_default();
-        let body = std::mem::take(&mut message.body);
-        check_type(&system, kind)?;
-        complete(&mut system, &body)?;
-        let user = Message {
-            user_properties: message.user_properties,
-            ..Message::default()
-        };
-        let out = &mut self.properties;
-        out.reserve(user.encoded_len() + system.encoded_len());
-        user.encode_raw(out);
-        let user_end = out.len();
-        system.encode_raw(out);
-        self.ends.push((user_end, out.len()));
-        self.systems.push(system);
-        self.bodies.push(body);
-        Ok(())
-    }
-
-    /// Each with what is stored of it.
-    pub(crate) fn prepared(&mut self) -> Result<Vec<Prepared<'_>>, Refusal> {
-        let systems = std::mem::take(&mut self.systems);
-        let mut prepared = Vec::with_capacity(systems.len());
+    /// What is made `of` each, with what is stored of it.
+    pub(crate) fn prepared<'a, T>(
+        &'a mut self,
+        of: impl Fn(Prepared<'a>) -> T,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut prepared = Vec::with_capacity(self.messages.len());
         let mut start = 0;
-        for ((system, body), &(user_end, end)) in
-            systems.into_iter().zip(&self.bodies).zip(&self.ends)
-        {
+        for (message, &(user_end, end)) in self.messages.iter_mut().zip(&self.ends) {
             let user = &self.properties[start..user_end];
             let encoded = &self.properties[user_end..end];
-            let stored = foliomq_store::Message::encoded(user, encoded, body)?;
-            prepared.push(Prepared { system, stored });
+            let stored = foliomq_store::Message::encoded(user, encoded, &message.body)?;
+            let system = message.system_properties.get_or_insert_default();
+            prepared.push(of(Prepared { system, stored }));
             start = end;
         }
         Ok(prepared)
     }
+
+    /// The id of each.
+    pub(crate) fn into_ids(self) -> impl Iterator<Item = String> {
+        let systems = self.messages.into_iter();
+        systems.map(|message| message.system_properties.unwrap_or_default().message_id)
+    }
+}
+
+/// Completes a message, and adds its properties; returns where its user properties end, and where its system properties do.
+fn add(
+    properties: &mut Vec<u8>,
+    message: &mut Message,
+    kind: TopicType,
+) -> Result<(usize, usize), Refusal> {
+    let system = message.system_properties.get_or_insert_default();
+    check_type(system, kind)?;
+    complete(system, &message.body)?;
+    let user = Message {
+        user_properties: std::mem::take(&mut message.user_properties),
+        ..Message::default()
+    };
+    properties.reserve(user.encoded_len() + system.encoded_len());
+    user.encode_raw(properties);
+    let user_end = properties.len();
+    system.encode_raw(properties);
+    Ok((user_end, properties.len()))
 }
 
 /// Sets what the server answers for, and what every consumer relies on.
@@ -125,6 +129,8 @@ fn digest(sent: Option<Digest>, body: &[u8]) -> Result<Digest, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
@@ -173,10 +179,13 @@ mod tests {
             let user = Message::decode(&completed.properties[start..user_end]).unwrap();
             assert_eq!(user.user_properties["n"], n.to_string());
             let system = SystemProperties::decode(&completed.properties[user_end..end]).unwrap();
-            assert_eq!(system, completed.systems[n]);
+            assert_eq!(
+                Some(&system),
+                completed.messages[n].system_properties.as_ref()
+            );
             start = end;
         }
-        let prepared = completed.prepared().unwrap();
+        let prepared = completed.prepared(|one| one).unwrap();
         for (n, one) in prepared.iter().enumerate() {
             assert!(inside(one.stored.body(), &request));
             assert_eq!(one.system.message_id, n.to_string());

@@ -167,8 +167,7 @@ impl Stream {
     }
 
     async fn open_topic(&mut self, named: &str, name: &str) -> Result<Appender, Refusal> {
-        self.broker.topic(name).await?;
-        let appender = self.broker.store.appender(name)?;
+        let appender = self.broker.appender(name).await?;
         self.topic = Some((named.to_owned(), appender.clone()));
         Ok(appender)
     }

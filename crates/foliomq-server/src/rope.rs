@@ -1,31 +1,24 @@
 //! Bytes in several pieces, which go out in one `writev`.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::pieces::{Piece, Pieces};
 use crate::unsent::Unsent;
 use crate::wire::{Share, Wire};
 
 /// A sequence of byte slices, none of them copied: the data type of every response body.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
     remaining: usize,
     /// Bytes of the pieces that are pages.
     pinned: usize,
     /// Whose bytes these are; given back if the rope is dropped before its end.
     unsent: Option<Unsent>,
     share: Option<Share>,
-}
-
-#[derive(Debug)]
-struct Piece {
-    bytes: Bytes,
-    /// It is a page of the log.
-    pinned: bool,
 }
 
 impl Rope {
@@ -113,7 +106,7 @@ impl Buf for Rope {
 
     fn chunks_vectored<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for (slot, piece) in out.iter_mut().zip(&self.pieces) {
+        for (slot, piece) in out.iter_mut().zip(self.pieces.iter()) {
             *slot = IoSlice::new(&piece.bytes);
             filled += 1;
         }

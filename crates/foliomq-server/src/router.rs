@@ -1,6 +1,7 @@
 //! All services on one port, chosen by path.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -120,15 +121,16 @@ impl Router {
         self.broker.wire.clone()
     }
 
-    /// Answers one request.
+    /// Answers one request, which came from `peer`.
     ///
     /// What sends messages comes first, and by itself: the futures of all others are many times as large, and are made on
     /// the heap when they are needed.
     pub(crate) async fn route(
         self,
         request: Request<Incoming>,
+        peer: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(&request, peer);
         if request.uri().path() == SEND {
             return Ok(answered(self.send(request, caller).await));
         }

@@ -5,13 +5,13 @@ use foliomq_proto::v2::{
     Code, Message, MessageType, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry,
     SystemProperties,
 };
-use foliomq_store::{Topic, TopicType, lite_name};
+use foliomq_store::{Appender, TopicType, lite_name};
 
 use crate::broker::{Broker, Handles};
 use crate::caller::Caller;
 use crate::hidden;
 use crate::name;
-use crate::prepared::{Completed, Prepared};
+use crate::prepared::Completed;
 use crate::properties::unix_ms;
 use crate::status::{Refusal, ok};
 use crate::topic_settings;
@@ -31,16 +31,16 @@ pub(crate) async fn send(
     request: SendMessageRequest,
 ) -> Result<SendMessageResponse, Refusal> {
     let messages = request.messages;
-    let topic = name::topic(one_topic(&messages)?, caller)?;
+    let named = name::stored_topic(one_topic(&messages)?, caller)?;
     for message in &messages {
         validate::message(message, broker.store.options().max_body)?;
     }
     // After the checks: a message that is refused creates no topic.
-    let found = broker.topic(&topic).await?;
-    topic_settings::writable(&found)?;
-    let (kind, queue) = (found.kind, queue(&messages, &found)?);
-    let topic = match lite_topic(broker, &found, &messages).await? {
-        Some(lite) => lite,
+    let topic = broker.appender(&named).await?;
+    topic_settings::may_write(topic.topic(), topic.permission())?;
+    let (kind, queue) = (topic.kind(), queue(&messages, &topic)?);
+    let topic = match lite_topic(broker, &topic, &messages).await? {
+        Some(lite) => broker.store.appender(&lite)?,
         None => topic,
     };
     let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
@@ -61,7 +61,7 @@ pub(crate) async fn send(
 /// The store's name of the lite topic that the messages name, made if it is not there; `None`: they name none.
 async fn lite_topic(
     broker: &Broker,
-    topic: &Topic,
+    topic: &Appender,
     messages: &[Message],
 ) -> Result<Option<String>, Refusal> {
     let system = messages
@@ -72,12 +72,12 @@ async fn lite_topic(
     else {
         return Ok(None);
     };
-    check_type(system, topic.kind)?;
-    let name = lite_name(&topic.name, lite);
+    check_type(system, topic.kind())?;
+    let name = lite_name(topic.topic(), lite);
     if broker.store.topic(&name).is_some() {
         return Ok(Some(name));
     }
-    let (parent, lite) = (topic.name.clone(), lite.clone());
+    let (parent, lite) = (topic.topic().to_owned(), lite.clone());
     let make = move |handles: &Handles| Ok(handles.groups.lite_topic(&parent, &lite, unix_ms())?);
     broker.blocking(make).await.map(Some)
 }
@@ -85,47 +85,41 @@ async fn lite_topic(
 /// Appends the messages; returns what to answer once the position is committed.
 fn submit(
     handles: &Handles,
-    topic: &str,
+    topic: &Appender,
     kind: TopicType,
     queue: Option<u32>,
     messages: Vec<Message>,
 ) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
     let message_type = one_type(&messages)?;
     let mut completed = Completed::new(messages, kind)?;
-    let prepared = completed.prepared()?;
-    match message_type {
-        MessageType::Delay => hidden::submit_delayed(&handles.groups, topic, queue, prepared),
-        MessageType::Transaction => hidden::submit_half(&handles.groups, topic, queue, prepared),
-        _ => submit_visible(handles, topic, queue, prepared),
+    let groups = &handles.groups;
+    let (mut entries, end) = match message_type {
+        MessageType::Delay => hidden::submit_delayed(groups, topic.topic(), queue, &mut completed)?,
+        MessageType::Transaction => {
+            hidden::submit_half(groups, topic.topic(), queue, &mut completed)?
+        }
+        _ => submit_visible(topic, queue, &mut completed)?,
+    };
+    for (entry, id) in entries.iter_mut().zip(completed.into_ids()) {
+        entry.status = Some(ok());
+        entry.message_id = id;
     }
+    Ok((entries, end))
 }
 
 fn submit_visible(
-    handles: &Handles,
-    topic: &str,
+    topic: &Appender,
     queue: Option<u32>,
-    prepared: Vec<Prepared<'_>>,
+    completed: &mut Completed,
 ) -> Result<(Vec<SendResultEntry>, u64), Refusal> {
-    let split = prepared.into_iter();
-    let split = split.map(|one| (one.system.message_id, one.stored));
-    let (ids, drafts): (Vec<_>, Vec<_>) = split.unzip();
-    let submitted = handles.store.submit(topic, queue, &drafts)?;
+    let stored = completed.prepared(|one| one.stored)?;
+    let submitted = topic.submit(queue, &stored)?;
     let end = submitted.end();
-    let entry = |(id, appended): (String, foliomq_store::Appended)| SendResultEntry {
+    let entry = |appended: foliomq_store::Appended| SendResultEntry {
         offset: appended.queue_offset as i64,
-        ..sent(id)
-    };
-    let entries = ids.into_iter().zip(submitted.appended).map(entry);
-    Ok((entries.collect(), end))
-}
-
-/// The answer for one message that is stored.
-pub(crate) fn sent(message_id: String) -> SendResultEntry {
-    SendResultEntry {
-        status: Some(ok()),
-        message_id,
         ..SendResultEntry::default()
-    }
+    };
+    Ok((submitted.appended.into_iter().map(entry).collect(), end))
 }
 
 /// How all messages are kept: as delayed or half messages, or as normal ones, whatever else they are.
@@ -166,7 +160,7 @@ fn one_topic(messages: &[Message]) -> Result<Option<&Resource>, Refusal> {
 
 /// The queue of the message group, or of the priority, that all messages share; `None`: any. Where a client would send them
 /// does not count, for each library hashes in its own way.
-fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
+fn queue(messages: &[Message], topic: &Appender) -> Result<Option<u32>, Refusal> {
     let first = messages.first().map(place).unwrap_or_default();
     if messages
         .iter()
@@ -178,9 +172,9 @@ fn queue(messages: &[Message], topic: &Topic) -> Result<Option<u32>, Refusal> {
             "the messages of one request have different message groups, priorities or lite topics",
         ));
     }
-    let priority = first.1.filter(|_| topic.kind == TopicType::Priority);
-    let level = |priority: i32| queue_of_priority(priority.unsigned_abs(), topic.queues);
-    let by_group = first.0.map(|group| queue_of(group, topic.queues));
+    let priority = first.1.filter(|_| topic.kind() == TopicType::Priority);
+    let level = |priority: i32| queue_of_priority(priority.unsigned_abs(), topic.queues());
+    let by_group = first.0.map(|group| queue_of(group, topic.queues()));
     Ok(by_group.or(priority.map(level)))
 }
 

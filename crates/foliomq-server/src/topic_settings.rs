@@ -10,11 +10,6 @@ use crate::broker::Broker;
 use crate::status::Refusal;
 
 /// Refuses to send to a topic that may not be written.
-pub(crate) fn writable(topic: &Topic) -> Result<(), Refusal> {
-    may_write(&topic.name, topic.settings.permission)
-}
-
-/// The same, of a topic that is not looked up whole.
 pub(crate) fn may_write(topic: &str, permission: Permission) -> Result<(), Refusal> {
     match permission.writable() {
         true => Ok(()),

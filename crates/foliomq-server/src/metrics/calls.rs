@@ -108,6 +108,11 @@ impl Call {
         self.method().add(self.begun.elapsed());
     }
 
+    /// Of its method; `other` if there is none of that name.
+    pub(crate) fn name(&self) -> &str {
+        &self.method().name
+    }
+
     fn method(&self) -> &Method {
         &self.calls.methods[self.index]
     }

@@ -46,12 +46,17 @@ pub fn serve() -> Result<()> {
             .context("listening")?;
         println!("bare ready on {}", listener.local_addr()?);
         std::io::stdout().flush()?;
-        loop {
-            let (stream, _) = listener.accept().await.context("accepting")?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(connection(stream));
-        }
+        accept(listener).await
     })
+}
+
+/// Serves whoever connects, in the background.
+pub async fn accept(listener: TcpListener) -> Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await.context("accepting")?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(connection(stream));
+    }
 }
 
 async fn connection(stream: TcpStream) {
