@@ -37,7 +37,8 @@ pub fn salvage(dir: &Path) -> io::Result<Vec<Damage>> {
     Ok(survey.damage)
 }
 
-/// Segments that were cut short are brought to a length that can be mapped; what is missing reads as zeros.
+/// Segments that were cut short are brought to a length that can be mapped; what is missing reads as zeros. All are flushed:
+/// a salvage that was killed may have mended them, and this one finds nothing to do.
 fn mend_lengths(dir: &Path) -> io::Result<()> {
     for base in Folder::bases(dir)? {
         let file = File::options()
@@ -47,8 +48,8 @@ fn mend_lengths(dir: &Path) -> io::Result<()> {
         let mended = len.max(1).next_multiple_of(PAGE);
         if mended != len {
             disk::set_len(&file, mended)?;
-            disk::flush(Flush::SalvagedLength, &file)?;
         }
+        disk::flush(Flush::SalvagedLength, &file)?;
     }
     Ok(())
 }

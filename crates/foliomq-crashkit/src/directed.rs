@@ -12,7 +12,7 @@ use crate::{cleared, compaction, emptied, fresh, marks, remade, salvage, tail};
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 12] = [
+pub(crate) const ALL: [(&str, Round); 13] = [
     ("kill after a clearing", cleared::round),
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
@@ -24,6 +24,7 @@ pub(crate) const ALL: [(&str, Round); 12] = [
     ("indexes of an empty log made anew", remade::round),
     ("salvage", salvage::of_any_damage),
     ("salvage of a cut end", salvage::of_a_cut_end),
+    ("kill in a salvage", salvage::after_kill),
     ("torn tail", tail::round),
 ];
 

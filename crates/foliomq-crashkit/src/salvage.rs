@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foliomq_commitlog::{Checkpoint, salvage};
 use foliomq_segment::disk::Flush;
@@ -39,7 +39,30 @@ pub(crate) fn of_a_cut_end(
     round(cut_end, lie, random, seen)
 }
 
-/// Salvages a log that is damaged, and cuts the power afterwards: what was salvaged is there.
+/// The process is killed before an operation of the salvage; another one salvages what it has left.
+pub(crate) fn after_kill(
+    lie: Option<Flush>,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
+    let folder = in_memory().map_err(text)?;
+    let first = damaged(folder.path(), damage, random)?;
+    let each = Behaviour {
+        share: 1.0,
+        ..Behaviour::default()
+    };
+    let device = Device::new(&first, each).map_err(text)?;
+    salvage(&first).map_err(text)?;
+    let mut cuts = device.take_cuts();
+    drop(device);
+    let killed = cuts.swap_remove(random.random_range(0..cuts.len()));
+    let second = folder.path().join("second");
+    killed.kill(random).write(&second).map_err(text)?;
+    let device = Device::after_kill(&second, Behaviour::leaving_out(lie), &killed).map_err(text)?;
+    check(folder.path(), &second, device, random, seen)
+}
+
+/// Salvages a log that is damaged.
 fn round(
     damage: Damage,
     lie: Option<Flush>,
@@ -47,18 +70,35 @@ fn round(
     seen: &mut u64,
 ) -> Result<u64, String> {
     let folder = in_memory().map_err(text)?;
-    let root = folder.path().join("log");
+    let root = damaged(folder.path(), damage, random)?;
+    let device = Device::new(&root, Behaviour::leaving_out(lie)).map_err(text)?;
+    check(folder.path(), &root, device, random, seen)
+}
+
+/// A log with damage.
+fn damaged(folder: &Path, damage: Damage, random: &mut StdRng) -> Result<PathBuf, String> {
+    let root = folder.join("log");
     fs::create_dir(&root).map_err(text)?;
     let log = open(&root)?;
     fill(&log, 3 * SEGMENT + 1, random)?;
     log.close().map_err(text)?;
     drop(log);
     damage(&root, random).map_err(text)?;
-    let device = Device::new(&root, Behaviour::leaving_out(lie)).map_err(text)?;
-    salvage(&root).map_err(text)?;
+    Ok(root)
+}
+
+/// Salvages, and cuts the power afterwards: what was salvaged is there.
+fn check(
+    folder: &Path,
+    root: &Path,
+    device: Device,
+    random: &mut StdRng,
+    seen: &mut u64,
+) -> Result<u64, String> {
+    salvage(root).map_err(text)?;
     let cut = device.cut().map_err(text)?;
     device.unplug();
-    let image = folder.path().join("image");
+    let image = folder.join("image");
     let expected = messages_in(&image, &cut.kill(random))?;
     for _ in 0..IMAGES {
         *seen += 1;
