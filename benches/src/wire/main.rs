@@ -114,6 +114,8 @@ fn measure(arguments: &Arguments, scale: Scale, peers: bool) -> Result<Page> {
     let experiments = if peers { &PEERS[..] } else { &EXPERIMENTS[..] };
     for &(number, experiment) in experiments {
         if arguments.only.is_empty() || arguments.only.contains(&number) {
+            // What the figure before has left to write would be written beside this one.
+            rustix::fs::sync();
             eprintln!("{:>4.0} s  figure {number}", begin.elapsed().as_secs_f64());
             let section = experiment(&bench).with_context(|| format!("figure {number}"))?;
             sections.push(section);

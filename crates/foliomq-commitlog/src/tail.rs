@@ -227,15 +227,15 @@ impl Tail {
 
     /// Removes the segments that begin at or after the end, the last one first, so that no crash leaves a hole. One
     /// segment always stays: a folder without any would look like a log that was lost.
+    ///
+    /// The folder is flushed though there be none: a process that was killed may have removed them, and were they to come
+    /// back, their records would follow what is written at the end next.
     fn drop_after_end(&mut self) -> Result<(), OpenError> {
         let kept = self
             .files
             .partition_point(|file| file.base() < self.end)
             .max(1);
-        if kept >= self.files.len() {
-            return Ok(());
-        }
-        for file in self.files.drain(kept..).rev() {
+        for file in self.files.drain(kept.min(self.files.len())..).rev() {
             self.folder
                 .remove(file.base())
                 .map_err(failed("removing a segment"))?;

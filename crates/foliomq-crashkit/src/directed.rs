@@ -5,14 +5,14 @@ use foliomq_segment::disk::Flush;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::{cleared, compaction, emptied, fresh, marks, remade, salvage, tail};
+use crate::{cleared, compaction, emptied, fresh, marks, metadata, remade, salvage, tail};
 
 /// Goes through a scenario once, with `lie` left out, and counts the images in `seen`. Returns how often the flush was
 /// left out; the error is the promise that was broken.
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 13] = [
+pub(crate) const ALL: [(&str, Round); 16] = [
     ("kill after a clearing", cleared::round),
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
@@ -25,7 +25,10 @@ pub(crate) const ALL: [(&str, Round); 13] = [
     ("salvage", salvage::of_any_damage),
     ("salvage of a cut end", salvage::of_a_cut_end),
     ("kill in a salvage", salvage::after_kill),
+    ("hidden message", metadata::ledger),
+    ("topic made again", metadata::deletion),
     ("torn tail", tail::round),
+    ("kill in a torn tail", tail::after_kill),
 ];
 
 /// The scenario in which a flush counts, if it has one of its own.

@@ -19,6 +19,7 @@ mod history;
 mod image;
 mod log;
 mod marks;
+mod metadata;
 mod mode;
 mod page;
 mod remade;

@@ -133,6 +133,8 @@ impl Shared {
         // the ledger may have passed the new one already.
         let room = Snapshot::room(self.waiting.load(Ordering::Relaxed));
         let hidden = self.settled(|_| true).collect(&self.store, room)?;
+        // What it has seen, a power cut must not take: the log goes on behind, and the next start but one could not tell.
+        self.store.flush()?;
         hidden.save(&self.journal)?;
         self.journal.end_snapshot(begin)
     }

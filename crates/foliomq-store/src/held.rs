@@ -12,6 +12,8 @@ impl Shared {
         if self.registry.held().is_some() {
             return Ok(());
         }
+        // A power cut must not take the log's end, and leave others below the position.
+        self.log.flush()?;
         let _changing = self.changing.lock();
         if self.registry.held().is_none() {
             let change = Change::Held { position };

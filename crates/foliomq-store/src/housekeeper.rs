@@ -93,7 +93,14 @@ impl Shared {
     pub(crate) fn flush_indexes(&self) -> Result<(), StoreError> {
         let for_good = [Cause::Dispatcher, Cause::Index].map(|cause| self.refusal(cause));
         for_good.into_iter().flatten().next().map_or(Ok(()), Err)?;
-        let flushed = self.try_flush_indexes();
+        let _flushing = self.flushing.lock();
+        let position = self.dispatched.value().min(self.log.watermarks().durable);
+        if position <= self.checkpoint.position() {
+            return Ok(());
+        }
+        // Whose queues these are: records below the checkpoint are not looked at again to tell.
+        self.meta.flush()?;
+        let flushed = self.flush_indexes_to(position);
         flushed
             .as_ref()
             .err()
@@ -102,12 +109,7 @@ impl Shared {
         Ok(flushed?)
     }
 
-    fn try_flush_indexes(&self) -> Result<(), IndexError> {
-        let _flushing = self.flushing.lock();
-        let position = self.dispatched.value().min(self.log.watermarks().durable);
-        if position <= self.checkpoint.position() {
-            return Ok(());
-        }
+    fn flush_indexes_to(&self, position: u64) -> Result<(), IndexError> {
         self.queues.flush()?;
         self.keys.flush()?;
         self.checkpoint.advance(position)?;
@@ -161,14 +163,14 @@ impl Shared {
         {
             let _changing = self.changing.lock();
             let changes = self.registry.newly_emptied(emptied);
-            if changes.is_empty() {
-                return Ok(());
+            if !changes.is_empty() {
+                self.meta.append_all(&changes)?;
             }
-            self.meta.append_all(&changes)?;
             changes
                 .iter()
                 .for_each(|change| self.registry.apply(change));
         }
+        // What was applied before may not have been flushed.
         self.meta.flush()
     }
 

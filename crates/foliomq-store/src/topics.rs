@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::change::{Change, TopicMeta};
 use crate::error::StoreError;
@@ -69,6 +70,51 @@ impl Shared {
         Ok(made)
     }
 
+    /// Deletes topics, durably, up to the first that is not there.
+    ///
+    /// The log is flushed first: a deletion names a position of it, and must not have the records of a later topic of that name
+    /// below it once a power cut has taken the log's end.
+    pub(crate) fn delete_topics(&self, names: &[&str]) -> Result<(), StoreError> {
+        let mut closed = Vec::with_capacity(names.len());
+        let found = names.iter().try_for_each(|name| {
+            closed.push(self.close_topic(name)?);
+            Ok(())
+        });
+        let mut deleted = self.log.flush().map_err(StoreError::from);
+        for (topic, position) in &closed {
+            deleted = deleted.and_then(|()| self.delete_closed(topic, *position));
+            if deleted.is_err() {
+                topic.closed.store(false, Ordering::Release);
+            }
+        }
+        self.meta.flush()?;
+        found.and(deleted)
+    }
+
+    /// Takes no more messages for a topic. Whatever took its place before lies below the position that is returned, and nothing
+    /// comes after.
+    fn close_topic(&self, name: &str) -> Result<(Arc<TopicState>, u64), StoreError> {
+        let topic = self.registry.get(name)?;
+        let close = |position| (topic.closed.swap(true, Ordering::AcqRel), position);
+        match self.log.while_locked(close) {
+            (false, position) => Ok((topic, position)),
+            // Somebody else is deleting it.
+            (true, _) => Err(StoreError::UnknownTopic {
+                topic: name.to_owned(),
+            }),
+        }
+    }
+
+    fn delete_closed(&self, topic: &TopicState, position: u64) -> Result<(), StoreError> {
+        self.change(&Change::Deleted {
+            name: topic.meta.name.clone(),
+            id: topic.meta.id,
+            position,
+        })?;
+        self.remove_queues(topic);
+        Ok(())
+    }
+
     /// The topics of these names that are not there, with ids and queue numbers.
     fn describe(
         &self,
@@ -76,7 +122,6 @@ impl Shared {
         queues: u32,
         kind: TopicType,
     ) -> Result<Vec<TopicMeta>, StoreError> {
-        let appended = self.log.watermarks().appended;
         let (mut id, mut number) = self.registry.next();
         let (mut topics, mut seen) = (Vec::new(), HashSet::new());
         for &name in names {
@@ -91,7 +136,7 @@ impl Shared {
                 queues,
                 kind,
                 first_number: number,
-                since: appended.max(self.registry.deleted_at(name)),
+                since: self.registry.deleted_at(name),
             });
             id = next_id.ok_or_else(full)?;
             number = next_number.ok_or_else(full)?;

@@ -101,11 +101,19 @@ fn a_snapshot_has_what_waits() {
         ..Options::default()
     };
     let mut f = Fixture::with(1, options);
+    // Of a journal that has nothing no snapshot is made.
+    f.append(0, &Message::new(b"now"));
+    let received = f.receive_one().handle;
+    f.ack(&received).unwrap();
     let handle = delay(&f, 5 * SECOND, "a");
     delay(&f, 90 * SECOND, "b");
     let recalled = delay(&f, 90 * SECOND, "c");
     f.groups.recall(TOPIC, &recalled, f.now).unwrap();
+    f.store.catch_up();
+    let seen = f.store.watermarks().dispatched;
     f.groups.tick(f.now).unwrap();
+    let durable = f.store.watermarks().durable;
+    assert!(durable >= seen, "a power cut may take what it has seen");
     delay(&f, 5 * SECOND, "d");
     f = f.after_kill();
     assert_eq!(f.groups.waiting(), 3);

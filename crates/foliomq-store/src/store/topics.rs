@@ -1,12 +1,10 @@
 //! Topics: made, found, deleted.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use event_listener::EventListener;
 
 use super::Store;
-use crate::change::Change;
 use crate::error::StoreError;
 use crate::lite::{LiteListener, check_lite, lite_name};
 use crate::topic::{Topic, TopicOptions, TopicType, check_name, check_queues};
@@ -40,8 +38,7 @@ impl Store {
         check_queues(queues)?;
         let mut settings = TopicSettings::default();
         set(&mut settings);
-        let since = shared.log.watermarks().appended;
-        let since = since.max(shared.registry.deleted_at(name));
+        let since = shared.registry.deleted_at(name);
         let made = TopicOptions { queues, ..options };
         let topic = shared.make_topic(name, made, settings.checked()?, since)?;
         let topic = topic.topic();
@@ -143,38 +140,14 @@ impl Store {
     /// Deletes a topic with its lite topics, durably. Its messages can no longer be read; their bytes go with their segments.
     pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
         let lite = self.0.shared.registry.lite(name);
-        for topic in lite {
-            self.delete_unflushed(&topic.meta.name)?;
-        }
-        self.delete_topics(&[name])
+        let lite = lite.iter().map(|topic| topic.meta.name.as_str());
+        let names: Vec<&str> = lite.chain([name]).collect();
+        self.delete_topics(&names)
     }
 
     /// Deletes topics, with one flush for all, but not their lite topics. One that is not there is an error.
     pub fn delete_topics(&self, names: &[&str]) -> Result<(), StoreError> {
-        let deleted = names
-            .iter()
-            .try_for_each(|name| self.delete_unflushed(name));
-        self.0.shared.meta.flush()?;
-        deleted
-    }
-
-    fn delete_unflushed(&self, name: &str) -> Result<(), StoreError> {
-        let shared = &self.0.shared;
-        let topic = shared.registry.get(name)?;
-        // Whatever took its place before lies below, and nothing comes after.
-        let position = shared.log.while_locked(|position| {
-            topic.closed.store(true, Ordering::Release);
-            position
-        });
-        let deleted = Change::Deleted {
-            name: name.to_owned(),
-            id: topic.meta.id,
-            position,
-        };
-        let taken_again = |_: &StoreError| topic.closed.store(false, Ordering::Release);
-        shared.change(&deleted).inspect_err(taken_again)?;
-        shared.remove_queues(&topic);
-        Ok(())
+        self.0.shared.delete_topics(names)
     }
 
     /// Woken when new messages of the topic can be read, and when it is deleted or the store closes. Listen first, then
