@@ -192,14 +192,6 @@ impl Chain {
             self.history.promises = vec![self.promised(&cut)];
             return Ok(Start::Stopped(cut));
         }
-        let telling = self.lie.and_then(telling_kill);
-        if let Some(n) = cuts.iter().position(|cut| Some(cut.before) == telling)
-            && self.random.random_bool(0.7)
-        {
-            let cut = cuts.swap_remove(n);
-            self.history.promises = vec![self.promised(&cut)];
-            return Ok(Start::Killed(cut));
-        }
         // What is rare counts as much as what is frequent.
         let names: BTreeSet<&str> = cuts.iter().map(|cut| cut.before).collect();
         let n = self.random.random_range(0..names.len());
@@ -374,14 +366,6 @@ impl Chain {
     /// Leaves the folder, with the image that broke a promise, to be looked at.
     pub(crate) fn keep_folder(self) -> PathBuf {
         self.folder.keep()
-    }
-}
-
-/// A process killed before this operation leaves behind what the flush, at the next start, is there for.
-fn telling_kill(flush: Flush) -> Option<&'static str> {
-    match flush {
-        Flush::LogOpened => Some(Flush::SegmentNamed.name()),
-        _ => None,
     }
 }
 

@@ -12,12 +12,13 @@ use crate::{cleared, compaction, emptied, fresh, marks, metadata, remade, salvag
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 16] = [
+pub(crate) const ALL: [(&str, Round); 17] = [
     ("kill after a clearing", cleared::round),
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
     ("kill before a name", compaction::after_kill_unnamed),
     ("emptied queue", emptied::round),
+    ("new log", fresh::log),
     ("new segment", fresh::segment),
     ("new file of the pool", fresh::pool),
     ("indexes made anew", marks::round),
@@ -36,6 +37,7 @@ pub(crate) fn scenario(flush: Flush) -> Option<Round> {
     Some(match flush {
         Flush::ExtentsOpened => compaction::after_kill,
         Flush::IndexCheckpointNamed => marks::round,
+        Flush::LogOpened => fresh::log,
         Flush::QueuesOpened => compaction::after_kill_unnamed,
         Flush::Replacement | Flush::ReplacementNamed => compaction::after_compaction,
         Flush::SalvagedCheckpoint | Flush::SalvagedFiller => salvage::of_any_damage,

@@ -16,6 +16,31 @@ const IMAGES: u64 = 4;
 /// More than half of what the first file of the pool holds: the next one is made.
 const ENTRIES: u64 = 40_000;
 
+/// A log is made where there was none: it opens, and is empty, whatever the power leaves of that.
+pub(crate) fn log(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> Result<u64, String> {
+    let folder = in_memory().map_err(text)?;
+    let root = folder.path().join("life");
+    fs::create_dir(&root).map_err(text)?;
+    let behaviour = Behaviour {
+        share: 1.0,
+        ..Behaviour::leaving_out(lie)
+    };
+    let device = Device::new(&root, behaviour).map_err(text)?;
+    let log = open(&root)?;
+    let cuts = device.take_cuts();
+    device.unplug();
+    drop(log);
+    for cut in &cuts {
+        for _ in 0..IMAGES {
+            *seen += 1;
+            if !messages_in(&folder.path().join("image"), &cut.power(random))?.is_empty() {
+                return Err("made up: messages in a new log".to_owned());
+            }
+        }
+    }
+    Ok(device.lies())
+}
+
 /// A log goes on in a new segment, and all others are dropped before anything is in it.
 pub(crate) fn segment(
     lie: Option<Flush>,
