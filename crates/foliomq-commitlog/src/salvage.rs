@@ -28,7 +28,10 @@ pub fn salvage(dir: &Path) -> io::Result<Vec<Damage>> {
         FolderError::Io { source, .. } => source,
     })?;
     mend_lengths(dir)?;
-    let survey = verify(dir)?;
+    let mut survey = verify(dir)?;
+    if make_room(&survey)? {
+        survey = verify(dir)?;
+    }
     for damage in &survey.damage {
         cover(&folder, &survey, damage)?;
     }
@@ -52,6 +55,25 @@ fn mend_lengths(dir: &Path) -> io::Result<()> {
         disk::flush(Flush::SalvagedLength, &file)?;
     }
     Ok(())
+}
+
+/// Lengthens segments that were cut short just behind a record, where no filler has room: a later one begins a page behind, at
+/// least. Returns whether there were any.
+fn make_room(survey: &Survey) -> io::Result<bool> {
+    let mut made = false;
+    for damage in &survey.damage {
+        let too_small = damage.end - damage.position < HEADER as u64;
+        let cut_short = survey.segments.iter().find(|segment| {
+            too_small && segment.path == damage.segment && segment.base + segment.size == damage.end
+        });
+        if let Some(segment) = cut_short {
+            let file = File::options().write(true).open(&segment.path)?;
+            disk::set_len(&file, segment.size + PAGE)?;
+            disk::flush(Flush::SalvagedLength, &file)?;
+            made = true;
+        }
+    }
+    Ok(made)
 }
 
 fn cover(folder: &Arc<Folder>, survey: &Survey, damage: &Damage) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use common::{SEGMENT, all, append, open, options};
+use common::{SEGMENT, all, append, messages, open, options};
 use foliomq_commitlog::{CommitLog, OpenError, inspect, salvage, verify};
 
 /// A closed log over several segments; the positions of its records.
@@ -153,4 +153,36 @@ fn an_open_log_is_not_salvaged() {
     let dir = tempfile::tempdir().unwrap();
     let _log = open(dir.path());
     salvage(dir.path()).unwrap_err();
+}
+
+#[test]
+fn a_segment_cut_short_just_behind_a_record_is_salvaged() {
+    const CUT: u64 = 16 << 10;
+    // Less than a header, and so than the smallest filler.
+    const LEFT: u64 = 48;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let next = AtomicU64::new(0);
+    let small = append(&log, &next, &[1; 40]).unwrap();
+    let room = CUT - LEFT - small.end();
+    let around = u64::from(small.size) - 40;
+    let last = append(&log, &next, &vec![2; (room - around) as usize]).unwrap();
+    assert_eq!(last.end(), CUT - LEFT);
+    while log.watermarks().appended < 2 * SEGMENT {
+        append(&log, &next, &[3; 1000]).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let path = dir.path().join(format!("{:020}", 0));
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(CUT)
+        .unwrap();
+    salvage(dir.path()).unwrap();
+    let (log, _) = CommitLog::open(options(dir.path())).unwrap();
+    let kept = messages(&log);
+    assert_eq!(kept[..2], [vec![1; 40], vec![2; (room - around) as usize]]);
+    assert!(verify(dir.path()).unwrap().sound());
 }
