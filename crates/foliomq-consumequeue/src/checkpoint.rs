@@ -35,9 +35,13 @@ impl Checkpoint {
         let error = || IndexError::io("opening", path);
         let file = disk::create(path).map_err(error())?;
         let new = file.metadata().map_err(error())?.len() == 0;
-        if new {
-            disk::flush_beside(Flush::IndexCheckpointNamed, path).map_err(error())?;
+        match new {
+            true => disk::flush_beside(Flush::IndexCheckpointNamed, path),
+            // A process that was killed may have written what is read here, and not flushed it. Segments of the log may go
+            // as soon as it speaks for them.
+            false => disk::flush(Flush::IndexCheckpointOpened, &file),
         }
+        .map_err(error())?;
         let last = [0, 1]
             .into_iter()
             .filter_map(|slot| read(&file, slot))

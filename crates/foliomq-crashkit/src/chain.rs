@@ -35,7 +35,7 @@ const MOMENTS: usize = 4;
 const VERIFIED: f64 = 0.05;
 
 /// The folder of the indexes, which is removed when they are made anew.
-const INDEX: &str = "consumequeue";
+pub(crate) const INDEX: &str = "consumequeue";
 
 /// What images showed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -370,7 +370,7 @@ impl Chain {
 }
 
 /// The number of a file or folder, if it is there.
-fn inode(path: &Path) -> Option<u64> {
+pub(crate) fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 

@@ -5,15 +5,18 @@ use foliomq_segment::disk::Flush;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::{cleared, compaction, emptied, fresh, marks, metadata, remade, salvage, tail};
+use crate::{
+    checkpointed, cleared, compaction, emptied, fresh, marks, metadata, remade, salvage, tail,
+};
 
 /// Goes through a scenario once, with `lie` left out, and counts the images in `seen`. Returns how often the flush was
 /// left out; the error is the promise that was broken.
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 17] = [
+pub(crate) const ALL: [(&str, Round); 18] = [
     ("kill after a clearing", cleared::round),
+    ("kill at a checkpoint", checkpointed::round),
     ("compaction", compaction::after_compaction),
     ("kill in a compaction", compaction::after_kill),
     ("kill before a name", compaction::after_kill_unnamed),
@@ -36,6 +39,7 @@ pub(crate) const ALL: [(&str, Round); 17] = [
 pub(crate) fn scenario(flush: Flush) -> Option<Round> {
     Some(match flush {
         Flush::ExtentsOpened => compaction::after_kill,
+        Flush::IndexCheckpointOpened => checkpointed::round,
         Flush::IndexCheckpointNamed => marks::round,
         Flush::LogOpened => fresh::log,
         Flush::QueuesOpened => compaction::after_kill_unnamed,

@@ -3,6 +3,7 @@
 
 mod campaign;
 mod chain;
+mod checkpointed;
 mod cleared;
 mod compaction;
 mod consumer;

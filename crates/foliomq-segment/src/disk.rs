@@ -88,6 +88,8 @@ flushes! {
     KeysMerged,
     /// The name of the indexes' checkpoint.
     IndexCheckpointNamed,
+    /// What the indexes' checkpoint held when it was opened.
+    IndexCheckpointOpened,
     /// A slot of the indexes' checkpoint.
     IndexCheckpoint,
     /// The secret of receipt handles, before it gets its name.
