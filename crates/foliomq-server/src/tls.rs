@@ -1,7 +1,7 @@
 //! The server's certificate: the operator's, or one of its own.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,27 +49,44 @@ fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(
         .map_err(|error| ServeError::Tls(format!("making a certificate: {error}")))?;
     fs::create_dir_all(&config.tls_dir)
         .map_err(|error| failed("making the folder", &config.tls_dir, &error))?;
-    // Under another name first: a crash or a full disk half-way leaves nothing that the next start takes for whole.
-    let write = |path: &Path, mode: u32, text: String| {
-        let temporary = path.with_extension("tmp");
-        let file = fs::File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(mode)
-            .open(&temporary);
-        let written = file.and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written
-            .and_then(|()| fs::rename(&temporary, path))
-            .map_err(|error| failed("writing", path, &error))
-    };
-    write(key, 0o600, key_pem)?;
-    write(certificate, 0o644, certificate_pem)?;
+    // Of one without the other nothing can be made, and it must not be taken for the other's other half.
+    remove(certificate)?;
+    remove(key)?;
+    write(key, 0o600, &key_pem)?;
+    write(certificate, 0o644, &certificate_pem)?;
+    // Clients that trust it would refuse another one after a power cut.
+    fs::File::open(&config.tls_dir)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| failed("flushing the folder", &config.tls_dir, &error))?;
     tracing::info!(certificate = %certificate.display(), "made a self-signed certificate");
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), ServeError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Under another name first: a crash or a full disk half-way leaves nothing that the next start takes for whole.
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), ServeError> {
+    let temporary = path.with_extension("tmp");
+    let file = fs::File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(mode)
+        .open(&temporary);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|error| failed("writing", path, &error))
 }
 
 /// A certificate for these names, and its key, as PEM.
@@ -127,5 +144,13 @@ mod tests {
         fs::remove_dir(&in_the_way).unwrap();
         server_config(&config).unwrap();
         server_config(&config).unwrap();
+        for name in [CERTIFICATE, KEY] {
+            let of_both =
+                || [CERTIFICATE, KEY].map(|name| fs::read(dir.path().join(name)).unwrap());
+            let before = of_both();
+            fs::remove_file(dir.path().join(name)).unwrap();
+            server_config(&config).unwrap();
+            assert!(before.iter().zip(&of_both()).all(|(old, new)| old != new));
+        }
     }
 }
