@@ -100,6 +100,15 @@ impl Checkpoint {
     }
 }
 
+/// Brings what the file in `dir` says to the device, if it is there: a process that was killed may have written that and not
+/// flushed it, and how the log's end is made good depends on it.
+pub(crate) fn settle(dir: &Path) -> io::Result<()> {
+    match File::open(dir.join(NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        file => disk::flush(Flush::LogCheckpointOpened, &file?),
+    }
+}
+
 /// The start of a record some way before the durable position, if the file in `dir` knows one; otherwise 0.
 pub(crate) fn mark(dir: &Path) -> io::Result<u64> {
     match File::open(dir.join(NAME)) {

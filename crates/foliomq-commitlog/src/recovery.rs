@@ -12,7 +12,7 @@ use foliomq_segment::disk;
 use foliomq_segment::{Beginning, Control, Folder, FolderError, Mark, Publication, SegmentFile};
 
 use crate::append::Head;
-use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::checkpoint::{self, Checkpoint, CheckpointFile};
 use crate::error::OpenError;
 use crate::flusher::Marks;
 use crate::options::{Flush, Options};
@@ -56,6 +56,7 @@ pub(crate) fn open(options: Options) -> Result<Opened, OpenError> {
     folder
         .remove_temporary()
         .map_err(failed("removing unfinished segments"))?;
+    checkpoint::settle(&options.dir).map_err(failed("flushing the checkpoint"))?;
     let mut tail = Tail::find(&options, &folder)?;
     let cut = tail.recover()?;
     if let Some(cut) = &cut {

@@ -6,7 +6,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::{
-    checkpointed, cleared, compaction, emptied, fresh, marks, metadata, remade, salvage, tail,
+    checkpointed, cleared, closed, compaction, emptied, fresh, marks, metadata, remade, salvage,
+    tail,
 };
 
 /// Goes through a scenario once, with `lie` left out, and counts the images in `seen`. Returns how often the flush was
@@ -14,7 +15,7 @@ use crate::{
 pub(crate) type Round = fn(Option<Flush>, &mut StdRng, &mut u64) -> Result<u64, String>;
 
 /// Every scenario, with its name.
-pub(crate) const ALL: [(&str, Round); 18] = [
+pub(crate) const ALL: [(&str, Round); 19] = [
     ("kill after a clearing", cleared::round),
     ("kill at a checkpoint", checkpointed::round),
     ("compaction", compaction::after_compaction),
@@ -31,6 +32,7 @@ pub(crate) const ALL: [(&str, Round); 18] = [
     ("kill in a salvage", salvage::after_kill),
     ("hidden message", metadata::ledger),
     ("topic made again", metadata::deletion),
+    ("kill at the opening of a closed log", closed::round),
     ("torn tail", tail::round),
     ("kill in a torn tail", tail::after_kill),
 ];
@@ -41,6 +43,7 @@ pub(crate) fn scenario(flush: Flush) -> Option<Round> {
         Flush::ExtentsOpened => compaction::after_kill,
         Flush::IndexCheckpointOpened => checkpointed::round,
         Flush::IndexCheckpointNamed => marks::round,
+        Flush::LogCheckpointOpened => closed::round,
         Flush::LogOpened => fresh::log,
         Flush::QueuesOpened => compaction::after_kill_unnamed,
         Flush::Replacement | Flush::ReplacementNamed => compaction::after_compaction,

@@ -5,6 +5,7 @@ mod campaign;
 mod chain;
 mod checkpointed;
 mod cleared;
+mod closed;
 mod compaction;
 mod consumer;
 mod contents;

@@ -50,6 +50,8 @@ flushes! {
     Records,
     /// The name of the log's checkpoint, and everything else in the folder when a log is opened.
     LogOpened,
+    /// What the log's checkpoint held when it was opened.
+    LogCheckpointOpened,
     /// A slot of the log's checkpoint.
     LogCheckpoint,
     /// The removal of segments behind a torn tail.
