@@ -318,7 +318,7 @@ impl Shared {
             "a topic is missing in the metadata: made from the log"
         );
         let options = TopicOptions { queues, kind };
-        self.make_topic(name, options, TopicSettings::default(), position)
+        self.make_topic(name, options, TopicSettings::default(), Some(position))
             .map_err(failed)
     }
 

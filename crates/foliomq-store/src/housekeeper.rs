@@ -257,16 +257,7 @@ pub(crate) fn unix_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use foliomq_segment::disk::{self, Flush, Operation, Verdict, Watcher};
-    use parking_lot::Mutex;
-
     use super::*;
-    use crate::options::Options;
-    use crate::topic::TopicOptions;
-    use crate::topic_state::TopicState;
 
     const MIB: u64 = 1 << 20;
 
@@ -355,48 +346,5 @@ mod tests {
             Some(3 * MIB),
             "from 91 % to 88 %"
         );
-    }
-
-    /// Notes where queue 0 begins whenever the metadata goes to the device.
-    struct Beginnings {
-        meta: PathBuf,
-        topic: Arc<TopicState>,
-        seen: Mutex<Vec<u64>>,
-    }
-
-    impl Watcher for Beginnings {
-        fn before(&self, operation: &Operation<'_>) -> Verdict {
-            let is_flush = matches!(operation, Operation::Flush(Flush::Records, ..));
-            if is_flush && operation.is_in(&self.meta) {
-                self.seen.lock().push(self.topic.floor(0));
-            }
-            Verdict::Go
-        }
-
-        fn after(&self, _: &Operation<'_>) {}
-    }
-
-    #[test]
-    fn where_a_queue_begins_is_on_the_device_before_anybody_sees_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Options::new(dir.path())
-            .segment_size(16 << 20)
-            .open()
-            .unwrap();
-        store.create_topic("t", TopicOptions::default()).unwrap();
-        let topic = store.shared().registry.get("t").unwrap();
-        let beginnings = Arc::new(Beginnings {
-            meta: dir.path().join("meta"),
-            topic: topic.clone(),
-            seen: Mutex::default(),
-        });
-        let _watch = disk::watch(beginnings.clone());
-        let emptied = Emptied {
-            queue: topic.meta.first_number,
-            next: 3,
-        };
-        store.shared().keep_offsets(&[emptied]).unwrap();
-        assert_eq!(topic.floor(0), 3);
-        assert_eq!(*beginnings.seen.lock(), [0]);
     }
 }

@@ -61,6 +61,8 @@ mod meta;
 mod offline;
 mod open;
 mod options;
+#[cfg(test)]
+mod order_tests;
 mod progress;
 mod read;
 mod reader;

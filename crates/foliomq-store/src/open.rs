@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foliomq_commitlog::CommitLog;
 use foliomq_consumequeue::{Checkpoint, ConsumeQueues, Emptied, IndexError, KeyIndex};
@@ -38,6 +38,7 @@ impl Shared {
             forget_indexes(&options.dir)?;
         }
         let indexes = Indexes::open(&options, recovery.start, recovery.end)?;
+        let (settled, _) = registry.next();
         let shared = Self {
             recovery,
             log,
@@ -59,6 +60,7 @@ impl Shared {
             refusals: Default::default(),
             refuses: Default::default(),
             closing: Default::default(),
+            settled: AtomicU32::new(settled),
             wake: Default::default(),
             by_reference: Default::default(),
             copied: Default::default(),

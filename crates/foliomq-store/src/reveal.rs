@@ -52,6 +52,8 @@ impl Shared {
         for (_, message) in messages {
             self.check_body(message)?;
         }
+        // No topic is made from the record of a hidden message.
+        self.settle(topic)?;
         self.hold_from(self.log.watermarks().appended)?;
         let frame = |&(awaits, message): &(Awaits, &Message<'_>)| {
             let carried = None;

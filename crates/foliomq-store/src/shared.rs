@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use event_listener::Event;
 use foliomq_commitlog::{AppendError, CommitLog, Kind, ReadMode, Record, Recovery, Usage};
@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     /// Set while there is one, to look at without a lock.
     pub(crate) refuses: AtomicBool,
     pub(crate) closing: AtomicBool,
+    /// The device knows of all topics with lower ids.
+    pub(crate) settled: AtomicU32,
     /// Wakes the housekeeper.
     pub(crate) wake: Event,
     pub(crate) by_reference: AtomicU64,

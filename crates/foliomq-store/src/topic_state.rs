@@ -9,7 +9,7 @@ use foliomq_commitlog::AppendError;
 use foliomq_consumequeue::QueueNumber;
 use parking_lot::RwLock;
 
-use crate::change::{KINDS, PERMISSIONS, TopicMeta, code, permission_code};
+use crate::change::{Change, KINDS, PERMISSIONS, TopicMeta, code, permission_code};
 use crate::error::StoreError;
 use crate::lite::lite_parts;
 use crate::span::{Span, above_zero, zeros};
@@ -236,6 +236,15 @@ impl TopicState {
         match self.rare.get() {
             Some(rare) => *rare.shape.read(),
             None => (self.meta.kind, TopicSettings::default()),
+        }
+    }
+
+    /// That it is deleted: its records are those below `position`.
+    pub(crate) fn deleted(&self, position: u64) -> Change {
+        Change::Deleted {
+            name: self.meta.name.clone(),
+            id: self.meta.id,
+            position,
         }
     }
 

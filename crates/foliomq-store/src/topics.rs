@@ -16,16 +16,17 @@ const STEP: usize = 4096;
 
 impl Shared {
     /// Makes a topic, durably, with its settings in the same record, unless one of this name is there: that is returned as it
-    /// is. Records below `since` are not its own.
+    /// is. Records below `since` are not its own; `None`: those of an earlier topic of this name.
     pub(crate) fn make_topic(
         &self,
         name: &str,
         TopicOptions { queues, kind }: TopicOptions,
         settings: TopicSettings,
-        since: u64,
+        since: Option<u64>,
     ) -> Result<Arc<TopicState>, StoreError> {
         let changing = self.changing.lock();
         let topic = self.registry.add(name, |id, first_number| {
+            let since = since.unwrap_or_else(|| self.registry.deleted_at(name));
             let meta = TopicMeta {
                 name: name.to_owned(),
                 id,
@@ -45,8 +46,24 @@ impl Shared {
         })?;
         drop(changing);
         // Outside the lock: one flush serves all who make topics at once.
-        self.meta.flush()?;
+        self.settle_topics()?;
         Ok(topic)
+    }
+
+    /// Sees to it that a topic that may have been made just now, by somebody else, is on the device: before something is
+    /// acknowledged that the log alone does not tell the topic of.
+    pub(crate) fn settle(&self, topic: &TopicState) -> Result<(), StoreError> {
+        match topic.meta.id < self.settled.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.settle_topics(),
+        }
+    }
+
+    fn settle_topics(&self) -> Result<(), StoreError> {
+        let (next, _) = self.registry.next();
+        self.meta.flush()?;
+        self.settled.fetch_max(next, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Makes those that are not there, durably; returns how many.
@@ -66,7 +83,7 @@ impl Shared {
                 self.meta.append_all(changes)
             })?;
         }
-        self.meta.flush()?;
+        self.settle_topics()?;
         Ok(made)
     }
 
@@ -80,14 +97,7 @@ impl Shared {
             closed.push(self.close_topic(name)?);
             Ok(())
         });
-        let mut deleted = self.log.flush().map_err(StoreError::from);
-        for (topic, position) in &closed {
-            deleted = deleted.and_then(|()| self.delete_closed(topic, *position));
-            if deleted.is_err() {
-                topic.closed.store(false, Ordering::Release);
-            }
-        }
-        self.meta.flush()?;
+        let deleted = self.delete_closed(&closed);
         found.and(deleted)
     }
 
@@ -105,14 +115,33 @@ impl Shared {
         }
     }
 
-    fn delete_closed(&self, topic: &TopicState, position: u64) -> Result<(), StoreError> {
-        self.change(&Change::Deleted {
-            name: topic.meta.name.clone(),
-            id: topic.meta.id,
-            position,
-        })?;
-        self.remove_queues(topic);
-        Ok(())
+    /// The topics stay until the device has it that they are deleted: what their end makes durable must not come before.
+    fn delete_closed(&self, closed: &[(Arc<TopicState>, u64)]) -> Result<(), StoreError> {
+        let mut changes = Vec::with_capacity(closed.len());
+        let flushed = self.log.flush().map_err(StoreError::from);
+        let changing = self.changing.lock();
+        let written = flushed.and_then(|()| {
+            closed.iter().try_for_each(|(topic, position)| {
+                let change = topic.deleted(*position);
+                self.meta.append(&change)?;
+                changes.push(change);
+                Ok(())
+            })
+        });
+        // Of the others a restart may find that they are deleted: they take nothing more.
+        let (deleted, kept) = closed.split_at(changes.len());
+        kept.iter()
+            .for_each(|(topic, _)| topic.closed.store(false, Ordering::Release));
+        self.meta.flush()?;
+        for change in &changes {
+            self.registry.apply(change);
+            self.progress.apply(change);
+        }
+        drop(changing);
+        deleted
+            .iter()
+            .for_each(|(topic, _)| self.remove_queues(topic));
+        written
     }
 
     /// The topics of these names that are not there, with ids and queue numbers.

@@ -60,7 +60,17 @@ impl Store {
         Ok(self.0.shared.log.wait_committed(end)?)
     }
 
-    /// The same for async callers; needs no runtime.
+    /// Blocks until everything below `end` is on the device, whatever the flush mode: what is to be made durable elsewhere
+    /// must not come before it.
+    pub fn wait_durable(&self, end: u64) -> Result<(), StoreError> {
+        let log = &self.0.shared.log;
+        match log.watermarks().durable < end {
+            true => Ok(log.flush()?),
+            false => Ok(()),
+        }
+    }
+
+    /// The same as [`wait_committed`](Self::wait_committed) for async callers; needs no runtime.
     pub async fn committed(&self, end: u64) -> Result<(), StoreError> {
         Ok(self.0.shared.log.committed(end).await?)
     }

@@ -38,9 +38,8 @@ impl Store {
         check_queues(queues)?;
         let mut settings = TopicSettings::default();
         set(&mut settings);
-        let since = shared.registry.deleted_at(name);
         let made = TopicOptions { queues, ..options };
-        let topic = shared.make_topic(name, made, settings.checked()?, since)?;
+        let topic = shared.make_topic(name, made, settings.checked()?, None)?;
         let topic = topic.topic();
         same(&topic, options, set).map(|()| topic)
     }
