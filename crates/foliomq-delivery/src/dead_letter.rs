@@ -2,8 +2,7 @@
 //!
 //! Meanwhile the broker itself holds the lease. If the append fails (the disk is full, say), or the process dies, that
 //! lease ends like any other and the move is tried again. A crash after the append and before the ack makes a second
-//! dead letter; no crash loses one. (With `async` flush a power cut may take the dead letter with the end of the log, as
-//! it takes any message appended then.)
+//! dead letter; no crash loses one: it is on the device before the ack is written, in async mode too.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -142,7 +141,8 @@ impl Shared {
                 Err(error) => result = Err(error.into()),
             }
         }
-        self.store.wait_committed(end)?;
+        // In async mode the journal, which says that they are done, could be on the device first.
+        self.store.wait_durable(end)?;
         for letter in moved {
             self.settle(subscription, letter.queue, letter.offset, letter.sequence)?;
         }

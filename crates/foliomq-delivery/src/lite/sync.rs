@@ -153,14 +153,16 @@ impl Shared {
         members: &Members,
         names: &HashSet<&str>,
     ) -> Result<Vec<Newcomer>, DeliveryError> {
-        let mut newcomers = Vec::with_capacity(names.len());
+        let (mut newcomers, mut any_late) = (Vec::with_capacity(names.len()), false);
         for lite in names {
             let name = lite_name(sync.topic, lite);
             let subscription = match self.find(sync.group, &name) {
                 Some(subscription) => subscription,
                 None => {
                     let start = self.lite_start(sync, &name)?;
-                    self.join_at(sync.group, &name, start)?
+                    let (subscription, is_late) = self.join_at(sync.group, &name, start)?;
+                    any_late |= is_late;
+                    subscription
                 }
             };
             let known = members.lock().subscription(subscription.topic_id).is_some();
@@ -169,6 +171,9 @@ impl Shared {
                 subscription: subscription.id,
                 ready: known || self.has_work(&subscription)?,
             });
+        }
+        if any_late {
+            self.journal.flush()?;
         }
         Ok(newcomers)
     }

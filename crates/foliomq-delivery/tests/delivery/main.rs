@@ -4,6 +4,7 @@ mod acks;
 mod carried;
 mod dead_letters;
 mod delayed;
+mod durable;
 mod filters;
 mod fixture;
 mod forgotten;
