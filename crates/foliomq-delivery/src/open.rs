@@ -36,6 +36,7 @@ impl Shared {
         let journal = Journal::open(&dir)?;
         let mut replay = Replay::default();
         journal.replay(|record| replay.take(record))?;
+        let is_ahead = replay.hidden.forget_what_is_lost(store.recovery().end);
         let pending = Pending::load(&store, replay.hidden)?;
         let shared = Self {
             waiting: AtomicUsize::new(pending.waiting.len()),
@@ -56,6 +57,10 @@ impl Shared {
             topic_changes: AtomicU64::new(u64::MAX),
         };
         shared.agree_with_store()?;
+        if is_ahead {
+            // The log grows past what the snapshot has seen: the next start could not tell.
+            shared.snapshot()?;
+        }
         Ok(shared)
     }
 

@@ -57,6 +57,12 @@ pub(crate) struct Journalled {
 }
 
 impl Journalled {
+    /// Forgets a snapshot that has seen more than the log has, up to `end`: a power cut, or a salvage, has taken the rest.
+    /// Returns whether it had.
+    pub fn forget_what_is_lost(&mut self, end: u64) -> bool {
+        self.saved.take_if(|(seen, _)| *seen > end).is_some()
+    }
+
     pub fn part(&mut self, (first, last): (bool, bool), seen: u64, messages: Vec<Saved>) {
         if first {
             self.parts.clear();
@@ -177,9 +183,7 @@ impl Pending {
     /// From the last snapshot and the ledger after it.
     pub fn load(store: &Store, journalled: Journalled) -> Result<Self, DeliveryError> {
         let Journalled { saved, asked, .. } = journalled;
-        // A power cut may have taken what the snapshot has seen.
-        let end = store.recovery().end;
-        let (seen, saved) = saved.filter(|(seen, _)| *seen <= end).unwrap_or_default();
+        let (seen, saved) = saved.unwrap_or_default();
         let mut known: HashMap<u64, Saved> = saved.into_iter().map(|one| (one.id, one)).collect();
         let line = store.ledger_at(seen)?;
         let mut pending = Self {

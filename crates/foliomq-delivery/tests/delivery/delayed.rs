@@ -5,7 +5,7 @@ use std::time::Duration;
 use foliomq_delivery::{DeliveryError, Options};
 use foliomq_store::{Message, TopicOptions};
 
-use crate::fixture::{Fixture, TOPIC, bodies};
+use crate::fixture::{Fixture, TOPIC, bodies, copy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -126,6 +126,43 @@ fn a_snapshot_has_what_waits() {
     f = f.after_close();
     f.pass(90 * SECOND);
     assert_eq!(due(&f), ["b"]);
+}
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_counts_no_more() {
+    let options = Options {
+        snapshot_after: 0,
+        ..Options::default()
+    };
+    let ahead = Fixture::with(1, options);
+    for _ in 0..9 {
+        ahead.append(0, &Message::new(b"lost"));
+    }
+    ahead.ack(&ahead.receive_one().handle).unwrap();
+    delay(&ahead, 5 * SECOND, "lost, too");
+    ahead.groups.tick(ahead.now).unwrap();
+
+    let mut f = Fixture::new(1);
+    delay(&f, 5 * SECOND, "a");
+    f.groups.close().unwrap();
+    f.store.close().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    copy(f.dir.path(), dir.path());
+    std::fs::remove_dir_all(dir.path().join("delivery")).unwrap();
+    copy(
+        &ahead.dir.path().join("delivery"),
+        &dir.path().join("delivery"),
+    );
+    f = Fixture::open(dir, Options::default(), f.now);
+    assert_eq!(f.groups.waiting(), 1);
+    for _ in 0..5 {
+        delay(&f, 5 * SECOND, "b");
+    }
+    for _ in 0..9 {
+        f.append(0, &Message::new(b"plain"));
+    }
+    f = f.after_kill();
+    assert_eq!(f.groups.waiting(), 6);
 }
 
 #[test]
