@@ -24,6 +24,14 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, ServeE
     if config.certificate.is_none() && !(certificate.exists() && key.exists()) {
         make_self_signed(config, &certificate, &key)?;
     }
+    if config.certificate.is_none() {
+        // Clients that trust it would refuse another one after a power cut. Each time: a start may have been killed before.
+        flush_folder(&config.tls_dir)?;
+        let above = config.tls_dir.parent();
+        above
+            .filter(|path| !path.as_os_str().is_empty())
+            .map_or(Ok(()), flush_folder)?;
+    }
     load(&certificate, &key)
 }
 
@@ -52,14 +60,17 @@ fn make_self_signed(config: &Config, certificate: &Path, key: &Path) -> Result<(
     // Of one without the other nothing can be made, and it must not be taken for the other's other half.
     remove(certificate)?;
     remove(key)?;
+    flush_folder(&config.tls_dir)?;
     write(key, 0o600, &key_pem)?;
     write(certificate, 0o644, &certificate_pem)?;
-    // Clients that trust it would refuse another one after a power cut.
-    fs::File::open(&config.tls_dir)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| failed("flushing the folder", &config.tls_dir, &error))?;
     tracing::info!(certificate = %certificate.display(), "made a self-signed certificate");
     Ok(())
+}
+
+fn flush_folder(path: &Path) -> Result<(), ServeError> {
+    fs::File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| failed("flushing the folder", path, &error))
 }
 
 fn remove(path: &Path) -> Result<(), ServeError> {
