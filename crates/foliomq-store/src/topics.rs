@@ -97,7 +97,13 @@ impl Shared {
             closed.push(self.close_topic(name)?);
             Ok(())
         });
-        let deleted = self.delete_closed(&closed);
+        let mut deleted = self.log.flush().map_err(StoreError::from);
+        for closed in closed.chunks(STEP) {
+            match &deleted {
+                Ok(()) => deleted = self.delete_closed(closed),
+                Err(_) => reopen(closed),
+            }
+        }
         found.and(deleted)
     }
 
@@ -118,20 +124,16 @@ impl Shared {
     /// The topics stay until the device has it that they are deleted: what their end makes durable must not come before.
     fn delete_closed(&self, closed: &[(Arc<TopicState>, u64)]) -> Result<(), StoreError> {
         let mut changes = Vec::with_capacity(closed.len());
-        let flushed = self.log.flush().map_err(StoreError::from);
         let changing = self.changing.lock();
-        let written = flushed.and_then(|()| {
-            closed.iter().try_for_each(|(topic, position)| {
-                let change = topic.deleted(*position);
-                self.meta.append(&change)?;
-                changes.push(change);
-                Ok(())
-            })
+        let written = closed.iter().try_for_each(|(topic, position)| {
+            let change = topic.deleted(*position);
+            self.meta.append(&change)?;
+            changes.push(change);
+            Ok(())
         });
-        // Of the others a restart may find that they are deleted: they take nothing more.
         let (deleted, kept) = closed.split_at(changes.len());
-        kept.iter()
-            .for_each(|(topic, _)| topic.closed.store(false, Ordering::Release));
+        reopen(kept);
+        // If this fails, a restart may find that they are deleted: they take nothing more.
         self.meta.flush()?;
         for change in &changes {
             self.registry.apply(change);
@@ -172,4 +174,11 @@ impl Shared {
         }
         Ok(topics)
     }
+}
+
+/// These are not deleted after all.
+fn reopen(closed: &[(Arc<TopicState>, u64)]) {
+    closed
+        .iter()
+        .for_each(|(topic, _)| topic.closed.store(false, Ordering::Release));
 }
