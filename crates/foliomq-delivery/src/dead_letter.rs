@@ -163,7 +163,7 @@ impl Shared {
         Ok(name)
     }
 
-    /// Appends the message to the dead letters; returns the position that must be committed. 0 if it is gone.
+    /// Appends the message to the dead letters; returns the position that must be on the device. 0 if it is gone.
     fn copy(
         &self,
         subscription: &Subscription,

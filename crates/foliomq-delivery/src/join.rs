@@ -48,21 +48,27 @@ impl Shared {
 
     /// The subscription; group and it are created if they are not there.
     pub fn join(&self, group: &str, topic: &str) -> Result<Arc<Subscription>, DeliveryError> {
-        let (subscription, is_late) = self.join_at(group, topic, None)?;
-        if is_late {
-            self.journal.flush()?;
-        }
+        let subscription = self.join_at(group, topic, None)?;
+        self.settle_starts(std::slice::from_ref(&subscription))?;
         Ok(subscription)
     }
 
-    /// The same; a new one begins at `start` in each queue. Also returns whether it is a new one that may begin behind messages:
-    /// then the journal is to be flushed before anybody relies on it, or after a power cut it would begin behind more of them.
+    /// Sees to it that the device knows where these begin: before anybody relies on it.
+    pub fn settle_starts(&self, subscriptions: &[Arc<Subscription>]) -> Result<(), DeliveryError> {
+        if subscriptions.iter().any(|one| one.is_unsettled()) {
+            self.journal.flush()?;
+            subscriptions.iter().for_each(|one| one.settled());
+        }
+        Ok(())
+    }
+
+    /// The same, not settled yet; a new one begins at `start` in each queue.
     pub fn join_at(
         &self,
         group: &str,
         topic: &str,
         start: Option<u64>,
-    ) -> Result<(Arc<Subscription>, bool), DeliveryError> {
+    ) -> Result<Arc<Subscription>, DeliveryError> {
         let topic = self
             .store
             .topic(topic)
@@ -72,18 +78,18 @@ impl Shared {
         let found = self.registry.read().find(group, topic.id);
         if let Some(subscription) = found {
             self.keep_up(&subscription, topic.queues)?;
-            return Ok((subscription, false));
+            return Ok(subscription);
         }
         let mut registry = self.registry.write();
         if let Some(subscription) = registry.find(group, topic.id) {
-            return Ok((subscription, false));
+            return Ok(subscription);
         }
         let policy = registry.join(&self.journal, group, self.options.max_attempts)?;
         let starts = (0..topic.queues)
             .map(|queue| start.map_or_else(|| self.start(&policy, &topic.name, queue), Ok))
             .collect::<Result<_, _>>()?;
         let is_late = start.is_some() || !matches!(policy.rules.lock().start, Start::Earliest);
-        let subscription = registry.subscribe(&self.journal, &policy, &topic, starts)?;
+        let subscription = registry.subscribe(&self.journal, &policy, &topic, starts, is_late)?;
         for queue in 0..subscription.queue_count() {
             subscription
                 .queue(queue)
@@ -92,7 +98,7 @@ impl Shared {
         if subscription.members.is_none() {
             self.newcomers.notify(usize::MAX);
         }
-        Ok((subscription, is_late))
+        Ok(subscription)
     }
 
     /// The group's members at the lite topics of a topic; group and they are created if they are not there.

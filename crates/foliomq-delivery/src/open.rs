@@ -59,7 +59,10 @@ impl Shared {
         shared.agree_with_store()?;
         if is_ahead {
             // The log grows past what the snapshot has seen: the next start could not tell.
-            shared.snapshot()?;
+            if let Err(error) = shared.snapshot() {
+                tracing::warn!(%error, "hidden messages wait for a snapshot: it is tried again");
+                shared.pending.lock().save_soon();
+            }
         }
         Ok(shared)
     }

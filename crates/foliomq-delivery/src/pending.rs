@@ -293,6 +293,11 @@ impl Pending {
         due
     }
 
+    /// The next tick makes a snapshot.
+    pub fn save_soon(&mut self) {
+        self.unsaved = usize::MAX / 2;
+    }
+
     /// Whether a restart would have much to read.
     pub fn save_due(&self) -> bool {
         self.unsaved > SAVE_AFTER.max(self.waiting.len() + self.halves.len())

@@ -277,6 +277,7 @@ impl Registry {
         group: &Arc<Policy>,
         topic: &Topic,
         starts: Vec<u64>,
+        is_late: bool,
     ) -> Result<Arc<Subscription>, DeliveryError> {
         self.check_room(&group.name, starts.len())?;
         let id = self.next_subscription;
@@ -297,6 +298,9 @@ impl Registry {
             &starts,
             members,
         ));
+        if is_late {
+            subscription.unsettle();
+        }
         self.add(subscription.clone());
         Ok(subscription)
     }

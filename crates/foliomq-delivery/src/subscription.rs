@@ -48,6 +48,8 @@ pub(crate) struct Subscription {
     turn: AtomicUsize,
     /// Forgotten: who still holds it tells nobody of it.
     ended: AtomicBool,
+    /// It may begin behind messages, and the device does not know yet: after a power cut it would begin behind more of them.
+    unsettled: AtomicBool,
 }
 
 /// What a subscription has that is not of a lite topic.
@@ -98,6 +100,7 @@ impl Subscription {
             queues: queues(id, 0, starts),
             turn: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,20 @@ impl Subscription {
 
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Before anybody can find it.
+    pub fn unsettle(&self) {
+        self.unsettled.store(true, Ordering::Release);
+    }
+
+    /// The device knows where it begins.
+    pub fn settled(&self) {
+        self.unsettled.store(false, Ordering::Release);
+    }
+
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire)
     }
 
     pub fn queue_count(&self) -> u32 {

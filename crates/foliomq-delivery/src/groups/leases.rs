@@ -116,7 +116,7 @@ impl Groups {
         self.shared.release(handle, now)
     }
 
-    /// Appends the message to `%DLQ%group` with its origin, waits until that is committed, and acks it here. A crash
+    /// Appends the message to `%DLQ%group` with its origin, waits until that is on the device, and acks it here. A crash
     /// between the two leaves it in both places; it is never lost.
     pub fn dead_letter(
         &self,

@@ -153,16 +153,15 @@ impl Shared {
         members: &Members,
         names: &HashSet<&str>,
     ) -> Result<Vec<Newcomer>, DeliveryError> {
-        let (mut newcomers, mut any_late) = (Vec::with_capacity(names.len()), false);
+        let mut newcomers = Vec::with_capacity(names.len());
+        let mut subscriptions = Vec::with_capacity(names.len());
         for lite in names {
             let name = lite_name(sync.topic, lite);
             let subscription = match self.find(sync.group, &name) {
                 Some(subscription) => subscription,
                 None => {
                     let start = self.lite_start(sync, &name)?;
-                    let (subscription, is_late) = self.join_at(sync.group, &name, start)?;
-                    any_late |= is_late;
-                    subscription
+                    self.join_at(sync.group, &name, start)?
                 }
             };
             let known = members.lock().subscription(subscription.topic_id).is_some();
@@ -171,10 +170,9 @@ impl Shared {
                 subscription: subscription.id,
                 ready: known || self.has_work(&subscription)?,
             });
+            subscriptions.push(subscription);
         }
-        if any_late {
-            self.journal.flush()?;
-        }
+        self.settle_starts(&subscriptions)?;
         Ok(newcomers)
     }
 
