@@ -63,8 +63,9 @@ fn examine(
 ) -> Result<()> {
     let store = open(dir)?;
     let found = Found::read(&store, seed)?;
-    compare(&store, &found, history, promises, outcome);
-    compare_unnoted(&found, history, outcome);
+    let dropped = Dropped::new(&store, promises)?;
+    compare(&store, &found, history, promises, &dropped, outcome);
+    compare_unnoted(&found, history, &dropped, outcome);
     compare_the_rest(&store, promises, outcome);
     found.look_up(&store, outcome)?;
     go_on(&store, outcome)?;
@@ -202,13 +203,16 @@ fn compare(
     found: &Found,
     history: &History,
     promises: &Promises,
+    dropped: &Dropped,
     outcome: &mut Outcome,
 ) {
     let start = store.watermarks().start;
     let end = store.recovery().end;
     outcome.end = end;
     outcome.problems.extend(found.strange.iter().cloned());
-    let there = |placed: &&Placed| found.placed.get(&placed.position) == Some(placed);
+    let there = |placed: &&Placed| {
+        found.placed.get(&placed.position) == Some(placed) || dropped.has(placed)
+    };
     for placed in promised(history, promises, start) {
         outcome.promised += 1;
         if !there(&placed) {
@@ -226,12 +230,49 @@ fn compare(
     });
 }
 
+/// Retention keeps the last bytes, up to the size of a segment that it drops at once.
+fn droppable(promises: &Promises) -> u64 {
+    let newest = promises.appended.next_multiple_of(SEGMENT) + SEGMENT;
+    newest.saturating_sub(KEPT - SEGMENT)
+}
+
+/// What retention has taken from queues whose segments may be there still: where a queue begins that is emptied is on the
+/// device before they go.
+struct Dropped {
+    /// By topic and queue.
+    starts: BTreeMap<(u32, u32), u64>,
+    below: u64,
+}
+
+impl Dropped {
+    fn new(store: &Store, promises: &Promises) -> Result<Self> {
+        let mut starts = BTreeMap::new();
+        for topic in store.topics() {
+            let number = topic.name.strip_prefix("topic-");
+            let Some(number) = number.and_then(|number| number.parse().ok()) else {
+                continue;
+            };
+            for queue in 0..topic.queues {
+                let start = store.offsets(&topic.name, queue)?.start;
+                starts.insert((number, queue), start);
+            }
+        }
+        Ok(Self {
+            starts,
+            below: droppable(promises),
+        })
+    }
+
+    fn has(&self, placed: &Placed) -> bool {
+        let start = self.starts.get(&(placed.topic, placed.queue));
+        placed.position < self.below && start.is_some_and(|&start| placed.offset < start)
+    }
+}
+
 /// What must hold beside the messages: how far retention goes, topics, progress.
 fn compare_the_rest(store: &Store, promises: &Promises, outcome: &mut Outcome) {
     let start = store.watermarks().start;
-    // Retention keeps the last bytes, up to the size of a segment that it drops at once.
-    let newest = promises.appended.next_multiple_of(SEGMENT) + SEGMENT;
-    outcome.demand(start == 0 || start + KEPT - SEGMENT <= newest, || {
+    outcome.demand(start <= droppable(promises), || {
         format!(
             "the log begins at {start}, though it went to {}",
             promises.appended
@@ -250,7 +291,7 @@ fn compare_the_rest(store: &Store, promises: &Promises, outcome: &mut Outcome) {
 }
 
 /// Messages that were found and that the load had no time to note: each once, and of each writer without a gap.
-fn compare_unnoted(found: &Found, history: &History, outcome: &mut Outcome) {
+fn compare_unnoted(found: &Found, history: &History, dropped: &Dropped, outcome: &mut Outcome) {
     let mut numbers: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for placed in found.placed.values() {
         let once = numbers
@@ -262,6 +303,11 @@ fn compare_unnoted(found: &Found, history: &History, outcome: &mut Outcome) {
         outcome.demand(once && !elsewhere, || {
             format!("twice in the log: {placed:?}")
         });
+    }
+    let noted = history.placed.values();
+    for placed in noted.filter(|placed| dropped.has(placed)) {
+        let numbers = numbers.entry(placed.writer).or_default();
+        numbers.insert(placed.number);
     }
     for (writer, numbers) in numbers {
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
