@@ -51,11 +51,7 @@ pub(crate) fn round(
 /// A process that dies while it closes its store: the log is closed, and the checkpoint moves past more than two segments.
 fn killed_at_the_checkpoint(root: &Path, options: &Options) -> Result<Cut, String> {
     fs::create_dir(root).map_err(text)?;
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::default()
-    };
-    let device = Device::new(root, behaviour).map_err(text)?;
+    let device = Device::new(root, Behaviour::keeping_all(None)).map_err(text)?;
     let store = options.clone().open().map_err(text)?;
     make_topic(&store).map_err(text)?;
     fill(&store, SEGMENT / 2).map_err(text)?;

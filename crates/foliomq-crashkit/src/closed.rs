@@ -27,10 +27,10 @@ pub(crate) fn round(
     log.close().map_err(text)?;
     drop(log);
 
-    let device = Device::new(&first, each(None)).map_err(text)?;
+    let device = Device::new(&first, Behaviour::keeping_all(None)).map_err(text)?;
     let killed = at_the_checkpoint(&first, &device)?;
     killed.kill(random).write(&second).map_err(text)?;
-    let device = Device::after_kill(&second, each(lie), &killed).map_err(text)?;
+    let device = Device::after_kill(&second, Behaviour::keeping_all(lie), &killed).map_err(text)?;
     let sealed = at_the_checkpoint(&second, &device)?;
     sealed.power(random).write(&third).map_err(text)?;
     let lies = device.lies();
@@ -49,14 +49,6 @@ pub(crate) fn round(
         }
     }
     Ok(lies)
-}
-
-/// Every moment is kept.
-fn each(lie: Option<Flush>) -> Behaviour {
-    Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    }
 }
 
 /// The moment at which a process that opens the log has written its first checkpoint.

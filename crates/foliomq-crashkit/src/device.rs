@@ -109,6 +109,14 @@ impl Behaviour {
             ..Self::default()
         }
     }
+
+    /// The same, and every moment is kept.
+    pub fn keeping_all(lie: Option<Flush>) -> Self {
+        Self {
+            share: 1.0,
+            ..Self::leaving_out(lie)
+        }
+    }
 }
 
 impl Device {

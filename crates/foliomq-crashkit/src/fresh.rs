@@ -21,11 +21,7 @@ pub(crate) fn log(lie: Option<Flush>, random: &mut StdRng, seen: &mut u64) -> Re
     let folder = in_memory().map_err(text)?;
     let root = folder.path().join("life");
     fs::create_dir(&root).map_err(text)?;
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::keeping_all(lie)).map_err(text)?;
     let log = open(&root)?;
     let cuts = device.take_cuts();
     device.unplug();

@@ -39,11 +39,7 @@ pub(crate) fn round(
     drop(store);
     fs::remove_dir_all(dir.join("consumequeue")).map_err(text)?;
 
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::keeping_all(lie)).map_err(text)?;
     let store = options.clone().open().map_err(text)?;
     let cuts = device.take_cuts();
     device.unplug();

@@ -30,11 +30,7 @@ pub(crate) fn ledger(
     let mut options = MODES[0].options(&root.join("store"), random);
     options.retention.size = None;
     std::fs::create_dir(&root).map_err(text)?;
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::keeping_all(lie)).map_err(text)?;
     let store = options.clone().open().map_err(text)?;
     hide_one(&store).map_err(text)?;
     device.promise(1);

@@ -32,11 +32,7 @@ pub(crate) fn round(
     fs::remove_dir_all(options.dir.join("keys")).map_err(text)?;
 
     options.retention.size = None;
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::keeping_all(lie)).map_err(text)?;
     drop(open(&options)?);
     let cuts = device.take_cuts();
     device.unplug();

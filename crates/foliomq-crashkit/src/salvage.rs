@@ -47,11 +47,7 @@ pub(crate) fn after_kill(
 ) -> Result<u64, String> {
     let folder = in_memory().map_err(text)?;
     let first = damaged(folder.path(), damage, random)?;
-    let each = Behaviour {
-        share: 1.0,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&first, each).map_err(text)?;
+    let device = Device::new(&first, Behaviour::keeping_all(None)).map_err(text)?;
     salvage(&first).map_err(text)?;
     let mut cuts = device.take_cuts();
     drop(device);

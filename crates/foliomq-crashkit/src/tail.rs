@@ -25,11 +25,7 @@ pub(crate) fn round(
     let folder = in_memory().map_err(text)?;
     let root = folder.path().join("log");
     torn(&root, random)?;
-    let behaviour = Behaviour {
-        share: 1.0,
-        ..Behaviour::leaving_out(lie)
-    };
-    let device = Device::new(&root, behaviour).map_err(text)?;
+    let device = Device::new(&root, Behaviour::keeping_all(lie)).map_err(text)?;
     check(folder.path(), &root, &device, random, seen)?;
     Ok(device.lies())
 }
@@ -43,11 +39,7 @@ pub(crate) fn after_kill(
     let folder = in_memory().map_err(text)?;
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     torn(&first, random)?;
-    let each = || Behaviour {
-        share: 1.0,
-        ..Behaviour::default()
-    };
-    let device = Device::new(&first, each()).map_err(text)?;
+    let device = Device::new(&first, Behaviour::keeping_all(None)).map_err(text)?;
     let log = open(&first)?;
     let mut cuts = device.take_cuts().into_iter();
     drop((device, log));
@@ -56,7 +48,7 @@ pub(crate) fn after_kill(
     let killed = cuts.find(|cut| cut.before == removed);
     let killed = killed.ok_or_else(|| format!("{removed} was not called"))?;
     killed.kill(random).write(&second).map_err(text)?;
-    let behaviour = Behaviour { lie, ..each() };
+    let behaviour = Behaviour::keeping_all(lie);
     let device = Device::after_kill(&second, behaviour, &killed).map_err(text)?;
     check(folder.path(), &second, &device, random, seen)?;
     Ok(device.lies())

@@ -1,6 +1,7 @@
 //! What is found of a store after a cut, held against what was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -236,12 +237,13 @@ fn droppable(promises: &Promises) -> u64 {
     newest.saturating_sub(KEPT - SEGMENT)
 }
 
-/// What retention has taken from queues whose segments may be there still: where a queue begins that is emptied is on the
+/// What retention has taken from queues whose segments are there still: where a queue begins that is emptied is on the
 /// device before they go.
 struct Dropped {
     /// By topic and queue.
     starts: BTreeMap<(u32, u32), u64>,
-    below: u64,
+    /// What may go of the log that is there.
+    going: Range<u64>,
 }
 
 impl Dropped {
@@ -259,13 +261,13 @@ impl Dropped {
         }
         Ok(Self {
             starts,
-            below: droppable(promises),
+            going: store.watermarks().start..droppable(promises),
         })
     }
 
     fn has(&self, placed: &Placed) -> bool {
         let start = self.starts.get(&(placed.topic, placed.queue));
-        placed.position < self.below && start.is_some_and(|&start| placed.offset < start)
+        self.going.contains(&placed.position) && start.is_some_and(|&start| placed.offset < start)
     }
 }
 
